@@ -1,0 +1,1 @@
+"""A shape-only ggml: tensors and operations, graph order, scheduler, allocator."""

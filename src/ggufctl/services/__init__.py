@@ -1,0 +1,1 @@
+"""What the commands do: they orchestrate, return results and never print."""
