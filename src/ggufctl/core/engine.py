@@ -1,0 +1,132 @@
+"""Compute buffers by re-creating llama.cpp's graph, scheduler and allocator.
+
+Source: llama.cpp src/llama-context.cpp `sched_reserve`, `graph_reserve`,
+`resolve_fused_ops` (pin in core/_pins.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ggufctl.core.ggml.alloc import Allocator, Live
+from ggufctl.core.ggml.scheduler import MAX_COPIES, Scheduler
+from ggufctl.core.ggml.tensor import Tensor
+from ggufctl.core.graphs.builder import Builder
+from ggufctl.core.graphs.registry import Architecture
+from ggufctl.core.hparams import HParams
+from ggufctl.core.layout import ContextParams, Layout
+from ggufctl.core.placement import Placement
+
+__all__ = ["Buffers", "Engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Compute buffers per backend, GPUs first, the host last.  [bytes]"""
+
+    sizes: tuple[int, ...]
+    peaks: tuple[tuple[Live, ...], ...]
+    flash_attn: bool
+    n_copies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything a graph depends on, for one model, one setting and one set of GPUs.
+
+    Attributes:
+        dry_run: reproduce llama.cpp's own dry run (llama-fit-params, --fit), which
+            drops the pins of norms and so differs on several GPUs.
+        can_pipeline: whether the settings allow pipeline parallelism.
+    """
+
+    arch: Architecture
+    hp: HParams
+    ctx: ContextParams
+    layout: Layout
+    placement: Placement
+    dry_run: bool = False
+    can_pipeline: bool = True
+    auto_flash: bool = True
+    adapters: dict[str, list[tuple[Tensor, Tensor]]] | None = None
+
+    @property
+    def n_copies(self) -> int:
+        """Copies of inputs: several under pipeline parallelism."""
+        p = self.placement
+        pipelined = p.n_gpus > 1 and p.full_offload and not p.n_cpu_moe and self.can_pipeline
+        return MAX_COPIES if pipelined else 1
+
+    def reserve(self, *, explain: bool = False, layers: list[int] | None = None) -> Buffers:
+        """Reserve the worst-case graph of a prompt.
+
+        Args:
+            explain: record what is alive at each buffer's peak.
+            layers: blocks to build, by default all.
+        """
+        flash = self._resolve_flash_attention()
+        n_tokens = min(self.ctx.n_ctx, self.ctx.n_ubatch)
+        n_outputs = min(n_tokens, self.ctx.n_outputs_max)
+        builder = self._build(
+            n_tokens, self.ctx.n_seq_max, n_outputs, flash, pin=not self.dry_run, layers=layers
+        )
+        allocator = self._allocate(builder, explain)
+        sizes, peaks = allocator.sizes, allocator.peaks if explain else []
+        if self.arch.reserve_one_seq and self.ctx.n_seq_max > 1 and not self.dry_run:
+            single = self._build(n_tokens, 1, n_outputs, flash, pin=True, layers=layers)
+            other = self._allocate(single, explain)
+            for i, size in enumerate(other.sizes):
+                if size > sizes[i]:
+                    sizes[i] = size
+                    if explain:
+                        peaks[i] = other.peaks[i]
+        return Buffers(tuple(sizes), tuple(peaks), flash, self.n_copies)
+
+    def _allocate(self, builder: Builder, explain: bool) -> Allocator:
+        scheduler = Scheduler(self.placement.n_gpus, self.n_copies)
+        allocator = Allocator(self.placement.n_gpus, explain=explain)
+        allocator.reserve(scheduler.schedule(builder.graph))
+        return allocator
+
+    def _build(
+        self,
+        n_tokens: int,
+        n_seqs: int,
+        n_outputs: int,
+        flash: bool,
+        *,
+        pin: bool,
+        layers: list[int] | None = None,
+    ) -> Builder:
+        rounded = -(-n_tokens // n_seqs) * n_seqs
+        builder = Builder(
+            self.hp,
+            self.ctx,
+            self.layout,
+            self.placement,
+            n_tokens=rounded,
+            n_seqs=n_seqs,
+            n_outputs=n_outputs,
+            flash_attn=flash,
+            pin_norms=pin,
+            mixed_batch=self.arch.mixed_batch,
+            layers=layers,
+            adapters=self.adapters,
+        )
+        self.arch.build(builder)
+        builder.pool()
+        builder.mark_outputs()
+        return builder
+
+    def _resolve_flash_attention(self) -> bool:
+        """Fuse attention unless some block's would land on another device.
+
+        llama.cpp builds a graph of one token per sequence to find out.
+        """
+        if not self.ctx.flash_attn or not self.auto_flash:
+            return self.ctx.flash_attn
+        n = self.ctx.n_seq_max
+        probe = self._build(n, n, n, True, pin=True)
+        Scheduler(self.placement.n_gpus, self.n_copies).assign(probe.graph)
+        backends = self.placement.layer_backends
+        return all(t.backend == backends[il] for t, il in probe.fused_attention)

@@ -1,0 +1,75 @@
+"""A forward graph: the order in which ggml would compute, leafs apart from nodes.
+
+Source: llama.cpp ggml/src/ggml.c `ggml_build_forward_expand` and
+`ggml_visit_parents_graph` (pin in core/_pins.py).
+"""
+
+from __future__ import annotations
+
+from ggufctl.core.ggml.tensor import Tensor
+
+__all__ = ["Graph"]
+
+
+class Graph:
+    """Nodes in order of computation, and the leafs they start from."""
+
+    __slots__ = ("leafs", "nodes")
+
+    def __init__(self) -> None:
+        self.nodes: list[Tensor] = []
+        self.leafs: list[Tensor] = []
+
+    def expand(self, tensor: Tensor, *, compute: bool = True) -> Tensor:
+        """Append everything `tensor` needs and that is not there yet; returns `tensor`.
+
+        `compute=False` adds the branches of a selection that are not taken
+        (`ggml_build_forward_select`): never computed, yet allocated.
+        """
+        self._visit(tensor, compute)
+        return tensor
+
+    def _visit(self, root: Tensor, compute: bool) -> None:
+        # Depth-first without recursion: graphs are deeper than Python's stack.
+        if root.is_visited:
+            if compute:
+                self._mark_compute(root)
+            return
+        stack: list[tuple[Tensor, int]] = [(root, 0)]
+        root.is_visited = True
+        if compute and root.op != "NONE":
+            root.is_compute = True
+        while stack:
+            tensor, i = stack.pop()
+            src = tensor.src
+            n = len(src)
+            descended = False
+            while i < n:
+                s = src[i]
+                i += 1
+                if s is None:
+                    continue
+                s.n_uses += 1
+                if s.is_visited:
+                    if compute and not s.is_compute and s.op != "NONE":
+                        self._mark_compute(s)
+                    continue
+                s.is_visited = True
+                if compute and s.op != "NONE":
+                    s.is_compute = True
+                stack.append((tensor, i))
+                stack.append((s, 0))
+                descended = True
+                break
+            if not descended:
+                (self.leafs if tensor.op == "NONE" else self.nodes).append(tensor)
+
+    @staticmethod
+    def _mark_compute(root: Tensor) -> None:
+        stack = [root]
+        while stack:
+            tensor = stack.pop()
+            if tensor.op == "NONE" or tensor.is_compute:
+                continue
+            tensor.is_compute = True
+            stack.extend(s for s in tensor.src if s is not None)

@@ -1,0 +1,103 @@
+"""Architectures and the functions that build their graphs.
+
+A family is one file of this package. It registers each of its architectures with
+`architecture`; `find` imports the file of an architecture when it is first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from ggufctl.core.graphs.index import FAMILIES
+
+if TYPE_CHECKING:
+    from ggufctl.core.graphs.builder import Builder
+    from ggufctl.core.hparams import HParams
+    from ggufctl.core.layout import ContextParams, Layout
+
+__all__ = ["Architecture", "architecture", "find", "is_known"]
+
+BuildGraph = Callable[["Builder"], None]
+
+
+def _no_hparams(hp: HParams) -> None:
+    """Architectures without hyper-parameters of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How llama.cpp treats one `general.architecture`.
+
+    Attributes:
+        name: as in the header.
+        build: adds the whole graph to a builder.
+        hparams: completes the hyper-parameters (`load_arch_hparams`).
+        layout: memory of a context, where it is not the usual one.
+        loads: whether the loader keeps a tensor; None = all of the trunk's blocks.
+        ties_output: whether `token_embd` stands in for a missing output matrix.
+        mixed_batch: whether a batch may mix tokens and embeddings.
+        has_encoder: whether outputs are reserved for the whole batch.
+        reserve_one_seq: whether a second reserve assumes a single sequence.
+    """
+
+    name: str
+    build: BuildGraph
+    hparams: Callable[[HParams], None] = _no_hparams
+    layout: Callable[[HParams, ContextParams], Layout] | None = None
+    loads: Callable[[HParams, str], bool] | None = None
+    ties_output: bool = True
+    mixed_batch: bool = True
+    has_encoder: bool = False
+    reserve_one_seq: bool = False
+
+
+_REGISTERED: dict[str, Architecture] = {}
+
+
+def architecture(
+    *names: str,
+    hparams: Callable[[HParams], None] = _no_hparams,
+    layout: Callable[[HParams, ContextParams], Layout] | None = None,
+    loads: Callable[[HParams, str], bool] | None = None,
+    ties_output: bool = True,
+    mixed_batch: bool = True,
+    has_encoder: bool = False,
+    reserve_one_seq: bool = False,
+) -> Callable[[BuildGraph], BuildGraph]:
+    """Register a builder for the named architectures; see `Architecture`."""
+
+    def register(build: BuildGraph) -> BuildGraph:
+        for name in names:
+            _REGISTERED[name] = Architecture(
+                name,
+                build,
+                hparams,
+                layout,
+                loads,
+                ties_output,
+                mixed_batch,
+                has_encoder,
+                reserve_one_seq,
+            )
+        return build
+
+    return register
+
+
+def is_known(name: str) -> bool:
+    """Whether the pinned llama.cpp knows an architecture."""
+    return name in FAMILIES
+
+
+def find(name: str) -> Architecture | None:
+    """Architecture of this name, or None if it has no graph here."""
+    if name not in _REGISTERED:
+        module = FAMILIES.get(name)
+        if module is None or find_spec(f"ggufctl.core.graphs.{module}") is None:
+            return None
+        import_module(f"ggufctl.core.graphs.{module}")
+    return _REGISTERED.get(name)

@@ -1,0 +1,238 @@
+"""What a context holds beside weights and graphs: KV caches and recurrent states.
+
+Everything here is exact: shapes follow from the header and the settings alone.
+
+Source: llama.cpp src/llama-context.cpp constructor, src/llama-kv-cache.cpp,
+src/llama-kv-cache-iswa.cpp, src/llama-memory-recurrent.cpp (pin in core/_pins.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ggufctl.core.ggml.types import TYPES, row_bytes
+from ggufctl.core.hparams import HParams, Memory
+from ggufctl.core.runtime import Runtime
+from ggufctl.errors import InvalidGguf
+
+__all__ = ["Cache", "CacheLayer", "ContextParams", "Layout", "build_layout", "pad"]
+
+CONTEXT_PADDING = 256
+"""Cells are allocated in multiples of this."""
+
+
+def pad(n: int, multiple: int) -> int:
+    """Smallest multiple of `multiple` that is at least `n`."""
+    return (n + multiple - 1) // multiple * multiple
+
+
+@dataclass(frozen=True, slots=True)
+class ContextParams:
+    """Settings as the context resolves them (llama_cparams)."""
+
+    n_ctx: int
+    n_ctx_seq: int
+    n_seq_max: int
+    n_stream: int
+    kv_unified: bool
+    n_batch: int
+    n_ubatch: int
+    n_outputs_max: int
+    flash_attn: bool
+    v_trans: bool
+    type_k: str
+    type_v: str
+    swa_full: bool
+    embeddings: bool
+
+    @classmethod
+    def resolve(cls, hp: HParams, runtime: Runtime, *, has_encoder: bool = False) -> ContextParams:
+        """Resolve a runtime for a model.
+
+        Raises:
+            InvalidGguf: neither the settings nor the header give a context length.
+        """
+        n_seq_max = runtime.n_seq_max
+        requested = runtime.n_ctx or hp.n_ctx_train
+        if requested <= 0:
+            raise InvalidGguf("The header has no context length and none was asked for.")
+        n_batch = min(requested, runtime.n_batch) if hp.causal_attn else runtime.n_batch
+        n_ubatch = min(n_batch, runtime.n_ubatch)
+        n_ctx = pad(requested, CONTEXT_PADDING)
+        unified = runtime.is_unified
+        n_ctx_seq = n_ctx if unified else pad(n_ctx // n_seq_max, CONTEXT_PADDING)
+        outputs = runtime.n_outputs
+        if outputs is None:
+            outputs = n_batch if runtime.embeddings else min(n_batch, n_seq_max)
+        if outputs == 0 or has_encoder:
+            outputs = n_batch
+        flash = runtime.flash_attn != "off"
+        return cls(
+            n_ctx=n_ctx if unified else n_ctx_seq * n_seq_max,
+            n_ctx_seq=n_ctx_seq,
+            n_seq_max=n_seq_max,
+            n_stream=1 if unified else n_seq_max,
+            kv_unified=unified,
+            n_batch=n_batch,
+            n_ubatch=n_ubatch,
+            n_outputs_max=outputs,
+            flash_attn=flash,
+            v_trans=not flash,
+            type_k=runtime.cache_type_k,
+            type_v=runtime.cache_type_v,
+            swa_full=runtime.swa_full,
+            embeddings=runtime.embeddings,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLayer:
+    """Cache of one block: rows of `n_k` and `n_v` elements (0 = no such cache)."""
+
+    n_k: int
+    n_v: int
+
+
+@dataclass(slots=True)
+class Cache:
+    """One KV cache: `n_cells` cells in each of `n_stream` streams, for some blocks."""
+
+    n_cells: int
+    n_stream: int
+    type_k: str
+    type_v: str
+    v_trans: bool
+    layers: dict[int, CacheLayer] = field(default_factory=dict)
+    n_rot_k: int = 0
+    """Side of the Hadamard matrix that keys are rotated with, 0 = none."""
+    n_rot_v: int = 0
+
+    def layer_bytes(self, il: int) -> int:
+        """Bytes of one block's cache, 0 for a block without one.  [bytes]"""
+        layer = self.layers.get(il)
+        if layer is None:
+            return 0
+        cells = self.n_cells * self.n_stream
+        return cells * (row_bytes(self.type_k, layer.n_k) + row_bytes(self.type_v, layer.n_v))
+
+
+@dataclass(slots=True)
+class Layout:
+    """All memory of a context: caches by name, and one recurrent state per sequence."""
+
+    caches: dict[str, Cache] = field(default_factory=dict)
+    recr_layers: list[int] = field(default_factory=list)
+    n_embd_r: int = 0
+    n_embd_s: int = 0
+    n_rs: int = 1
+    """Rows of each state: sequences × (1 + rollback snapshots)."""
+    extra_recurrent: dict[int, int] = field(default_factory=dict)
+    """Bytes of further states by block, for architectures that keep some."""
+
+    def kv_bytes(self, il: int) -> int:
+        """Bytes of all KV caches of one block.  [bytes]"""
+        return sum(cache.layer_bytes(il) for cache in self.caches.values())
+
+    def recurrent_bytes(self, il: int) -> int:
+        """Bytes of the recurrent state of one block.  [bytes]"""
+        n = self.extra_recurrent.get(il, 0)
+        if il in self.recr_layers:
+            n += 4 * self.n_rs * (self.n_embd_r + self.n_embd_s)
+        return n
+
+
+def make_cache(
+    hp: HParams,
+    ctx: ContextParams,
+    layers: list[int],
+    n_cells: int,
+    *,
+    k_only: bool | None = None,
+) -> Cache:
+    """Cache for `layers` of the model's own head sizes.
+
+    Args:
+        hp: hyper-parameters.
+        ctx: resolved settings.
+        layers: blocks that get one.
+        n_cells: cells per stream.
+        k_only: keep no values; None = as the model's attention says (MLA).
+
+    Source: src/llama-kv-cache.cpp constructor.
+    """
+    k_only = hp.is_mla if k_only is None else k_only
+    cache = Cache(n_cells, ctx.n_stream, ctx.type_k, ctx.type_v, ctx.v_trans)
+    head_k: set[int] = set()
+    head_v: set[int] = set()
+    for il in layers:
+        head_k.add(hp.n_embd_head_k(il))
+        if not k_only:
+            head_v.add(hp.n_embd_head_v(il))
+        n_v = hp.n_embd_v_gqa_max() if ctx.v_trans else hp.n_embd_v_gqa(il)
+        cache.layers[il] = CacheLayer(hp.n_embd_k_gqa(il), 0 if k_only else n_v)
+    if len(head_k) == 1:
+        size = head_k.pop()
+        if size and TYPES[ctx.type_k].is_quantized and hp.n_embd_head_k() % 64 == 0:
+            cache.n_rot_k = hadamard_size(size)
+    if len(head_v) == 1 and head_v.pop() and TYPES[ctx.type_v].is_quantized:
+        cache.n_rot_v = 64 if hp.n_embd_head_v() % 64 == 0 else 0
+    return cache
+
+
+def hadamard_size(head_size: int) -> int:
+    """Side of the rotation matrix for a key head: the largest 64·2^n that divides it."""
+    n = 64
+    while head_size % (2 * n) == 0:
+        n *= 2
+    return n
+
+
+def swa_cells(hp: HParams, ctx: ContextParams) -> int:
+    """Cells of a sliding-window cache.
+
+    Source: src/llama-kv-cache-iswa.cpp constructor.
+    """
+    if ctx.swa_full:
+        return ctx.n_ctx_seq
+    window = hp.n_swa * (ctx.n_seq_max if ctx.kv_unified else 1) + ctx.n_ubatch
+    return pad(min(ctx.n_ctx_seq, window), CONTEXT_PADDING)
+
+
+def attention_layers(hp: HParams) -> list[int]:
+    """Blocks with a KV cache of their own."""
+    if hp.attn_layers is not None:
+        layers = hp.attn_layers
+    elif hp.memory in (Memory.HYBRID, Memory.HYBRID_ISWA):
+        layers = [il for il in range(hp.n_layer) if not hp.is_recr(il)]
+    else:
+        layers = list(range(hp.n_layer or hp.n_layer_all))
+    return [il for il in layers if hp.has_kv(il)]
+
+
+def build_layout(hp: HParams, ctx: ContextParams) -> Layout:
+    """Memory of a context, by the model's kind of memory.
+
+    Source: src/llama-model.cpp `create_memory`.
+    """
+    layout = Layout(n_rs=max(1, ctx.n_seq_max))
+    if hp.memory in (Memory.KV, Memory.HYBRID):
+        layout.caches["base"] = make_cache(hp, ctx, attention_layers(hp), ctx.n_ctx_seq)
+    elif hp.memory in (Memory.ISWA, Memory.HYBRID_ISWA):
+        layers = attention_layers(hp)
+        dense = [il for il in layers if not hp.is_swa(il)]
+        sliding = [il for il in layers if hp.is_swa(il)]
+        layout.caches["base"] = make_cache(hp, ctx, dense, ctx.n_ctx_seq)
+        layout.caches["swa"] = make_cache(hp, ctx, sliding, swa_cells(hp, ctx))
+    if hp.memory in (Memory.RECURRENT, Memory.HYBRID, Memory.HYBRID_ISWA):
+        layout.recr_layers = recurrent_layers(hp)
+        layout.n_embd_r, layout.n_embd_s = hp.n_embd_r, hp.n_embd_s
+    return layout
+
+
+def recurrent_layers(hp: HParams) -> list[int]:
+    """Blocks with a recurrent state."""
+    if hp.recr_layers is not None:
+        return hp.recr_layers
+    if hp.memory == Memory.RECURRENT:
+        return list(range(hp.n_layer_all))
+    return [il for il in range(hp.n_layer) if hp.is_recr(il)]

@@ -1,0 +1,165 @@
+"""Estimates what llama.cpp allocates for a model, on every device and on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.engine import Buffers, Engine
+from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
+from ggufctl.core.graphs.registry import Architecture, find, is_known
+from ggufctl.core.header import Header
+from ggufctl.core.hparams import HParams
+from ggufctl.core.layout import ContextParams, Layout, build_layout
+from ggufctl.core.placement import Placement, block_of
+from ggufctl.core.runtime import Runtime
+from ggufctl.errors import UnsupportedModel
+
+__all__ = ["ModelShape", "estimate_memory"]
+
+
+class ModelShape:
+    """A header made ready for estimates: hyper-parameters and architecture.
+
+    Raises:
+        UnsupportedModel: the pinned llama.cpp does not know the architecture.
+        InvalidGguf: the header's values make no model.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self.hp = HParams(header)
+        if not is_known(self.hp.arch):
+            raise UnsupportedModel(
+                f"llama.cpp {LLAMA_CPP_BUILD} does not know the architecture {self.hp.arch!r}: "
+                "it needs a newer llama.cpp."
+            )
+        self.arch: Architecture | None = find(self.hp.arch)
+        if self.arch is not None:
+            self.arch.hparams(self.hp)
+
+    def loads(self, name: str) -> bool:
+        """Whether llama.cpp keeps a tensor of the file in memory."""
+        if self.arch is not None and self.arch.loads is not None:
+            return self.arch.loads(self.hp, name)
+        return trunk_only(self.hp, name)
+
+
+def trunk_only(hp: HParams, name: str) -> bool:
+    """Load all tensors but those of nextn/MTP blocks, which speculation alone needs."""
+    if not hp.n_layer_nextn or not hp.n_layer:
+        return True
+    il = block_of(name)
+    return il is None or il < hp.n_layer
+
+
+def estimate_memory(
+    shape: ModelShape,
+    runtime: Runtime,
+    gpus: Sequence[str],
+    *,
+    proportions: Sequence[float] | None = None,
+    overhead: Sequence[Term] = (),
+    dry_run: bool = False,
+    explain: bool = False,
+) -> Estimate:
+    """Estimate memory on `gpus` (names, one per device) and on the host.
+
+    Args:
+        shape: the model.
+        runtime: settings.
+        gpus: names of the GPUs taking part; none = CPU only.
+        proportions: share of the blocks per GPU, by default equal.
+        overhead: CUDA overhead per GPU.
+        dry_run: what llama.cpp's own dry run reports instead of what it allocates.
+        explain: record what is alive at the peaks.
+    """
+    hp, arch = shape.hp, shape.arch
+    devices = gpus[:1] if runtime.split_mode == "none" else gpus
+    ctx = ContextParams.resolve(hp, runtime, has_encoder=arch is not None and arch.has_encoder)
+    layout = arch.layout(hp, ctx) if arch and arch.layout else build_layout(hp, ctx)
+    placement = Placement(
+        hp,
+        len(devices),
+        n_gpu_layers=runtime.n_gpu_layers,
+        n_cpu_moe=runtime.n_cpu_moe,
+        proportions=proportions,
+        ties_output=arch.ties_output if arch else True,
+        loads=shape.loads,
+    )
+    weights = placement.weights_bytes()
+    kv, recurrent = _state_bytes(hp, layout, placement)
+    buffers = None
+    if arch is not None:
+        engine = Engine(
+            arch,
+            hp,
+            ctx,
+            layout,
+            placement,
+            dry_run=dry_run,
+            can_pipeline=runtime.split_mode == "layer",
+            auto_flash=runtime.flash_attn == "auto" and not runtime.has_quantized_v,
+        )
+        buffers = engine.reserve(explain=explain)
+    compute = _compute_terms(buffers, len(devices))
+    estimates = tuple(
+        DeviceEstimate(
+            name=f"CUDA{i}",
+            gpu=name,
+            weights=Term("weights", weights[i]),
+            kv_cache=Term("KV cache", kv[i]),
+            recurrent=Term("recurrent state", recurrent[i]),
+            compute=compute[i],
+            overhead=overhead[i] if overhead else Term("overhead", 0, Basis.ESTIMATED),
+            peak=buffers.peaks[i] if buffers and explain else (),
+        )
+        for i, name in enumerate(devices)
+    )
+    host = len(devices)
+    return Estimate(
+        devices=estimates,
+        host=HostEstimate(
+            weights=Term("weights", weights[host]),
+            kv_cache=Term("KV cache", kv[host]),
+            recurrent=Term("recurrent state", recurrent[host]),
+            compute=compute[host],
+            output=Term("outputs", _output_bytes(hp, ctx)),
+            peak=buffers.peaks[host] if buffers and explain else (),
+        ),
+        n_ctx=ctx.n_ctx,
+        n_ctx_seq=ctx.n_ctx_seq,
+        n_ubatch=ctx.n_ubatch,
+        n_seq_max=ctx.n_seq_max,
+        flash_attn=buffers.flash_attn if buffers else ctx.flash_attn,
+        n_copies=buffers.n_copies if buffers else 1,
+        has_graph=buffers is not None,
+        offloaded_layers=sum(1 for b in placement.layer_backends if b != placement.host),
+    )
+
+
+def _state_bytes(
+    hp: HParams, layout: Layout, placement: Placement
+) -> tuple[list[int], list[int]]:
+    """KV and recurrent bytes per backend.  [bytes]"""
+    kv = [0] * (placement.n_gpus + 1)
+    recurrent = [0] * (placement.n_gpus + 1)
+    for il in range(hp.n_layer_all):
+        where = placement.layer_backends[il]
+        kv[where] += layout.kv_bytes(il)
+        recurrent[where] += layout.recurrent_bytes(il)
+    return kv, recurrent
+
+
+def _compute_terms(buffers: Buffers | None, n_gpus: int) -> list[Term]:
+    if buffers is None:
+        return [Term("compute", 0, Basis.DERIVED)] * (n_gpus + 1)
+    return [Term("compute", size) for size in buffers.sizes]
+
+
+def _output_bytes(hp: HParams, ctx: ContextParams) -> int:
+    """Logits (and embeddings) of one row per sequence, in pinned memory.  [bytes]
+
+    Source: src/llama-context.cpp `output_reserve`.
+    """
+    n = max(1, ctx.n_seq_max)
+    return 4 * n * (hp.n_vocab + (hp.n_embd_out if ctx.embeddings else 0))

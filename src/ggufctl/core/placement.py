@@ -1,0 +1,207 @@
+"""Which device every weight goes to, and how many bytes it takes there.
+
+Backends are numbered as in the scheduler: GPUs first, the host last.
+
+Source: llama.cpp src/llama-model.cpp `load_tensors`, src/llama-model-loader.cpp
+`create_tensor`, src/llama-arch.cpp `LLM_TENSOR_INFOS`, common/common.h
+`LLM_FFN_EXPS_REGEX` (pin in core/_pins.py).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+from ggufctl.core.ggml import cuda
+from ggufctl.core.ggml.types import TYPES, row_bytes
+from ggufctl.core.header import TensorInfo
+from ggufctl.core.hparams import HParams
+
+__all__ = ["Placement", "block_of"]
+
+HOST_ALIGNMENT = 32
+
+_BLOCK = re.compile(r"(?:(?:enc|dec)\.)?(?:blk|posnet|convnext)\.(\d+)\.(.+)")
+_EXPERTS = re.compile(r"ffn_(up|down|gate|gate_up)_(ch|)exps")
+
+_INPUT = frozenset(
+    "token_embd position_embd token_types per_layer_token_embd masked_embd_centroids "
+    "masked_embd_ordering".split()
+)
+"""Tensors of the input layer, which always stays on the host."""
+
+_FIRST_LAYER = frozenset(
+    "hrm.z_l_init token_embd_norm per_layer_model_proj per_layer_proj_norm conv1d "
+    "nextn.pre_projection rope_freqs rope_factors_long rope_factors_short".split()
+)
+"""Tensors without a block number that go with block 0; all others go with the output."""
+
+_ROPE = frozenset(("rope_freqs", "rope_factors_long", "rope_factors_short"))
+"""Tensors that every device with blocks gets a copy of."""
+
+_ADDED_OR_MULTIPLIED = re.compile(
+    r"norm\d?$|_norm_|\.bias$|_scale$|lerp|time_mix_(ln|decay|[waV]0|k_k|k_a|r_k)|exp_probs_b"
+    r"|_base$|ssm_d$|res_score|gamma|z_l_init|ffn\.act$"
+)
+_KERNELS = frozenset(("ssm_conv1d", "shortconv.conv", "ple_conv1d"))
+
+
+def block_of(name: str) -> int | None:
+    """Number of the block a tensor belongs to, or None."""
+    m = _BLOCK.match(name)
+    return int(m[1]) if m else None
+
+
+def _f32(x: float) -> float:
+    """Round to single precision, in which llama.cpp computes split points."""
+    rounded: float = struct.unpack("f", struct.pack("f", x))[0]
+    return rounded
+
+
+class Placement:
+    """Devices of blocks and weights for one setting of `-ngl`, `-ncmoe` and `-sm`.
+
+    Args:
+        hp: hyper-parameters.
+        n_gpus: GPUs taking part.
+        n_gpu_layers: as `-ngl`; negative = all.
+        n_cpu_moe: as `-ncmoe`.
+        proportions: share of the blocks per GPU, by default equal; llama.cpp takes
+            each card's free memory.
+        ties_output: whether `token_embd` doubles as the output matrix when the model
+            has none.
+        loads: whether the loader keeps a tensor (False = read over, as nextn blocks).
+    """
+
+    def __init__(
+        self,
+        hp: HParams,
+        n_gpus: int,
+        *,
+        n_gpu_layers: int = -1,
+        n_cpu_moe: int = 0,
+        proportions: Sequence[float] | None = None,
+        ties_output: bool = True,
+        loads: Callable[[str], bool] | None = None,
+    ) -> None:
+        self.hp = hp
+        self.n_gpus = n_gpus
+        self.host = n_gpus
+        self.n_cpu_moe = n_cpu_moe
+        n_layer = hp.n_layer_all
+        n_gpu_layers = n_layer + 1 if n_gpu_layers < 0 else n_gpu_layers
+        self.full_offload = n_gpus > 0 and n_gpu_layers > n_layer
+        self._loads = loads
+        self.layer_backends = self._split_layers(n_gpu_layers, proportions or [1.0] * n_gpus)
+        self.output_backend = self.layer_backends[n_layer]
+        self.is_tied = ties_output and "output.weight" not in hp.tensors
+        self._cache: dict[str, int] = {}
+
+    def _split_layers(self, n_gpu_layers: int, proportions: Sequence[float]) -> list[int]:
+        n_layer = self.hp.n_layer_all
+        if not self.n_gpus:
+            return [self.host] * (n_layer + 1)
+        total = 0.0
+        sums = []
+        for share in proportions:
+            total = _f32(total + _f32(share))
+            sums.append(total)
+        splits = [_f32(s / total) for s in sums]
+        first = max(n_layer + 1 - n_gpu_layers, 0)
+        active = min(n_gpu_layers, n_layer + 1)
+
+        def backend(il: int) -> int:
+            if il < first or il - first >= active:
+                return self.host
+            point = _f32((il - first) / active)
+            return min(bisect_right(splits, point), self.n_gpus - 1)
+
+        return [backend(il) for il in range(n_layer + 1)]
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether the loader keeps a tensor at all."""
+        if name.startswith("dec.") and "cross_attn_rel_b" in name:
+            return False
+        return self._loads is None or self._loads(name)
+
+    def backend(self, name: str) -> int:
+        """Backend that holds a weight of the file."""
+        found = self._cache.get(name)
+        if found is None:
+            found = self._cache[name] = self._backend(name, self.hp.tensors[name])
+        return found
+
+    def _backend(self, name: str, info: TensorInfo) -> int:
+        m = _BLOCK.match(name)
+        if m:
+            il, rest = int(m[1]), m[2]
+            where = self.layer_backends[min(il, self.hp.n_layer_all)]
+            if il < self.n_cpu_moe and _EXPERTS.search(rest):
+                return self.host
+        else:
+            rest = name.removesuffix(".weight").removesuffix(".bias")
+            if rest in _INPUT:
+                return self.host
+            where = self.layer_backends[0] if rest in _FIRST_LAYER else self.output_backend
+        if where != self.host and not self._is_supported(rest, info):
+            return self.host
+        return where
+
+    def _is_supported(self, rest: str, info: TensorInfo) -> bool:
+        """Whether CUDA can run the operation this weight is used with (`weight_buft_supported`)."""
+        kind = rest.removesuffix(".weight")
+        shape = (*info.shape, 1, 1, 1)[:4]
+        if kind in _KERNELS:
+            return shape[1] % 128 == 0
+        if kind == "ssm_a" and shape[1] > 1:
+            if shape[0] == 1:
+                return self.hp.ssm_d_state in (96, 128, 256) and (
+                    self.hp.ssm_d_inner // shape[1] % 16 == 0
+                )
+            return shape[0] == 16 and shape[1] % 128 == 0 and self.hp.ssm_n_group <= 1
+        if _ADDED_OR_MULTIPLIED.search(kind) or kind == "ssm_a":
+            return info.type in ("f32", "f16")
+        if kind == "attn_sinks":
+            return info.type in ("f32", "bf16")
+        return cuda.can_multiply(info.type)
+
+    def weights_bytes(self) -> list[int]:
+        """Bytes of all loaded weights per backend, padding and copies included.  [bytes]"""
+        totals = [0] * (self.n_gpus + 1)
+        trunk = range(self.hp.n_layer or self.hp.n_layer_all)
+        for name, info in self.hp.tensors.items():
+            if not self.is_loaded(name):
+                continue
+            base = name.removesuffix(".weight")
+            if base in _ROPE:
+                for where in {self.layer_backends[il] for il in trunk}:
+                    totals[where] += self.tensor_bytes(info, where)
+                continue
+            where = self.backend(name)
+            totals[where] += self.tensor_bytes(info, where)
+            if base == "token_embd" and self.is_tied:
+                output = self.tied_output_backend(info)
+                if output != where:
+                    totals[output] += self.tensor_bytes(info, output)
+        return totals
+
+    def tied_output_backend(self, info: TensorInfo) -> int:
+        """Backend of the copy of `token_embd` that serves as the output matrix."""
+        if self.output_backend != self.host and not self._is_supported("output", info):
+            return self.host
+        return self.output_backend
+
+    def tensor_bytes(self, info: TensorInfo, backend: int) -> int:
+        """Bytes one weight takes on a backend.  [bytes]
+
+        Source: ggml-cuda.cu `ggml_backend_cuda_buffer_type_get_alloc_size`.
+        """
+        if backend == self.host:
+            return (info.n_bytes + HOST_ALIGNMENT - 1) // HOST_ALIGNMENT * HOST_ALIGNMENT
+        n = info.n_bytes
+        rest = info.shape[0] % cuda.ROW_PADDING
+        if rest and TYPES[info.type].is_quantized:
+            n += row_bytes(info.type, cuda.ROW_PADDING - rest)
+        return (n + cuda.ALIGNMENT - 1) // cuda.ALIGNMENT * cuda.ALIGNMENT

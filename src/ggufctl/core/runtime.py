@@ -1,0 +1,126 @@
+"""How a model is to be run: llama-server's own options under their own names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ggufctl.core.ggml.types import TYPES
+from ggufctl.errors import UsageError
+
+__all__ = ["CACHE_TYPES", "DEFAULT_N_PARALLEL", "Runtime"]
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+"""Types that `-ctk` and `-ctv` accept."""
+
+DEFAULT_N_PARALLEL = 4
+"""Slots of llama-server without `-np`; the cache is unified then.
+
+Source: llama.cpp tools/server/server.cpp.
+"""
+
+MAX_SEQUENCES = 256
+"""LLAMA_MAX_SEQ."""
+
+_FLASH_ATTN = ("auto", "on", "off")
+_SPLIT_MODES = ("none", "layer", "row", "tensor")
+_LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """Settings of one llama-server, defaulted to what it would do itself.
+
+    Attributes:
+        n_ctx: total context, as `-c` [tokens]; 0 = the model's training context.
+        n_parallel: slots, as `-np`; None = llama-server's default (4, unified cache).
+        kv_unified: one cache for all slots, as `-kvu`; None = only without `n_parallel`.
+        cache_type_k: type of the key cache, as `-ctk`.
+        cache_type_v: type of the value cache, as `-ctv`.
+        flash_attn: "auto", "on" or "off", as `-fa`.
+        n_batch: logical batch, as `-b` [tokens].
+        n_ubatch: physical batch, as `-ub` [tokens].
+        n_gpu_layers: blocks on the GPU plus one for the output, as `-ngl`; -1 = all.
+        n_cpu_moe: first blocks whose experts stay in host memory, as `-ncmoe`.
+        split_mode: "layer" or "none", as `-sm`.
+        n_outputs: rows of logits per batch: None = as llama-server reserves,
+            0 = as many as the batch (llama-fit-params, llama-bench).
+        embeddings: serve embeddings, as `--embedding`.
+        swa_full: full-size cache for sliding-window blocks, as `--swa-full`.
+        load_mode: how weights are read, as `-lm`.
+        mmproj: multimodal projector to load with it: path or reference.
+        draft_model: draft model for speculation: path or reference.
+        lora: adapters: paths or references.
+
+    Raises:
+        UsageError: a value that llama-server would not take.
+    """
+
+    n_ctx: int = 0
+    n_parallel: int | None = None
+    kv_unified: bool | None = None
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attn: str = "auto"
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    n_gpu_layers: int = -1
+    n_cpu_moe: int = 0
+    split_mode: str = "layer"
+    n_outputs: int | None = None
+    embeddings: bool = False
+    swa_full: bool = False
+    load_mode: str = "auto"
+    mmproj: str | None = None
+    draft_model: str | None = None
+    lora: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.lora, str):
+            object.__setattr__(self, "lora", (self.lora,))
+        elif not isinstance(self.lora, tuple):
+            object.__setattr__(self, "lora", tuple(self.lora))
+        self._check_choice("flash attention", self.flash_attn, _FLASH_ATTN)
+        self._check_choice("split mode", self.split_mode, _SPLIT_MODES)
+        self._check_choice("load mode", self.load_mode, _LOAD_MODES)
+        for option, value in (("-ctk", self.cache_type_k), ("-ctv", self.cache_type_v)):
+            self._check_choice(f"cache type ({option})", value, CACHE_TYPES)
+        self._check_range("-c/--ctx-size", self.n_ctx, 0, 1 << 31)
+        self._check_range("-b/--batch-size", self.n_batch, 1, 1 << 24)
+        self._check_range("-ub/--ubatch-size", self.n_ubatch, 1, 1 << 20)
+        self._check_range("-ngl/--n-gpu-layers", self.n_gpu_layers, -1, 1 << 20)
+        self._check_range("-ncmoe/--n-cpu-moe", self.n_cpu_moe, 0, 1 << 20)
+        if self.n_parallel is not None:
+            self._check_range("-np/--parallel", self.n_parallel, 1, MAX_SEQUENCES)
+        if self.n_outputs is not None:
+            self._check_range("n_outputs", self.n_outputs, 0, 1 << 24)
+
+    @staticmethod
+    def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+        if value not in choices:
+            raise UsageError(
+                f"{value!r} is no {what} of llama-server.", hint=f"Use {', '.join(choices)}."
+            )
+
+    @staticmethod
+    def _check_range(option: str, value: int, low: int, high: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise UsageError(f"{option} must be between {low} and {high}, not {value!r}.")
+
+    @property
+    def n_seq_max(self) -> int:
+        """Slots that run at once."""
+        return DEFAULT_N_PARALLEL if self.n_parallel is None else self.n_parallel
+
+    @property
+    def is_unified(self) -> bool:
+        """Whether all slots share one cache."""
+        return self.n_parallel is None if self.kv_unified is None else self.kv_unified
+
+    @property
+    def has_quantized_v(self) -> bool:
+        """Whether the value cache needs flash attention."""
+        return TYPES[self.cache_type_v].is_quantized
+
+    def with_(self, **changes: object) -> Runtime:
+        """Return a copy with some settings changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]  # checked by __post_init__
