@@ -6,8 +6,16 @@ Source: llama.cpp src/llama-context.cpp `sched_reserve`, `graph_reserve`,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ggufctl.core.folding import (
+    Fold,
+    fold_layers,
+    is_settled,
+    layer_signatures,
+    smallest_period,
+)
 from ggufctl.core.ggml.alloc import Allocator, Live
 from ggufctl.core.ggml.scheduler import MAX_COPIES, Scheduler
 from ggufctl.core.ggml.tensor import Tensor
@@ -57,30 +65,46 @@ class Engine:
         pipelined = p.n_gpus > 1 and p.full_offload and not p.n_cpu_moe and self.can_pipeline
         return MAX_COPIES if pipelined else 1
 
-    def reserve(self, *, explain: bool = False, layers: list[int] | None = None) -> Buffers:
+    def reserve(self, *, explain: bool = False, fold: bool = True) -> Buffers:
         """Reserve the worst-case graph of a prompt.
 
         Args:
             explain: record what is alive at each buffer's peak.
-            layers: blocks to build, by default all.
+            fold: leave out blocks that repeat where that is proved to change nothing.
         """
-        flash = self._resolve_flash_attention()
+        folds = list(self._folds()) if fold else []
+        flash = self._resolve_flash_attention(folds[0].layers if folds else None)
+        n_seqs = self.ctx.n_seq_max
+        buffers = self._reserve(n_seqs, flash, folds, explain, pin=not self.dry_run)
+        if self.arch.reserve_one_seq and n_seqs > 1 and not self.dry_run:
+            single = self._reserve(1, flash, folds, explain, pin=True)
+            buffers = _larger(buffers, single)
+        return buffers
+
+    def _folds(self) -> Iterator[Fold]:
+        """Ways to leave out blocks, the shortest first."""
+        signatures = layer_signatures(self.hp, self.placement, self.layout)
+        period = smallest_period(signatures, self.arch.period)
+        if period is not None:
+            for multiple in (1, 2, 4):
+                fold = fold_layers(signatures, period * multiple)
+                if fold is not None:
+                    yield fold
+
+    def _reserve(
+        self, n_seqs: int, flash: bool, folds: list[Fold], explain: bool, *, pin: bool
+    ) -> Buffers:
         n_tokens = min(self.ctx.n_ctx, self.ctx.n_ubatch)
         n_outputs = min(n_tokens, self.ctx.n_outputs_max)
-        builder = self._build(
-            n_tokens, self.ctx.n_seq_max, n_outputs, flash, pin=not self.dry_run, layers=layers
-        )
-        allocator = self._allocate(builder, explain)
-        sizes, peaks = allocator.sizes, allocator.peaks if explain else []
-        if self.arch.reserve_one_seq and self.ctx.n_seq_max > 1 and not self.dry_run:
-            single = self._build(n_tokens, 1, n_outputs, flash, pin=True, layers=layers)
-            other = self._allocate(single, explain)
-            for i, size in enumerate(other.sizes):
-                if size > sizes[i]:
-                    sizes[i] = size
-                    if explain:
-                        peaks[i] = other.peaks[i]
-        return Buffers(tuple(sizes), tuple(peaks), flash, self.n_copies)
+        choices: list[Fold | None] = [*folds, None]
+        for fold in choices:
+            layers = fold.layers if fold else None
+            builder = self._build(n_tokens, n_seqs, n_outputs, flash, pin=pin, layers=layers)
+            allocator = self._allocate(builder, explain)
+            if fold is None or is_settled(fold, builder.layers.starts, builder.graph.nodes):
+                break
+        peaks = tuple(allocator.peaks) if explain else ()
+        return Buffers(tuple(allocator.sizes), peaks, flash, self.n_copies)
 
     def _allocate(self, builder: Builder, explain: bool) -> Allocator:
         scheduler = Scheduler(self.placement.n_gpus, self.n_copies)
@@ -118,15 +142,26 @@ class Engine:
         builder.mark_outputs()
         return builder
 
-    def _resolve_flash_attention(self) -> bool:
+    def _resolve_flash_attention(self, layers: list[int] | None) -> bool:
         """Fuse attention unless some block's would land on another device.
 
         llama.cpp builds a graph of one token per sequence to find out.
+
+        Args:
+            layers: blocks that stand for all, None = all.
         """
         if not self.ctx.flash_attn or not self.auto_flash:
             return self.ctx.flash_attn
         n = self.ctx.n_seq_max
-        probe = self._build(n, n, n, True, pin=True)
+        probe = self._build(n, n, n, True, pin=True, layers=layers)
         Scheduler(self.placement.n_gpus, self.n_copies).assign(probe.graph)
         backends = self.placement.layer_backends
         return all(t.backend == backends[il] for t, il in probe.fused_attention)
+
+
+def _larger(a: Buffers, b: Buffers) -> Buffers:
+    """Take the larger buffer of each backend, with what is alive in it."""
+    pick = [a if x >= y else b for x, y in zip(a.sizes, b.sizes, strict=True)]
+    sizes = tuple(one.sizes[i] for i, one in enumerate(pick))
+    peaks = tuple(one.peaks[i] for i, one in enumerate(pick)) if a.peaks else ()
+    return Buffers(sizes, peaks, a.flash_attn, a.n_copies)

@@ -61,6 +61,7 @@ def estimate_memory(
     overhead: Sequence[Term] = (),
     dry_run: bool = False,
     explain: bool = False,
+    fold: bool = True,
 ) -> Estimate:
     """Estimate memory on `gpus` (names, one per device) and on the host.
 
@@ -72,6 +73,7 @@ def estimate_memory(
         overhead: CUDA overhead per GPU.
         dry_run: what llama.cpp's own dry run reports instead of what it allocates.
         explain: record what is alive at the peaks.
+        fold: leave out blocks that repeat where that is proved to change nothing.
     """
     hp, arch = shape.hp, shape.arch
     devices = gpus[:1] if runtime.split_mode == "none" else gpus
@@ -100,7 +102,7 @@ def estimate_memory(
             can_pipeline=runtime.split_mode == "layer",
             auto_flash=runtime.flash_attn == "auto" and not runtime.has_quantized_v,
         )
-        buffers = engine.reserve(explain=explain)
+        buffers = engine.reserve(explain=explain, fold=fold)
     compute = _compute_terms(buffers, len(devices))
     estimates = tuple(
         DeviceEstimate(

@@ -29,7 +29,7 @@ class Response(Protocol):
     def headers(self) -> Mapping[str, str]:
         """The headers, names in any case."""
 
-    def iter_raw(self, chunk_size: int) -> Iterator[bytes]:
+    def iter_raw(self) -> Iterator[bytes]:
         """The body as it arrives; a lost connection comes out as RemoteError."""
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class HttpFile:
                 self._body.skip(start)
                 received += self._body.take(end)
                 return
-            for chunk in response.iter_raw(_CHUNK_BYTES):
+            for chunk in response.iter_raw():
                 received += chunk[: end - start]
                 start += len(chunk)
                 if start >= end:
@@ -192,7 +192,7 @@ class _WholeBody:
     def __init__(self, response: Response) -> None:
         self.position = 0
         self._response = response
-        self._chunks = response.iter_raw(_CHUNK_BYTES)
+        self._chunks = response.iter_raw()
         self._rest = b""
 
     def take(self, end: int) -> bytes:

@@ -61,6 +61,8 @@ def list_files(repo: str, revision: str) -> HubListing:
 
     Raises: ModelNotFound, AccessDenied, RemoteError.
     """
+    from huggingface_hub.hf_api import RepoFile
+
     with _translated(repo, revision):
         api = _api()
         info = api.model_info(
@@ -72,7 +74,7 @@ def list_files(repo: str, revision: str) -> HubListing:
         if any(s.size is None for s in siblings if s.rfilename.lower().endswith(".gguf")):
             rows = api.list_repo_tree(repo, recursive=True, revision=commit or revision or None)
             files = [
-                _model_file(row.path, row.size, row.lfs) for row in rows if hasattr(row, "size")
+                _model_file(row.path, row.size, row.lfs) for row in rows if isinstance(row, RepoFile)
             ]
         tags = tuple(str(tag) for tag in info.tags or ())
         name = info.id if isinstance(info.id, str) and info.id.count("/") == 1 else repo
@@ -201,10 +203,11 @@ class _Body:
         self.status_code: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
-    def iter_raw(self, chunk_size: int) -> Iterator[bytes]:
+    def iter_raw(self) -> Iterator[bytes]:
         """The body as it arrives; a lost connection comes out as RemoteError."""
         with _transport_errors(self._url):
-            yield from self._response.iter_raw(chunk_size)
+            # Unchunked, so that what arrived before a connection broke is not lost with it.
+            yield from self._response.iter_raw()
 
     def close(self) -> None:
         """Drop what is left of the body."""

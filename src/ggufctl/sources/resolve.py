@@ -19,7 +19,7 @@ from ggufctl.core.header import (
     merge_shards,
     validate_model_metadata,
 )
-from ggufctl.core.names import Kind, Variant, did_you_mean, pick, shard_paths, variants
+from ggufctl.core.names import Kind, Variant, detect, did_you_mean, pick, shard_paths, variants
 from ggufctl.errors import (
     AmbiguousReference,
     GgufctlError,
@@ -206,6 +206,12 @@ def _listing(
     try:
         found = hub.list_files(ref.repo, ref.revision)
     except RemoteError:
+        named = detect(ref.repo)
+        if named.format and not named.is_gguf:
+            raise UnsupportedModel(
+                f"{quoted(ref.repo)} is in {named.format} format by its name, and only GGUF "
+                "models are supported"
+            ) from None
         commit = cache.load("refs", endpoint, ref.repo, ref.revision)
         known = _cached_listing(endpoint, ref.repo, commit) if isinstance(commit, str) else None
         if known is None and (kept := hub.cached_files(ref.repo, ref.revision)):
@@ -387,6 +393,9 @@ def _only_model_in(folder: Path) -> Path:
     )
     models = [variant for variant in found if variant.kind is Kind.MODEL]
     if not models:
+        name = foreign_format("", (path.name for path in folder.iterdir()))
+        if name and not found:
+            raise UnsupportedModel(f"{quoted(str(folder), 0)} holds a model in {name} format")
         raise ModelNotFound(f"there is no GGUF model in {quoted(str(folder), 0)}")
     if len(models) > 1:
         choices = tuple(str(folder / variant.paths[0]) for variant in models)

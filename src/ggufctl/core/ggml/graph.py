@@ -35,15 +35,16 @@ class Graph:
             if compute:
                 self._mark_compute(root)
             return
-        stack: list[tuple[Tensor, int]] = [(root, 0)]
         root.is_visited = True
         if compute and root.op != "NONE":
             root.is_compute = True
-        while stack:
-            tensor, i = stack.pop()
+        nodes, leafs = self.nodes, self.leafs
+        tensor, i = root, 0
+        stack: list[tuple[Tensor, int]] = []
+        while True:
             src = tensor.src
             n = len(src)
-            descended = False
+            child = None
             while i < n:
                 s = src[i]
                 i += 1
@@ -55,14 +56,21 @@ class Graph:
                         self._mark_compute(s)
                     continue
                 s.is_visited = True
-                if compute and s.op != "NONE":
+                if s.op == "NONE" and not s.src:
+                    leafs.append(s)
+                    continue
+                if compute:
                     s.is_compute = True
-                stack.append((tensor, i))
-                stack.append((s, 0))
-                descended = True
+                child = s
                 break
-            if not descended:
-                (self.leafs if tensor.op == "NONE" else self.nodes).append(tensor)
+            if child is not None:
+                stack.append((tensor, i))
+                tensor, i = child, 0
+                continue
+            (leafs if tensor.op == "NONE" else nodes).append(tensor)
+            if not stack:
+                return
+            tensor, i = stack.pop()
 
     @staticmethod
     def _mark_compute(root: Tensor) -> None:

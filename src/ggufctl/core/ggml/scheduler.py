@@ -100,7 +100,9 @@ class Scheduler:
     def assign(self, graph: Graph) -> None:
         """Give every tensor a backend (passes 1 to 4 of the source)."""
         for leaf in graph.leafs:
-            if leaf.backend == -1:
+            if leaf.buffer != -1:
+                leaf.backend = leaf.buffer
+            elif leaf.backend == -1:
                 leaf.backend = self._backend_from_current(leaf)
         for node in graph.nodes:
             if node.backend == -1:
@@ -115,11 +117,13 @@ class Scheduler:
         self._inherit(graph)
 
     def _supports(self, backend: int, t: Tensor) -> bool:
-        if backend == self.host:
+        host = self.host
+        if backend == host:
             return True
-        for s in t.src:
-            if s is not None and -1 < s.buffer != backend and s.buffer != self.host:
-                return False
+        if host > 1:
+            for s in t.src:
+                if s is not None and -1 < s.buffer != backend and s.buffer != host:
+                    return False
         return cuda.supports(t)
 
     def _buffer_supported(self, t: Tensor, backend: int) -> bool:
@@ -137,16 +141,20 @@ class Scheduler:
         return where if where != -1 and self._supports(where, op) else -1
 
     def _backend_from_current(self, t: Tensor) -> int:
-        where = self._backend_from_buffer(t, t)
-        if where != -1:
-            return where
+        root = t.view_src
+        if root is not None and root.buffer != -1:
+            where = self._backend_from_buffer(t, t)
+            if where != -1:
+                return where
         if t.is_input:
             return self.host
         if t.op in ("ROPE", "FLASH_ATTN_EXT"):
             return -1
         for s in t.src:
-            if s is not None and s.is_weight and s.buffer != -1:
-                where = self._backend_from_buffer(s, t)
+            if s is not None and s.is_weight:
+                where = s.buffer
+                if where != -1 and not self._supports(where, t):
+                    where = -1
                 if self.op_offload and where == self.host:
                     for gpu in range(self.host):
                         if self._supports(gpu, t) and _offload_batch(t) >= OP_OFFLOAD_MIN_BATCH:

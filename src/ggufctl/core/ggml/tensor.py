@@ -17,34 +17,30 @@ class Tensor:
     """One node or leaf of a graph.
 
     Mutable on purpose: graph construction, scheduler and allocator each keep their
-    bookkeeping here, as ggml does, which makes a whole graph cost milliseconds.
+    bookkeeping here, as ggml does, which makes a whole graph cost milliseconds. What
+    most tensors never change has its default on the class.
     """
 
-    __slots__ = (
-        "backend",
-        "buffer",
-        "copies",
-        "is_allocated",
-        "is_compute",
-        "is_input",
-        "is_output",
-        "is_visited",
-        "is_weight",
-        "n_children",
-        "n_uses",
-        "n_views",
-        "name",
-        "nb",
-        "ne",
-        "offset",
-        "op",
-        "owner",
-        "param",
-        "src",
-        "type",
-        "view_offs",
-        "view_src",
-    )
+    view_src: Tensor | None = None
+    view_offs = 0
+    param: object = None
+    is_input = False
+    is_output = False
+    is_weight = False
+    is_visited = False
+    is_compute = False
+    buffer = -1
+    """Backend whose memory holds this tensor from outside the graph, or -1."""
+    backend = -1
+    """Backend the scheduler gave it, or -1."""
+    owner = -1
+    """Backend whose compute buffer the allocator put it in, or -1."""
+    copies: dict[int, list[Tensor]] | None = None
+    n_uses = 0
+    n_children = 0
+    n_views = 0
+    is_allocated = False
+    offset = 0
 
     def __init__(
         self,
@@ -62,39 +58,25 @@ class Tensor:
         if len(ne) != 4:
             ne = (*ne, 1, 1, 1)[:4]
         if nb is None:
-            t = TYPES[type_]
-            row = ne[0] // t.block_size * t.type_size
+            _, _, block_size, type_size, _ = TYPES[type_]
+            row = ne[0] // block_size * type_size
             plane = row * ne[1]
-            nb = (t.type_size, row, plane, plane * ne[2])
-        if view_src is not None and view_src.view_src is not None:
-            view_offs += view_src.view_offs
-            view_src = view_src.view_src
+            nb = (type_size, row, plane, plane * ne[2])
         self.type = type_
         self.ne: tuple[int, ...] = ne
         self.nb: tuple[int, ...] = nb
         self.op = op
         self.src: list[Tensor | None] = list(src)
-        self.view_src = view_src
-        self.view_offs = view_offs
-        self.param = param
         self.name = name
-        self.is_input = False
-        self.is_output = False
-        self.is_compute = False
-        self.is_weight = False
-        self.is_visited = False
-        self.buffer = -1
-        """Backend whose memory holds this tensor from outside the graph, or -1."""
-        self.backend = -1
-        """Backend the scheduler gave it, or -1."""
-        self.owner = -1
-        """Backend whose compute buffer the allocator put it in, or -1."""
-        self.copies: dict[int, list[Tensor]] | None = None
-        self.n_uses = 0
-        self.n_children = 0
-        self.n_views = 0
-        self.is_allocated = False
-        self.offset = 0
+        if view_src is not None:
+            root = view_src.view_src
+            if root is not None:
+                view_offs += view_src.view_offs
+                view_src = root
+            self.view_src = view_src
+            self.view_offs = view_offs
+        if param is not None:
+            self.param = param
 
     def __repr__(self) -> str:
         return f"{self.op}:{self.type}{list(self.ne)} {self.name}"

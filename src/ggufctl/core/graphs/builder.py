@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ggufctl.core.folding import LayerList
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.graph import Graph
 from ggufctl.core.ggml.tensor import Tensor
@@ -98,15 +99,16 @@ class Builder:
         self.n_seqs = n_seqs
         self.n_outputs = n_outputs
         self.flash_attn = flash_attn
-        self.layers = layers if layers is not None else list(range(hp.n_layer))
         self.graph = Graph()
+        chosen = layers if layers is not None else list(range(hp.n_layer))
+        self.layers = LayerList(chosen, self.graph.nodes)
         self.logits: Tensor | None = None
         self.embd: Tensor | None = None
         self.fused_attention: list[tuple[Tensor, int]] = []
         self._pins = pin_norms and (placement.full_offload or n_tokens < NORM_PIN_BATCH)
         self._mixed_batch = mixed_batch
         self._adapters = adapters or {}
-        self._weights: dict[tuple[str, int], Tensor] = {}
+        self._weights: dict[str, Tensor | None] = {}
         self._kv: dict[tuple[str, int], tuple[Tensor, Tensor | None]] = {}
         self._states: dict[int, tuple[Tensor, Tensor]] = {}
         self._attn_inputs: dict[str, AttnInput] = {}
@@ -139,21 +141,26 @@ class Builder:
         full = name if il is None else f"blk.{il}.{name}"
         if suffix:
             full = f"{full}.{suffix}"
-        return self.weight(full)
+        try:
+            return self._weights[full]
+        except KeyError:
+            t = self._weights[full] = self._make_weight(full, None)
+            return t
 
     def weight(self, full_name: str, backend: int | None = None) -> Tensor | None:
         """Weight by its full name in the file, or None; `backend` overrides its place."""
+        key = full_name if backend is None else f"{full_name}@{backend}"
+        if key not in self._weights:
+            self._weights[key] = self._make_weight(full_name, backend)
+        return self._weights[key]
+
+    def _make_weight(self, full_name: str, backend: int | None) -> Tensor | None:
         info = self.hp.tensors.get(full_name)
         if info is None:
             return None
-        where = self.placement.backend(full_name) if backend is None else backend
-        key = (full_name, where)
-        t = self._weights.get(key)
-        if t is None:
-            t = Tensor(info.type, info.shape, name=full_name)
-            t.buffer = where
-            t.is_weight = True
-            self._weights[key] = t
+        t = Tensor(info.type, info.shape, name=full_name)
+        t.buffer = self.placement.backend(full_name) if backend is None else backend
+        t.is_weight = True
         return t
 
     def need(self, name: str, il: int | None = None, suffix: str = "weight") -> Tensor:
@@ -784,6 +791,7 @@ class Builder:
         bias: bool = False,
         act_scales: Tensor | None = None,
         clamp_glu: bool = False,
+        scales: bool = True,
     ) -> Tensor:
         """Feed-forward network (build_ffn).
 
@@ -799,26 +807,27 @@ class Builder:
             act_scales: divisor after an ungated gelu.
             clamp_glu: whether a clamp limit in the header makes one clamped GLU
                 (deepseek4 and relatives) instead of clamp, silu, clamp, mul.
+            scales: apply the weights' `.scale` tensors (False where the C++ passes NULL).
         """
         gated = gate is not None and self.has(gate, il)
         tmp = x if up is None else self.mm(up, x, il, scale=False)
         if up is not None:
-            tmp = self._bias_scale(tmp, up, il, bias)
+            tmp = self._bias_scale(tmp, up, il, bias, scales)
         cur = tmp
         if gated:
             assert gate is not None
             cur = self.mm(gate, x if parallel else tmp, il, scale=False)
-            cur = self._bias_scale(cur, gate, il, bias)
+            cur = self._bias_scale(cur, gate, il, bias, scales)
         cur = self._activate(cur, tmp, act, gated, parallel, il, act_scales, clamp_glu)
         if down is not None:
             cur = self.mm(down, cur, il, scale=False)
-            cur = self._bias_scale(cur, down, il, bias)
+            cur = self._bias_scale(cur, down, il, bias, scales)
         return cur
 
-    def _bias_scale(self, x: Tensor, name: str, il: int, bias: bool) -> Tensor:
+    def _bias_scale(self, x: Tensor, name: str, il: int, bias: bool, scale: bool) -> Tensor:
         if bias:
             x = self.add_bias(x, name, il)
-        factor = self.w(name, il, "scale")
+        factor = self.w(name, il, "scale") if scale else None
         return x if factor is None else ops.mul(x, factor)
 
     def _activate(

@@ -42,6 +42,8 @@ class Architecture:
         mixed_batch: whether a batch may mix tokens and embeddings.
         has_encoder: whether outputs are reserved for the whole batch.
         reserve_one_seq: whether a second reserve assumes a single sequence.
+        period: period, in blocks, of what the builder decides by the block's number
+            alone (rope on every fourth block …), which no tensor shows.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Architecture:
     mixed_batch: bool = True
     has_encoder: bool = False
     reserve_one_seq: bool = False
+    period: int = 1
 
 
 _REGISTERED: dict[str, Architecture] = {}
@@ -67,6 +70,7 @@ def architecture(
     mixed_batch: bool = True,
     has_encoder: bool = False,
     reserve_one_seq: bool = False,
+    period: int = 1,
 ) -> Callable[[BuildGraph], BuildGraph]:
     """Register a builder for the named architectures; see `Architecture`."""
 
@@ -82,6 +86,7 @@ def architecture(
                 mixed_batch,
                 has_encoder,
                 reserve_one_seq,
+                period,
             )
         return build
 

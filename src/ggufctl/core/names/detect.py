@@ -9,7 +9,13 @@ from functools import cache
 from typing import NamedTuple
 
 from ggufctl.core.names.families import KNOWN_NXM, Family, expert_merge_total, find_families
-from ggufctl.core.names.quants import find_quant, is_ggml_label, normalize_quant, quant_spans
+from ggufctl.core.names.quants import (
+    UNQUANTIZED,
+    find_quant,
+    is_ggml_label,
+    normalize_quant,
+    quant_spans,
+)
 
 __all__ = ["Detected", "Kind", "Shard", "detect", "kind_of_file", "names_experts"]
 
@@ -29,8 +35,8 @@ class Kind(StrEnum):
 class Shard(NamedTuple):
     """Which part of a split file: 1-based `index` of `count`."""
 
-    index: int
-    count: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    count: int  # type: ignore[assignment]  # hides tuple.count, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ _WORD_START = r"(?<![a-z0-9])"
 _NOT_AFTER_NUMBER = r"(?<![a-z0-9])(?<!\d\.)"
 
 _SHARD = r"[-_.](\d{1,6})-of-(\d{1,6})(?=\.gguf$|\.safetensors$|\.bin$|$)"
-_PART = r"\.part(\d+)of(\d+)$"
+_PART = r"\.part(\d{1,6})of(\d{1,6})$"
 
 _MMPROJ = rf"mmproj|mm-proj|{_WORD_START}mm_projector|{_WORD_START}projector{_WORD_END}"
 _DRAFT_HEAD = rf"{_WORD_START}(?:dflash\d?|dspark|eagle-?[23]|medusa|speculator){_WORD_END}"
@@ -164,7 +170,11 @@ def _kind(parts: _Parts) -> Kind:
         name = _words(parent)
         if _re(_DRAFT_HEAD).search(name) or _re(_DRAFT).search(name):
             return Kind.DRAFT
-        if _re(_LORA).search(name) and "merge" not in name and not parts.file:
+        # "LoRA" in a repository's name mostly tells how a whole model was tuned.
+        if not parts.file and (
+            name.startswith("lora-")
+            or (_re(_LORA).search(name) and find_quant(parent) in UNQUANTIZED)
+        ):
             return Kind.LORA
         if not parts.file and _re(_MMPROJ).search(name):
             return Kind.MMPROJ
@@ -286,22 +296,25 @@ def _blank(text: str, spans: list[tuple[int, int]]) -> str:
     return text
 
 
-_NXM = r"(?<![\d.])(\d{1,3})x(\d+(?:\.\d+)?)([bm])(?![a-z0-9])"
-_MXN = rf"{_NOT_AFTER_NUMBER}(\d+(?:\.\d+)?)b[-_]?x(\d{{1,2}}){_WORD_END}"
-_ACTIVE = rf"{_WORD_START}a(\d+(?:\.\d+)?)([bm]){_WORD_END}"
-_EFFECTIVE = rf"{_WORD_START}e(\d+(?:\.\d+)?)b{_WORD_END}"
+_NUMBER = r"\d{1,4}(?:\.\d{1,3})?"
+_NXM = rf"(?<![\d.])(\d{{1,3}})x({_NUMBER})([bm])(?![a-z0-9])"
+_MXN = rf"{_NOT_AFTER_NUMBER}({_NUMBER})b[-_]?x(\d{{1,2}}){_WORD_END}"
+_ACTIVE = rf"{_WORD_START}a({_NUMBER})([bm]){_WORD_END}"
+_EFFECTIVE = rf"{_WORD_START}e({_NUMBER})b{_WORD_END}"
 _EXPERTS = rf"{_WORD_START}(\d{{1,3}})(?:e|-?experts?){_WORD_END}"
-_PLAIN = rf"{_NOT_AFTER_NUMBER}(\d+(?:\.\d+)?)(b|m|t)(?=$|[^a-z0-9]|v\d|x\d|instruct|chat|base)"
+_PLAIN = (
+    rf"{_NOT_AFTER_NUMBER}({_NUMBER})(b|m|t)" r"(?=$|[^a-z0-9]|v\d|x\d|\d{1,4}k|instruct|chat|base)"
+)
 _UNDERSCORED = r"(?<![a-z0-9_.])([01])_(\d)b(?![a-z0-9])"
 _NESTED = rf"{_NOT_AFTER_NUMBER}(\d{{1,2}})b(\d){_WORD_END}"
 _GLUED = r"(?<=[a-z])(?<![-_. ][avekqr])(\d{1,3}(?:\.\d+)?)b(?![a-z0-9])"
 # Numbers with a unit that count something else: quantisation, training tokens, hashes.
 _NOISE = (
-    r"(?<![a-z0-9])\d+(?:\.\d+)?[-_]?(?:bpw|bits?)(?![a-z0-9])",
+    rf"(?<![a-z0-9]){_NUMBER}[-_]?(?:bpw|bits?)(?![a-z0-9])",
     r"(?<![a-z0-9])\d+b-\d+g(?![a-z0-9])",
-    r"(?<![a-z0-9])\d+(?:\.\d+)?[bt][-_ ]?tok(?:en)?s?(?![a-z0-9])",
+    rf"(?<![a-z0-9]){_NUMBER}[bt][-_ ]?tok(?:en)?s?(?![a-z0-9])",
     r"(?<![a-z0-9])(?=[0-9]*[a-f])(?=[a-f]*\d)[0-9a-f]{7,40}(?![a-z0-9])",
-    r"-from-\d+(?:\.\d+)?b(?![a-z0-9])",
+    rf"-from-{_NUMBER}b(?![a-z0-9])",
     r"(?<![a-z0-9])\d+m[-_]?(?:ctx|context|tokens?|steps?)(?![a-z0-9])",
 )
 _MAX_BILLIONS = 4000.0
@@ -453,7 +466,7 @@ def _resolve(parts: _Parts) -> _Answer:
                 for f in families
                 if f.label is None
                 and f.is_moe
-                and not (distilled and f.teacher)
+                and not (f.teacher and (distilled or f.total is None))
                 and (f.total is None or size.billions >= _LEAST_PRUNED * f.total)
             ),
             None,
@@ -548,10 +561,13 @@ def detect(name: str) -> Detected:
         answer = _resolve(parts)
     elif kind is Kind.DRAFT:
         answer = _Answer(total=_draft_size(parts))
+    active = answer.active
+    if active is not None and answer.total is not None and active > answer.total:
+        active = None
     return Detected(
         name=name,
         n_params=_count(answer.total),
-        n_active_params=_count(answer.active) if answer.is_moe or answer.active else None,
+        n_active_params=_count(active),
         n_experts=answer.n_experts,
         is_moe=answer.is_moe,
         quant=quant,

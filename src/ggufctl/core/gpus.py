@@ -1,0 +1,162 @@
+"""GPUs that can be rented: frozen rows, their names, and what CUDA itself takes of their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, Term
+from ggufctl.errors import UsageError
+
+__all__ = ["CudaOverhead", "Gpu", "GpuCatalogue", "with_overhead"]
+
+_MIB = 1 << 20
+
+POOL_BYTES = 16 * _MIB
+"""Scratch of operations that every model needs, grown in granules of 2 MiB.  [bytes]"""
+
+POOL_COMPUTE_SHARE = 10
+"""A further tenth of the compute buffer goes to scratch: quantised activations and the like."""
+
+
+@dataclass(frozen=True, slots=True)
+class CudaOverhead:
+    """What a CUDA process takes beside the buffers that llama.cpp prints.  [bytes]"""
+
+    context_low_bytes: int
+    context_best_bytes: int
+    context_high_bytes: int
+    cublas_workspace_bytes: int
+    source: str
+    is_calibrated: bool = False
+
+    def term(self, compute_bytes: int) -> Term:
+        """The overhead of one device beside a compute buffer of this size.
+
+        Source: llama.cpp ggml/src/ggml-cuda/common.cuh for the workspace and the pool; the
+        context is a figure of the driver's.
+        """
+        pool = POOL_BYTES + compute_bytes // POOL_COMPUTE_SHARE
+        fixed = self.cublas_workspace_bytes
+        return Term(
+            "CUDA overhead",
+            self.context_best_bytes + fixed + pool,
+            Basis.ESTIMATED,
+            self.context_low_bytes,
+            self.context_high_bytes + fixed + 2 * pool,
+            self.source,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One type of GPU as a provider rents it."""
+
+    name: str
+    modal_names: tuple[str, ...]
+    """Every name Modal knows it by, its own first; empty when it cannot be asked for."""
+    device_name: str
+    nominal_gb: int
+    cuda_bytes: int | None
+    """What a CUDA program sees; None when nobody knows.  [bytes]"""
+    bandwidth_gb_s: int
+    fp16_tflops: int
+    compute_capability: str
+    has_bf16: bool
+    max_count: int
+    """Most of them in one container."""
+    usd_per_hour: float
+    price_as_of: str
+    price_source: str
+    overhead: CudaOverhead
+    note: str = ""
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """Compute capability as numbers that compare."""
+        major, _, minor = self.compute_capability.partition(".")
+        return int(major), int(minor)
+
+    def price(self, count: int) -> float:
+        """Price of `count` of them.  [US dollars per hour]"""
+        return round(self.usd_per_hour * count, 6)
+
+    def modal_gpu(self, count: int) -> str:
+        """What Modal's `gpu=` takes for `count` of them."""
+        name = self.modal_names[0] if self.modal_names else self.name
+        return name if count == 1 else f"{name}:{count}"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuCatalogue:
+    """All types known, the cheapest first."""
+
+    gpus: tuple[Gpu, ...]
+    as_of: str
+
+    def __iter__(self) -> Iterator[Gpu]:
+        return iter(self.gpus)
+
+    def find(self, name: str) -> Gpu:
+        """The GPU of this name, or of any name Modal has for it; case does not matter.
+
+        A name that may bring either of two cards means the smaller one.
+
+        Raises: UsageError with the names there are.
+        """
+        wanted = name.strip().casefold()
+        for gpu in self.gpus:
+            if gpu.name.casefold() == wanted:
+                return gpu
+        for gpu in self.gpus:
+            if wanted in (other.casefold() for other in gpu.modal_names):
+                return gpu
+        raise UsageError(
+            f"There is no GPU {name!r} in the catalogue.",
+            f"The GPUs are {', '.join(gpu.name for gpu in self.gpus)}.",
+        )
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> GpuCatalogue:
+        """The catalogue out of its JSON document."""
+        return cls(tuple(_rows(document["gpus"])), str(document["as_of"]))
+
+
+def _rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Gpu]:
+    for row in rows:
+        overhead = row["overhead"]
+        yield Gpu(
+            name=row["name"],
+            modal_names=tuple(row["modal_names"]),
+            device_name=row["device_name"],
+            nominal_gb=row["nominal_gb"],
+            cuda_bytes=row["cuda_bytes"],
+            bandwidth_gb_s=row["bandwidth_gb_s"],
+            fp16_tflops=row["fp16_tflops"],
+            compute_capability=row["compute_capability"],
+            has_bf16=row["has_bf16"],
+            max_count=row["max_count"],
+            usd_per_hour=row["usd_per_hour"],
+            price_as_of=row["price_as_of"],
+            price_source=row["price_source"],
+            overhead=CudaOverhead(
+                overhead["context_low_bytes"],
+                overhead["context_best_bytes"],
+                overhead["context_high_bytes"],
+                overhead["cublas_workspace_bytes"],
+                overhead["source"],
+                overhead["calibrated"],
+            ),
+            note=row["note"],
+        )
+
+
+def with_overhead(estimate: Estimate, gpus: Iterable[Gpu]) -> Estimate:
+    """The same estimate with each device named for its GPU and given its CUDA overhead."""
+
+    def on(device: DeviceEstimate, gpu: Gpu) -> DeviceEstimate:
+        return replace(device, gpu=gpu.name, overhead=gpu.overhead.term(device.compute_bytes))
+
+    devices = tuple(on(device, gpu) for device, gpu in zip(estimate.devices, gpus, strict=False))
+    return replace(estimate, devices=devices)
