@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,8 @@ def test_at_least_95_of_100_real_names_are_read_right(file: str) -> None:
     misses = [text for row in names if (text := miss(row))]
     sized = [row for row in names if row["total_params_b"] is not None]
     given_ = [row for row in sized if detect(name_of(row)).n_params is not None]
-    print(f"{len(names) - len(misses)} of {len(names)} right", *misses, sep="\n")
 
-    assert len(misses) <= 0.05 * len(names), misses
+    assert len(misses) <= 0.05 * len(names), "\n".join(misses)
     assert len(given_) >= 0.8 * len(sized)
 
 
@@ -191,7 +191,7 @@ def test_every_quant_of_the_quality_order_is_known_and_weighed() -> None:
 def test_a_better_quant_is_never_much_smaller() -> None:
     bits = [bits_per_weight(label) or 0.0 for label in QUANT_QUALITY_ORDER]
 
-    assert all(later <= earlier * 1.35 for earlier, later in zip(bits, bits[1:], strict=False))
+    assert all(later <= earlier * 1.35 for earlier, later in pairwise(bits))
     assert bits_per_weight("i1-q4_k_m") == bits_per_weight("Q4_K_M") == 4.85
     assert bits_per_weight("Q4_K") == bits_per_weight("Q4_K_M")
     assert bits_per_weight("potato") is None
@@ -315,8 +315,8 @@ def test_no_name_breaks_the_detector(name: str) -> None:
 def test_a_plain_size_and_quant_come_back_as_written(size: int, quant: str) -> None:
     got = detect(f"owner/Zorblax-{size}B-GGUF/Zorblax-{size}B-{quant}.gguf")
 
-    expected = 671_026_000_000 if size == 671 else 671_026_000_000 if size == 685 else None
-    assert got.n_params == (expected or size * 10**9)
+    # 671B and 685B are how DeepSeek-V3's one size is written
+    assert got.n_params == (671_026_000_000 if size in (671, 685) else size * 10**9)
     assert got.quant == quant
 
 
@@ -429,6 +429,6 @@ def test_shard_paths_start_from_any_shard() -> None:
 
 
 def test_a_typo_finds_its_neighbours() -> None:
-    assert did_you_mean("h10", ("T4", "H100", "H200")) == ("H100", "H200")
+    assert did_you_mean("h10", ("T4", "H100", "H200")) == ("H100",)
     assert did_you_mean("q4_k_n", ("Q4_K_M", "BF16"))[0] == "Q4_K_M"
     assert did_you_mean("zzz", ("T4",)) == ()

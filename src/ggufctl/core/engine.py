@@ -6,16 +6,10 @@ Source: llama.cpp src/llama-context.cpp `sched_reserve`, `graph_reserve`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ggufctl.core.folding import (
-    Fold,
-    fold_layers,
-    is_settled,
-    layer_signatures,
-    smallest_period,
-)
+from ggufctl.core.folding import Fold, is_settled
 from ggufctl.core.ggml.alloc import Allocator, Live
 from ggufctl.core.ggml.scheduler import MAX_COPIES, Scheduler
 from ggufctl.core.ggml.tensor import Tensor
@@ -46,6 +40,9 @@ class Engine:
         dry_run: reproduce llama.cpp's own dry run (llama-fit-params, --fit), which
             drops the pins of norms and so differs on several GPUs.
         can_pipeline: whether the settings allow pipeline parallelism.
+        auto_flash: whether fusing attention depends on where it would run.
+        adapters: LoRA tensors by the name of the weight they adapt.
+        folds: ways to leave out repeating blocks, the shortest first.
     """
 
     arch: Architecture
@@ -57,6 +54,7 @@ class Engine:
     can_pipeline: bool = True
     auto_flash: bool = True
     adapters: dict[str, list[tuple[Tensor, Tensor]]] | None = None
+    folds: tuple[Fold, ...] = ()
 
     @property
     def n_copies(self) -> int:
@@ -72,7 +70,7 @@ class Engine:
             explain: record what is alive at each buffer's peak.
             fold: leave out blocks that repeat where that is proved to change nothing.
         """
-        folds = list(self._folds()) if fold else []
+        folds = self.folds if fold else ()
         flash = self._resolve_flash_attention(folds[0].layers if folds else None)
         n_seqs = self.ctx.n_seq_max
         buffers = self._reserve(n_seqs, flash, folds, explain, pin=not self.dry_run)
@@ -81,18 +79,8 @@ class Engine:
             buffers = _larger(buffers, single)
         return buffers
 
-    def _folds(self) -> Iterator[Fold]:
-        """Ways to leave out blocks, the shortest first."""
-        signatures = layer_signatures(self.hp, self.placement, self.layout)
-        period = smallest_period(signatures, self.arch.period)
-        if period is not None:
-            for multiple in (1, 2, 4):
-                fold = fold_layers(signatures, period * multiple)
-                if fold is not None:
-                    yield fold
-
     def _reserve(
-        self, n_seqs: int, flash: bool, folds: list[Fold], explain: bool, *, pin: bool
+        self, n_seqs: int, flash: bool, folds: Sequence[Fold], explain: bool, *, pin: bool
     ) -> Buffers:
         n_tokens = min(self.ctx.n_ctx, self.ctx.n_ubatch)
         n_outputs = min(n_tokens, self.ctx.n_outputs_max)

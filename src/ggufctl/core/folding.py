@@ -20,6 +20,7 @@ from ggufctl.core.placement import Placement, block_of
 __all__ = [
     "Fold",
     "LayerList",
+    "find_folds",
     "fold_layers",
     "is_settled",
     "layer_signatures",
@@ -58,6 +59,25 @@ class Fold:
     def __init__(self, layers: list[int], gaps: list[tuple[int, int, int]]) -> None:
         self.layers = layers
         self.gaps = gaps
+
+
+def find_folds(
+    hp: HParams, placement: Placement, layout: Layout, base: int
+) -> tuple[Fold, ...]:
+    """Ways to leave out blocks, the shortest first.
+
+    Args:
+        hp: hyper-parameters.
+        placement: devices of blocks and weights.
+        layout: caches and states; which blocks have them matters, not how large.
+        base: period of what the signatures do not show (`Architecture.period`).
+    """
+    signatures = layer_signatures(hp, placement, layout)
+    period = smallest_period(signatures, base)
+    if period is None:
+        return ()
+    folds = (fold_layers(signatures, period * multiple) for multiple in (1, 2, 4))
+    return tuple(fold for fold in folds if fold is not None)
 
 
 def layer_signatures(hp: HParams, placement: Placement, layout: Layout) -> list[Hashable]:

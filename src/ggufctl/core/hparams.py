@@ -299,18 +299,23 @@ class HParams:
     def set_swa(self, n_swa: int, period: int, *, dense_first: bool = False) -> None:
         """Give the model a sliding window of `n_swa` tokens on a periodic pattern.
 
-        An explicit `attention.sliding_window_pattern` array in the header wins.
+        `attention.sliding_window_pattern` in the header wins, whether it holds one flag
+        per block or a period.
 
         Args:
             n_swa: window [tokens].
             period: every period-th block is dense; 0 = all blocks slide, 1 = none does.
             dense_first: whether a period starts with its dense block.
 
-        Source: src/llama-hparams.cpp `set_swa_pattern`.
+        Source: src/llama-model.cpp `load_swa_pattern`.
         """
         self.n_swa = n_swa
         self.has_swa = True
-        self.is_swa_arr = self._pattern(period, dense_first=dense_first)
+        explicit = self.flags("attention.sliding_window_pattern")
+        if explicit is None:
+            period = self.integer("attention.sliding_window_pattern", period)
+            explicit = self._pattern(period, dense_first=dense_first)
+        self.is_swa_arr = explicit
 
     def set_recr(self, period: int, *, dense_first: bool = False) -> None:
         """Make all but every period-th block recurrent (`set_recr_pattern`)."""

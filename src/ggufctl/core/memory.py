@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.engine import Buffers, Engine
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
+from ggufctl.core.folding import Fold, find_folds
 from ggufctl.core.graphs.registry import Architecture, find, is_known
 from ggufctl.core.header import Header
 from ggufctl.core.hparams import HParams
@@ -18,8 +20,19 @@ from ggufctl.errors import UnsupportedModel
 __all__ = ["ModelShape", "estimate_memory"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A placement with what follows from it, whatever the context."""
+
+    placement: Placement
+    weights: tuple[int, ...]
+    folds: tuple[Fold, ...]
+
+
 class ModelShape:
     """A header made ready for estimates: hyper-parameters and architecture.
+
+    Placements are kept, so that estimates of one model share them.
 
     Raises:
         UnsupportedModel: the pinned llama.cpp does not know the architecture.
@@ -36,12 +49,49 @@ class ModelShape:
         self.arch: Architecture | None = find(self.hp.arch)
         if self.arch is not None:
             self.arch.hparams(self.hp)
+        self._placed: dict[Hashable, _Placed] = {}
 
     def loads(self, name: str) -> bool:
         """Whether llama.cpp keeps a tensor of the file in memory."""
         if self.arch is not None and self.arch.loads is not None:
             return self.arch.loads(self.hp, name)
         return trunk_only(self.hp, name)
+
+    def context(self, runtime: Runtime) -> tuple[ContextParams, Layout]:
+        """Settings and memory of a context."""
+        arch = self.arch
+        ctx = ContextParams.resolve(
+            self.hp, runtime, has_encoder=arch is not None and arch.has_encoder
+        )
+        layout = arch.layout if arch is not None and arch.layout else build_layout
+        return ctx, layout(self.hp, ctx)
+
+    def placed(
+        self,
+        n_gpus: int,
+        runtime: Runtime,
+        layout: Layout,
+        proportions: Sequence[float] | None = None,
+    ) -> _Placed:
+        """Devices of blocks and weights, computed once per setting."""
+        shares = tuple(proportions or ())
+        key = (n_gpus, runtime.n_gpu_layers, runtime.n_cpu_moe, shares)
+        found = self._placed.get(key)
+        if found is None:
+            arch = self.arch
+            placement = Placement(
+                self.hp,
+                n_gpus,
+                n_gpu_layers=runtime.n_gpu_layers,
+                n_cpu_moe=runtime.n_cpu_moe,
+                proportions=proportions,
+                ties_output=arch.ties_output if arch else True,
+                loads=self.loads,
+            )
+            weights = tuple(placement.weights_bytes())
+            folds = find_folds(self.hp, placement, layout, arch.period) if arch else ()
+            found = self._placed[key] = _Placed(placement, weights, folds)
+        return found
 
 
 def trunk_only(hp: HParams, name: str) -> bool:
@@ -77,18 +127,9 @@ def estimate_memory(
     """
     hp, arch = shape.hp, shape.arch
     devices = gpus[:1] if runtime.split_mode == "none" else gpus
-    ctx = ContextParams.resolve(hp, runtime, has_encoder=arch is not None and arch.has_encoder)
-    layout = arch.layout(hp, ctx) if arch and arch.layout else build_layout(hp, ctx)
-    placement = Placement(
-        hp,
-        len(devices),
-        n_gpu_layers=runtime.n_gpu_layers,
-        n_cpu_moe=runtime.n_cpu_moe,
-        proportions=proportions,
-        ties_output=arch.ties_output if arch else True,
-        loads=shape.loads,
-    )
-    weights = placement.weights_bytes()
+    ctx, layout = shape.context(runtime)
+    placed = shape.placed(len(devices), runtime, layout, proportions)
+    placement, weights = placed.placement, placed.weights
     kv, recurrent = _state_bytes(hp, layout, placement)
     buffers = None
     if arch is not None:
@@ -101,6 +142,7 @@ def estimate_memory(
             dry_run=dry_run,
             can_pipeline=runtime.split_mode == "layer",
             auto_flash=runtime.flash_attn == "auto" and not runtime.has_quantized_v,
+            folds=placed.folds,
         )
         buffers = engine.reserve(explain=explain, fold=fold)
     compute = _compute_terms(buffers, len(devices))

@@ -46,6 +46,11 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     return _like(a, "ADD", b)
 
 
+def add_inplace(a: Tensor, b: Tensor) -> Tensor:
+    """Add, broadcasting `b`, in place."""
+    return _view_like(a, "ADD", a, b)
+
+
 def add_id(a: Tensor, b: Tensor, ids: Tensor) -> Tensor:
     """Add the rows of `b` that `ids` selects."""
     return _like(a, "ADD_ID", b, ids)

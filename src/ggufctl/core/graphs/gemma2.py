@@ -16,8 +16,7 @@ DEFAULT_N_SWA = 4096
 def _hparams(hp: HParams) -> None:
     hp.memory = Memory.ISWA
     hp.attn_soft_cap = True
-    period = hp.swa_period(2)
-    hp.set_swa(hp.integer("attention.sliding_window", DEFAULT_N_SWA), period)
+    hp.set_swa(hp.integer("attention.sliding_window", DEFAULT_N_SWA), 2)
 
 
 @architecture("gemma2", hparams=_hparams)

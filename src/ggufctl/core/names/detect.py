@@ -379,17 +379,10 @@ def _find_sizes(raw: str) -> _Sizes:
 
 
 def _without_teachers(text: str, sizes: tuple[_Size, ...]) -> tuple[_Size, ...]:
-    """Drop the size of the model that was distilled from, where another size remains."""
+    """Of a distillation only the student's size: the smallest, whichever way it is written."""
     if len(sizes) < 2 or "distill" not in text:
         return sizes
-    left = tuple(
-        s
-        for s in sizes
-        if not _re(r"(?:[-_ ]a\d+b)?[-_ ](?:[a-z]+[-_ ])?distill").match(text, s.end)
-        or _re(r"distill(?:ed)?[-_ ](?:from|of)[-_ ][a-z0-9.-]*$").search(text[: s.start])
-    )
-    kept = left or sizes
-    return (min(kept, key=lambda s: s.billions),)
+    return (min(sizes, key=lambda s: s.billions),)
 
 
 def _own_sizes(parts: _Parts) -> tuple[_Sizes, ...]:
@@ -399,10 +392,11 @@ def _own_sizes(parts: _Parts) -> tuple[_Sizes, ...]:
 
 
 def _one_size(sizes: _Sizes) -> _Size | None:
-    """The size that one text settles on; the last one, since names go from base to result."""
+    """The size that one text settles on: one with its active size beside it, else the last.
+
+    Names go from the base to the result: `Llama-3-8B-...-16.5B` has 16.5B.
+    """
     if sizes.plain:
-        if len(sizes.plain) == 2 and sizes.plain[0].billions < sizes.plain[1].billions:
-            return sizes.plain[1]
         with_active = [s for s in sizes.plain if s.active is not None]
         return with_active[-1] if with_active else sizes.plain[-1]
     if sizes.millions and sizes.nxm is None and sizes.effective is None:

@@ -319,6 +319,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
         F(r"granite-3\.[01]-2b", 2.634, label=2),
         F(r"granite-3\.\d-2b|granite-speech-.{0,60}2b", 2.534, label=2),
         F(r"granite-vision-3\.\d-2b", 2.534, label=2),
+        F(r"granite-3b-code", 3.483, label=3),
         F(r"granite-embedding-small-english-r2", 0.0477),
         F(r"granite-embedding-english-r2", 0.149),
         F(r"granite-docling", 0.165),
@@ -327,7 +328,11 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
         F(r"step-?3\.[57]-flash", 196.956, 11, 288),
         F(r"step-?3(?:-vl)?~(?!\.)", 321, 38, 48),
     ),
-    "ernie": (F(r"ernie-4\.5-300b", 300, 47, 64, label=300),),
+    "ernie": (
+        F(r"ernie-4\.5-0\.3b", 0.361, label=0.3),
+        F(r"ernie-4\.5-300b", 300, 47, 64, label=300),
+    ),
+    "reka": (F(r"reka-flash", 20.9),),
     "hunyuan": (
         F(r"hunyuan-?a13b", 80.393, 13, 64),
         F(r"hunyuan-?large", 389, 52, 16),

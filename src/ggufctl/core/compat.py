@@ -1,0 +1,136 @@
+"""What llama.cpp refuses, and what a GPU lacks, found before anything is rented."""
+
+from __future__ import annotations
+
+from ggufctl.core._pins import LLAMA_CPP_BUILD, OLDEST_COMPUTE_CAPABILITY
+from ggufctl.core.ggml.types import TYPES
+from ggufctl.core.gpus import Gpu
+from ggufctl.core.hparams import HParams, Memory
+from ggufctl.core.memory import ModelShape
+from ggufctl.core.runtime import Runtime
+from ggufctl.errors import RefusedSettings
+
+__all__ = ["check_settings", "gpu_objection", "setting_warnings"]
+
+_SAME_CACHE_TYPES = frozenset({"deepseek4"})
+_NO_QUANTIZED_CACHE = frozenset({"laguna", "step35"})
+_NO_FLASH_ATTN = frozenset({"grok", "plm"})
+_EVEN_SLOTS = frozenset({"kimi-linear"})
+_ONE_STREAM = frozenset({"t5"})
+_ONE_STREAM_QUANTIZED = frozenset({"phi3"})
+
+
+def check_settings(shape: ModelShape, runtime: Runtime) -> None:
+    """Refuse what the pinned llama.cpp refuses or aborts on for this model.
+
+    Raises: RefusedSettings, with what to change.
+    Source: llama.cpp src/llama-context.cpp `llama_init_from_model`; measured runs.
+    """
+    hp = shape.hp
+    _check_split_mode(runtime)
+    k, v = runtime.cache_type_k, runtime.cache_type_v
+    quantized = TYPES[k].is_quantized or TYPES[v].is_quantized
+    if runtime.has_quantized_v and (runtime.flash_attn == "off" or hp.arch == "grok"):
+        raise RefusedSettings(
+            f"A value cache of type {v} needs flash attention, which is off.",
+            "Drop -fa off, or use -ctv f16.",
+        )
+    if (hp.is_mla or hp.arch in _SAME_CACHE_TYPES) and k != v and hp.memory != Memory.NONE:
+        raise RefusedSettings(
+            f"{hp.arch} takes no different cache types for keys ({k}) and values ({v}).",
+            f"Use -ctk {k} -ctv {k}.",
+        )
+    if quantized:
+        _check_head_sizes(hp, runtime)
+    if hp.arch == "plm" and runtime.flash_attn != "off":
+        raise RefusedSettings("llama.cpp runs plm without flash attention only.", "Add -fa off.")
+    _check_slots(hp, runtime, quantized=quantized)
+
+
+def _check_split_mode(runtime: Runtime) -> None:
+    if runtime.split_mode == "row":
+        raise RefusedSettings(
+            f"llama.cpp {LLAMA_CPP_BUILD} refuses -sm row on CUDA.", "Use -sm layer."
+        )
+    if runtime.split_mode == "tensor":
+        raise RefusedSettings(
+            f"-sm tensor is experimental in llama.cpp {LLAMA_CPP_BUILD} and cannot be planned.",
+            "Use -sm layer.",
+        )
+
+
+def _check_head_sizes(hp: HParams, runtime: Runtime) -> None:
+    if hp.arch in _NO_QUANTIZED_CACHE:
+        raise RefusedSettings(
+            f"llama.cpp takes no quantised cache for {hp.arch}.", "Use -ctk f16 -ctv f16."
+        )
+    for option, type_name, size_of in (
+        ("-ctk", runtime.cache_type_k, hp.n_embd_head_k),
+        ("-ctv", runtime.cache_type_v, hp.n_embd_head_v),
+    ):
+        block = TYPES[type_name].block_size
+        for il in range(hp.n_layer):
+            if TYPES[type_name].is_quantized and size_of(il) % block:
+                raise RefusedSettings(
+                    f"{option} {type_name} stores blocks of {block} and does not divide the "
+                    f"model's heads of {size_of(il)}.",
+                    f"Use {option} f16.",
+                )
+
+
+def _check_slots(hp: HParams, runtime: Runtime, *, quantized: bool) -> None:
+    n, unified = runtime.n_seq_max, runtime.is_unified
+    if hp.arch in _ONE_STREAM and n > 1 and not unified:
+        raise RefusedSettings(
+            f"llama.cpp runs {hp.arch} with several slots on a unified cache only.", "Add -kvu."
+        )
+    if hp.arch in _ONE_STREAM_QUANTIZED and quantized and n > 1 and not unified:
+        raise RefusedSettings(
+            f"llama.cpp fails on {hp.arch} with a quantised cache and several slots of their own.",
+            "Add -kvu, or use -ctk f16 -ctv f16.",
+        )
+    if n == 3 and (hp.memory == Memory.NONE or hp.arch in _EVEN_SLOTS):
+        raise RefusedSettings(
+            f"llama.cpp fails on {hp.arch} with three slots.", "Use -np 1, 2 or 4."
+        )
+
+
+def setting_warnings(shape: ModelShape, runtime: Runtime) -> tuple[str, ...]:
+    """What is worth knowing about these settings, one sentence each."""
+    hp = shape.hp
+    found = []
+    if hp.arch in _NO_FLASH_ATTN and runtime.flash_attn != "off":
+        found.append(f"llama.cpp turns flash attention off for {hp.arch}.")
+    per_slot = runtime.n_ctx if runtime.is_unified else runtime.n_ctx // runtime.n_seq_max
+    if hp.n_ctx_train and per_slot > hp.n_ctx_train:
+        found.append(
+            f"The context of a slot, {per_slot} tokens, is longer than the {hp.n_ctx_train} the "
+            "model was made for."
+        )
+    if not runtime.is_unified and runtime.n_seq_max > 1 and runtime.n_ctx:
+        found.append(
+            f"-np {runtime.n_seq_max} divides the context: {per_slot} tokens per slot "
+            "(-kvu shares it instead)."
+        )
+    return tuple(found)
+
+
+def gpu_objection(gpu: Gpu, shape: ModelShape, runtime: Runtime) -> str:
+    """Why a GPU is unfit for a model whatever its memory; empty when it is not."""
+    oldest = tuple(int(part) for part in OLDEST_COMPUTE_CAPABILITY.split("."))
+    if gpu.capability < oldest:
+        return (
+            f"compute capability {gpu.compute_capability}: the pinned build has kernels from "
+            f"{OLDEST_COMPUTE_CAPABILITY} on"
+        )
+    if not gpu.has_bf16:
+        if "bf16" in (runtime.cache_type_k, runtime.cache_type_v):
+            return "no bf16 units for a bf16 cache"
+        if shape_has_bf16(shape):
+            return "no bf16 units for bf16 weights"
+    return ""
+
+
+def shape_has_bf16(shape: ModelShape) -> bool:
+    """Whether matrices of the model are stored in bf16."""
+    return any(t.type == "bf16" and len(t.shape) > 1 for t in shape.hp.tensors.values())

@@ -1,0 +1,60 @@
+"""DeepSeek-V3.2: latent attention over the tokens that a lightning indexer picks.
+
+Source: llama.cpp src/models/deepseek32.cpp (pin in core/_pins.py).
+"""
+
+from __future__ import annotations
+
+from ggufctl.core.ggml import ops
+from ggufctl.core.ggml.tensor import Tensor
+from ggufctl.core.graphs import sparse
+from ggufctl.core.graphs.builder import Builder
+from ggufctl.core.graphs.registry import architecture
+from ggufctl.core.hparams import HParams
+from ggufctl.core.layout import ContextParams, Layout
+
+
+def _layout(hp: HParams, ctx: ContextParams) -> Layout:
+    trunk = list(range(hp.n_layer))
+    return sparse.dsa_layout(hp, ctx, trunk, trunk)
+
+
+@architecture("deepseek32", hparams=sparse.set_latent, layout=_layout)
+def build_deepseek32(b: Builder) -> None:
+    """Build the deepseek32 graph: every block has an indexer."""
+    build_dsa(b, [True] * b.hp.n_layer, gating=sparse.expert_gating(b.hp))
+
+
+def build_dsa(b: Builder, has_indexer: list[bool], *, gating: str) -> None:
+    """Build a trunk of latent attention over indexed tokens (also glm-dsa).
+
+    Args:
+        b: builder.
+        has_indexer: for each block, whether it picks tokens itself or takes the pick of
+            an earlier one.
+        gating: how router logits become probabilities.
+    """
+    hp = b.hp
+    size = hp.integer("attention.key_length_mla", 0)
+    rank = hp.integer("attention.kv_lora_rank", 0)
+    x = b.inp_embd()
+    pos = b.inp_pos()
+    indexer = sparse.indexer_input(b)
+    out_ids = b.inp_out_ids()
+    top_k: Tensor | None = None
+    for il in b.layers:
+        residual = x
+        cur = b.norm(x, "attn_norm", il)
+        qr = b.norm(ops.mul_mat(b.need("attn_q_a", il), cur), "attn_q_a_norm", il)
+        if has_indexer[il] or top_k is None:
+            top_k = sparse.lightning_indexer(b, cur, qr, pos, indexer, il)
+        latent = sparse.latent_block(
+            b, cur, qr, pos, il, n_head=hp.n_head(), size=size, rank=rank
+        )
+        cur = sparse.attn_top_k(b, latent, top_k, il, v_mla=b.need("attn_v_b", il))
+        if b.is_last(il):
+            cur, residual = ops.get_rows(cur, out_ids), ops.get_rows(residual, out_ids)
+        ffn_inp = ops.add(cur, residual)
+        cur = b.norm(ffn_inp, "ffn_norm", il)
+        x = ops.add(sparse.feed_forward(b, cur, il, gating=gating), ffn_inp)
+    b.finish(b.head(x))
