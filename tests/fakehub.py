@@ -79,15 +79,18 @@ class FakeHub:
     fail_with: int = 0
     """Answer everything with this status."""
     repos: dict[str, FakeRepo] = field(default_factory=dict)
-    log: list[Request] = field(default_factory=list)
     drops: dict[str, int] = field(default_factory=dict)
     """Path of a file → drop the connection after this many bytes, once."""
     plain: dict[str, FakeFile] = field(default_factory=dict)
     """Files under `/plain/` of the first port, for plain URLs."""
 
     def __enter__(self) -> FakeHub:
-        self._lock = threading.Lock()
-        self._servers = [_Server(("127.0.0.1", 0), _Handler, self, on_cdn) for on_cdn in (False, True)]
+        self._log: list[Request] = []
+        self._n_running = 0
+        self._idle = threading.Condition()
+        self._servers = [
+            _Server(("127.0.0.1", 0), _Handler, self, on_cdn) for on_cdn in (False, True)
+        ]
         self._threads = [
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
             for server in self._servers
@@ -122,6 +125,13 @@ class FakeHub:
         self.repos[name] = repo
         return repo
 
+    @property
+    def log(self) -> list[Request]:
+        """Every request, once those under way are finished."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._n_running == 0, timeout=10)
+            return self._log
+
     def requests(self) -> list[Request]:
         """The log without what the client does on its own, and without redirects."""
         return [
@@ -134,12 +144,18 @@ class FakeHub:
         """Bytes of file content that were sent."""
         return sum(r.n_bytes for r in self.log if "/api/" not in r.path)
 
-    def record(self, request: Request) -> None:
-        with self._lock:
-            self.log.append(request)
+    def begin(self) -> None:
+        with self._idle:
+            self._n_running += 1
+
+    def finish(self, request: Request) -> None:
+        with self._idle:
+            self._log.append(request)
+            self._n_running -= 1
+            self._idle.notify_all()
 
     def drop_after(self, path: str) -> int | None:
-        with self._lock:
+        with self._idle:
             return self.drops.pop(path, None)
 
 
@@ -175,6 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         hub = self.server.hub
+        hub.begin()
         self._sent = 0
         self._status = 0
         parts = urlsplit(self.path)
@@ -195,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._refuse(404)
         finally:
-            hub.record(
+            hub.finish(
                 Request(
                     self.command,
                     path,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ggufs import Array, Tensor, Typed, entry, header, llama, shards, text, whole, words, write
 
 from ggufctl.core import header as reader
 from ggufctl.core.header import (
@@ -22,6 +21,20 @@ from ggufctl.core.header import (
     validate_model_metadata,
 )
 from ggufctl.errors import GgufctlError, InvalidGguf, UnsupportedModel
+from ggufs import (
+    Array,
+    Tensor,
+    Typed,
+    Writable,
+    entry,
+    header,
+    llama,
+    shards,
+    text,
+    whole,
+    words,
+    write,
+)
 
 DATA = Path(__file__).parent.parent / "data"
 HOSTILE = json.loads((DATA / "hostile_headers.json").read_text())["cases"]
@@ -29,7 +42,7 @@ HOSTILE = json.loads((DATA / "hostile_headers.json").read_text())["cases"]
 
 def bytes_of(case: dict[str, Any]) -> bytes:
     if case["hex"] is not None:
-        return bytes.fromhex(case["hex"])
+        return bytes.fromhex(str(case["hex"]))
     recipe = case["recipe"]
     return (
         bytes.fromhex(recipe["prefix_hex"])
@@ -39,7 +52,7 @@ def bytes_of(case: dict[str, Any]) -> bytes:
 
 
 def test_scalars_strings_and_short_arrays_come_back_as_written() -> None:
-    metadata = {
+    metadata: dict[str, Writable] = {
         "general.architecture": "llama",
         "a.u8": Typed("uint8", 255),
         "a.i8": Typed("int8", -128),
@@ -348,9 +361,7 @@ def test_infinity_is_fine_where_no_plan_uses_it() -> None:
 
 
 def test_a_model_without_heads_is_fine_when_it_is_recurrent() -> None:
-    validate_model_metadata(
-        changed(llama__attention__head_count=0, llama__ssm__state_size=16)
-    )
+    validate_model_metadata(changed(llama__attention__head_count=0, llama__ssm__state_size=16))
 
 
 def test_a_vocabulary_alone_is_no_model() -> None:
@@ -367,7 +378,9 @@ def test_a_vocabulary_alone_is_no_model() -> None:
 def test_shards_in_any_order_merge_into_the_model_they_were_split_from() -> None:
     metadata, tensors = llama(n_layer=4)
     single = whole(metadata, tensors)
-    parts = [parse_header(raw.ljust(size, b"\0"), size) for raw, size in shards(metadata, tensors, 3)]
+    parts = [
+        parse_header(raw.ljust(size, b"\0"), size) for raw, size in shards(metadata, tensors, 3)
+    ]
 
     merged = merge_shards(reversed(parts))
 
@@ -393,7 +406,9 @@ def test_an_incomplete_or_mixed_set_of_shards_is_refused() -> None:
 # The reference reader --------------------------------------------------------------------------
 
 
-def reference(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, tuple[int, ...], int, int]]]:
+def reference(
+    path: Path,
+) -> tuple[dict[str, Any], dict[str, tuple[str, tuple[int, ...], int, int]]]:
     """Metadata and tensors as PyPI gguf reads them; long arrays as their lengths."""
     import gguf
 
@@ -430,7 +445,9 @@ def ours(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, tuple[int, ..
             metadata[key] = len(value)
         else:
             metadata[key] = value
-    tensors = {t.name: (t.type.lower(), t.shape, t.offset, t.n_bytes) for t in found.tensors.values()}
+    tensors = {
+        t.name: (t.type.lower(), t.shape, t.offset, t.n_bytes) for t in found.tensors.values()
+    }
     return metadata, tensors
 
 
@@ -443,7 +460,7 @@ def test_the_reference_reader_finds_the_same_in_a_small_file(tmp_path: Path) -> 
     assert ours(path) == reference(path)
 
 
-BIG_HEADERS = {
+BIG_HEADERS: dict[str, dict[str, Any]] = {
     "deep-128k": {"n_layer": 80, "n_embd": 1024, "n_vocab": 128_256, "n_merges": 40_000},
     "middle-152k": {"n_layer": 48, "n_embd": 512, "n_vocab": 151_936, "n_merges": 20_000},
     "wide-201k": {"n_layer": 24, "n_embd": 512, "n_vocab": 201_088, "n_merges": 10_000},
@@ -452,7 +469,7 @@ BIG_HEADERS = {
 
 @pytest.mark.parametrize("shape", list(BIG_HEADERS.values()), ids=list(BIG_HEADERS))
 def test_the_reference_reader_finds_the_same_in_a_big_header(
-    tmp_path: Path, shape: dict[str, int]
+    tmp_path: Path, shape: dict[str, Any]
 ) -> None:
     path = write(tmp_path / "big.gguf", *header(*llama(**shape)))
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakehub import FakeFile, FakeHub
-from ggufs import header, llama, pad, shards
 
+from fakehub import FakeFile, FakeHub
 from ggufctl.core.header import Header, parse_header
 from ggufctl.errors import (
     AccessDenied,
@@ -18,11 +18,12 @@ from ggufctl.errors import (
 )
 from ggufctl.sources.base import MAX_REQUESTS, SourceEvent
 from ggufctl.sources.resolve import Role, open_model, open_repo, open_variant
+from ggufs import header, llama, pad, shards
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
-def model_file(**shape: int) -> FakeFile:
+def model_file(**shape: Any) -> FakeFile:
     raw, size = header(*llama(**shape))
     return FakeFile(raw, size)
 
@@ -42,8 +43,7 @@ def add_quants(hub: FakeHub) -> None:
 def big_shards(count: int = 3) -> dict[str, FakeFile | bytes]:
     files = shards(*llama(n_layer=20, n_vocab=60_000, n_merges=60_000), count)
     return {
-        f"Big-Q8_0-{i:05d}-of-{count:05d}.gguf": FakeFile(*file)
-        for i, file in enumerate(files, 1)
+        f"Big-Q8_0-{i:05d}-of-{count:05d}.gguf": FakeFile(*file) for i, file in enumerate(files, 1)
     }
 
 
@@ -356,6 +356,37 @@ def test_what_was_read_once_is_planned_without_the_hub(
 
     assert again.header == first.header
     assert "stale" in [event.kind for event in heard]
+
+
+def test_offline_mode_plans_what_was_read_once_and_asks_nobody(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_quants(hub)
+    first = open_model("acme/Tiny-GGUF:Q8_0")
+    hub.log.clear()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    assert open_model("acme/Tiny-GGUF:Q8_0").header == first.header
+    with pytest.raises(RemoteError, match="offline"):
+        open_model("acme/Tiny-GGUF:Q4_K_M")
+    assert hub.requests() == []
+
+
+def test_a_file_that_the_hub_client_downloaded_is_read_from_its_cache(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import hf_hub_download
+
+    add_quants(hub)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    hf_hub_download(
+        "acme/Tiny-GGUF", "Tiny-Q8_0.gguf", endpoint=hub.url, cache_dir=tmp_path / "hub"
+    )
+    hub.fail_with = 503
+
+    model = open_model("acme/Tiny-GGUF:Q8_0")
+
+    assert model.header.metadata["llama.block_count"] == 3
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])

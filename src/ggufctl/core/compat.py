@@ -10,14 +10,13 @@ from ggufctl.core.memory import ModelShape
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import RefusedSettings
 
-__all__ = ["check_settings", "gpu_objection", "setting_warnings"]
+__all__ = ["check_settings", "gpu_objection", "setting_warnings", "settled"]
 
 _SAME_CACHE_TYPES = frozenset({"deepseek4"})
-_NO_QUANTIZED_CACHE = frozenset({"laguna", "step35"})
-_NO_FLASH_ATTN = frozenset({"grok", "plm"})
 _EVEN_SLOTS = frozenset({"kimi-linear"})
 _ONE_STREAM = frozenset({"t5"})
-_ONE_STREAM_QUANTIZED = frozenset({"phi3"})
+_PHI_4_HEADS = 10
+"""Key/value heads of Phi-4, the one model of `phi3` that fails this way."""
 
 
 def check_settings(shape: ModelShape, runtime: Runtime) -> None:
@@ -60,10 +59,6 @@ def _check_split_mode(runtime: Runtime) -> None:
 
 
 def _check_head_sizes(hp: HParams, runtime: Runtime) -> None:
-    if hp.arch in _NO_QUANTIZED_CACHE:
-        raise RefusedSettings(
-            f"llama.cpp takes no quantised cache for {hp.arch}.", "Use -ctk f16 -ctv f16."
-        )
     for option, type_name, size_of in (
         ("-ctk", runtime.cache_type_k, hp.n_embd_head_k),
         ("-ctv", runtime.cache_type_v, hp.n_embd_head_v),
@@ -84,9 +79,10 @@ def _check_slots(hp: HParams, runtime: Runtime, *, quantized: bool) -> None:
         raise RefusedSettings(
             f"llama.cpp runs {hp.arch} with several slots on a unified cache only.", "Add -kvu."
         )
-    if hp.arch in _ONE_STREAM_QUANTIZED and quantized and n > 1 and not unified:
+    is_phi_4 = hp.arch == "phi3" and hp.n_head_kv() == _PHI_4_HEADS
+    if is_phi_4 and quantized and n > 1 and not unified:
         raise RefusedSettings(
-            f"llama.cpp fails on {hp.arch} with a quantised cache and several slots of their own.",
+            "llama.cpp fails on Phi-4 with a quantised cache and several slots of their own.",
             "Add -kvu, or use -ctk f16 -ctv f16.",
         )
     if n == 3 and (hp.memory == Memory.NONE or hp.arch in _EVEN_SLOTS):
@@ -95,12 +91,24 @@ def _check_slots(hp: HParams, runtime: Runtime, *, quantized: bool) -> None:
         )
 
 
+def settled(shape: ModelShape, runtime: Runtime) -> Runtime:
+    """The settings as llama-server changes them by itself for this model.
+
+    Source: llama.cpp src/llama-context.cpp `llama_init_from_model`, tools/server/server.cpp.
+    """
+    if shape.hp.arch == "grok" and runtime.flash_attn != "off":
+        runtime = runtime.with_(flash_attn="off")
+    if runtime.embeddings and runtime.n_batch > runtime.n_ubatch:
+        runtime = runtime.with_(n_batch=runtime.n_ubatch)
+    return runtime
+
+
 def setting_warnings(shape: ModelShape, runtime: Runtime) -> tuple[str, ...]:
     """What is worth knowing about these settings, one sentence each."""
     hp = shape.hp
     found = []
-    if hp.arch in _NO_FLASH_ATTN and runtime.flash_attn != "off":
-        found.append(f"llama.cpp turns flash attention off for {hp.arch}.")
+    if hp.arch == "grok" and runtime.flash_attn != "off":
+        found.append("llama.cpp turns flash attention off for Grok.")
     per_slot = runtime.n_ctx if runtime.is_unified else runtime.n_ctx // runtime.n_seq_max
     if hp.n_ctx_train and per_slot > hp.n_ctx_train:
         found.append(

@@ -71,23 +71,35 @@ class Engine:
             fold: leave out blocks that repeat where that is proved to change nothing.
         """
         folds = self.folds if fold else ()
-        flash = self._resolve_flash_attention(folds[0].layers if folds else None)
+        layers = folds[0].layers if folds else None
+        flash = self._resolve_flash_attention(layers)
+        unfused = self._resolve_fused_ops(flash, layers)
         n_seqs = self.ctx.n_seq_max
-        buffers = self._reserve(n_seqs, flash, folds, explain, pin=not self.dry_run)
+        pin = not self.dry_run
+        buffers = self._reserve(n_seqs, flash, folds, explain, pin=pin, unfused=unfused)
         if self.arch.reserve_one_seq and n_seqs > 1 and not self.dry_run:
             single = self._reserve(1, flash, folds, explain, pin=True)
             buffers = _larger(buffers, single)
         return buffers
 
     def _reserve(
-        self, n_seqs: int, flash: bool, folds: Sequence[Fold], explain: bool, *, pin: bool
+        self,
+        n_seqs: int,
+        flash: bool,
+        folds: Sequence[Fold],
+        explain: bool,
+        *,
+        pin: bool,
+        unfused: frozenset[str] = frozenset(),
     ) -> Buffers:
         n_tokens = min(self.ctx.n_ctx, self.ctx.n_ubatch)
         n_outputs = min(n_tokens, self.ctx.n_outputs_max)
         choices: list[Fold | None] = [*folds, None]
         for fold in choices:
             layers = fold.layers if fold else None
-            builder = self._build(n_tokens, n_seqs, n_outputs, flash, pin=pin, layers=layers)
+            builder = self._build(
+                n_tokens, n_seqs, n_outputs, flash, pin=pin, layers=layers, unfused=unfused
+            )
             allocator = self._allocate(builder, explain)
             if fold is None or is_settled(fold, builder.layers.starts, builder.graph.nodes):
                 break
@@ -109,6 +121,7 @@ class Engine:
         *,
         pin: bool,
         layers: list[int] | None = None,
+        unfused: frozenset[str] = frozenset(),
     ) -> Builder:
         rounded = -(-n_tokens // n_seqs) * n_seqs
         builder = Builder(
@@ -124,6 +137,7 @@ class Engine:
             mixed_batch=self.arch.mixed_batch,
             layers=layers,
             adapters=self.adapters,
+            unfused=unfused,
         )
         self.arch.build(builder)
         builder.pool()
@@ -145,6 +159,21 @@ class Engine:
         Scheduler(self.placement.n_gpus, self.n_copies).assign(probe.graph)
         backends = self.placement.layer_backends
         return all(t.backend == backends[il] for t, il in probe.fused_attention)
+
+    def _resolve_fused_ops(self, flash: bool, layers: list[int] | None) -> frozenset[str]:
+        """Operations that must be spelled out, as some block's would land elsewhere.
+
+        llama.cpp probes one operation after the other, each with what it found before.
+        """
+        unfused: frozenset[str] = frozenset()
+        n = self.ctx.n_seq_max
+        backends = self.placement.layer_backends
+        for op in self.arch.fused_ops:
+            probe = self._build(n, n, n, flash, pin=True, layers=layers, unfused=unfused)
+            Scheduler(self.placement.n_gpus, self.n_copies).assign(probe.graph)
+            if any(t.backend != backends[il] for t, il in probe.fused_nodes if t.op == op):
+                unfused |= {op}
+        return unfused
 
 
 def _larger(a: Buffers, b: Buffers) -> Buffers:

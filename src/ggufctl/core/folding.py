@@ -104,6 +104,7 @@ def layer_signatures(hp: HParams, placement: Placement, layout: Layout) -> list[
             hp.n_ff(il),
             hp.n_expert_used_arr[il],
             hp.has_kv(il),
+            hp.block_marks[il],
             hp.swiglu_clamp_exp[il] > 0,
             hp.swiglu_clamp_shexp[il] > 0,
             tuple(sorted(n for n, cache in layout.caches.items() if il in cache.layers)),

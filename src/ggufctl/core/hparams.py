@@ -91,12 +91,20 @@ class HParams:
         self.recr_layers: list[int] | None = None
         """Layers with a recurrent state, where the kind of memory does not say it."""
         self.memory = Memory.KV
+        self.loads_output_first = False
+        """Whether a tied output matrix is loaded before the embeddings: never shared then."""
+        self.rope_layers: list[int] | None = None
+        """Layers that rope factors are loaded for, if not all."""
         self.n_deepstack_layers = 0
         self.n_embd_inp_impl = 0
         self.is_mrope = False
         """Whether positions have four components per token (rope_type MROPE, IMROPE)."""
         self.use_alibi = False
         self.attn_soft_cap = False
+        self.forbids_flash_attn = False
+        """Whether llama.cpp forces flash attention off (grok)."""
+        self.block_marks: list[object] = [None] * self.n_layer_all
+        """What a builder decides by a block's number and no tensor shows, per block."""
         self.embedding_scale = float(self.number("embedding_scale", 0.0))
         self.clamp_kqv = float(self.number("attention.clamp_kqv", 0.0))
         self.is_mla = False

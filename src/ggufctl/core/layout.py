@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ggufctl.core.ggml import cuda
 from ggufctl.core.ggml.types import TYPES, row_bytes
 from ggufctl.core.hparams import HParams, Memory
 from ggufctl.core.runtime import Runtime
@@ -19,6 +20,9 @@ __all__ = ["Cache", "CacheLayer", "ContextParams", "Layout", "build_layout", "pa
 
 CONTEXT_PADDING = 256
 """Cells are allocated in multiples of this."""
+
+HOST_ALIGNMENT = 32
+"""Alignment of tensors in host memory.  [bytes]"""
 
 
 def pad(n: int, multiple: int) -> int:
@@ -66,7 +70,7 @@ class ContextParams:
             outputs = n_batch if runtime.embeddings else min(n_batch, n_seq_max)
         if outputs == 0 or has_encoder:
             outputs = n_batch
-        flash = runtime.flash_attn != "off"
+        flash = runtime.flash_attn != "off" and not hp.forbids_flash_attn
         return cls(
             n_ctx=n_ctx if unified else n_ctx_seq * n_seq_max,
             n_ctx_seq=n_ctx_seq,
@@ -107,13 +111,28 @@ class Cache:
     """Side of the Hadamard matrix that keys are rotated with, 0 = none."""
     n_rot_v: int = 0
 
-    def layer_bytes(self, il: int) -> int:
+    def layer_bytes(self, il: int, *, on_gpu: bool = False) -> int:
         """Bytes of one block's cache, 0 for a block without one.  [bytes]"""
         layer = self.layers.get(il)
         if layer is None:
             return 0
         cells = self.n_cells * self.n_stream
-        return cells * (row_bytes(self.type_k, layer.n_k) + row_bytes(self.type_v, layer.n_v))
+        return _allocated_bytes(self.type_k, layer.n_k, cells, on_gpu) + _allocated_bytes(
+            self.type_v, layer.n_v, cells, on_gpu
+        )
+
+
+def _allocated_bytes(type_: str, row: int, rows: int, on_gpu: bool) -> int:
+    """Bytes a tensor of `rows` rows takes in a buffer of a device or of the host.  [bytes]"""
+    if not row or not rows:
+        return 0
+    n = row_bytes(type_, row) * rows
+    if not on_gpu:
+        return pad(n, HOST_ALIGNMENT)
+    rest = row % cuda.ROW_PADDING
+    if rest and TYPES[type_].is_quantized:
+        n += row_bytes(type_, cuda.ROW_PADDING - rest)
+    return pad(n, cuda.ALIGNMENT)
 
 
 @dataclass(slots=True)
@@ -129,15 +148,16 @@ class Layout:
     extra_recurrent: dict[int, int] = field(default_factory=dict)
     """Bytes of further states by block, for architectures that keep some."""
 
-    def kv_bytes(self, il: int) -> int:
-        """Bytes of all KV caches of one block.  [bytes]"""
-        return sum(cache.layer_bytes(il) for cache in self.caches.values())
+    def kv_bytes(self, il: int, *, on_gpu: bool = False) -> int:
+        """Bytes of all KV caches of one block, on a GPU or on the host.  [bytes]"""
+        return sum(cache.layer_bytes(il, on_gpu=on_gpu) for cache in self.caches.values())
 
-    def recurrent_bytes(self, il: int) -> int:
-        """Bytes of the recurrent state of one block.  [bytes]"""
+    def recurrent_bytes(self, il: int, *, on_gpu: bool = False) -> int:
+        """Bytes of the recurrent state of one block, on a GPU or on the host.  [bytes]"""
         n = self.extra_recurrent.get(il, 0)
         if il in self.recr_layers:
-            n += 4 * self.n_rs * (self.n_embd_r + self.n_embd_s)
+            for width in (self.n_embd_r, self.n_embd_s):
+                n += _allocated_bytes("f32", width, self.n_rs, on_gpu)
         return n
 
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.closed_form import compute_terms
 from ggufctl.core.engine import Buffers, Engine
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
 from ggufctl.core.folding import Fold, find_folds
@@ -15,7 +16,7 @@ from ggufctl.core.hparams import HParams
 from ggufctl.core.layout import ContextParams, Layout, build_layout
 from ggufctl.core.placement import Placement, block_of
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import UnsupportedModel
+from ggufctl.errors import GgufctlError, UnsupportedModel
 
 __all__ = ["ModelShape", "estimate_memory"]
 
@@ -131,6 +132,7 @@ def estimate_memory(
     placed = shape.placed(len(devices), runtime, layout, proportions)
     placement, weights = placed.placement, placed.weights
     kv, recurrent = _state_bytes(hp, layout, placement)
+    warnings: list[str] = []
     buffers = None
     if arch is not None:
         engine = Engine(
@@ -144,8 +146,15 @@ def estimate_memory(
             auto_flash=runtime.flash_attn == "auto" and not runtime.has_quantized_v,
             folds=placed.folds,
         )
-        buffers = engine.reserve(explain=explain, fold=fold)
-    compute = _compute_terms(buffers, len(devices))
+        buffers = _reserve(engine, explain=explain, fold=fold)
+    if buffers is None:
+        warnings.append(
+            f"The compute buffers of {hp.arch} come from a formula, not from its own graph."
+        )
+        pipelined = len(devices) > 1 and placement.full_offload and not runtime.n_cpu_moe
+        compute = compute_terms(hp, ctx, layout, placement, pipelined=pipelined)
+    else:
+        compute = [Term("compute", size) for size in buffers.sizes]
     estimates = tuple(
         DeviceEstimate(
             name=f"CUDA{i}",
@@ -178,6 +187,7 @@ def estimate_memory(
         n_copies=buffers.n_copies if buffers else 1,
         has_graph=buffers is not None,
         offloaded_layers=sum(1 for b in placement.layer_backends if b != placement.host),
+        warnings=tuple(warnings),
     )
 
 
@@ -189,15 +199,24 @@ def _state_bytes(
     recurrent = [0] * (placement.n_gpus + 1)
     for il in range(hp.n_layer_all):
         where = placement.layer_backends[il]
-        kv[where] += layout.kv_bytes(il)
-        recurrent[where] += layout.recurrent_bytes(il)
+        on_gpu = where != placement.host
+        kv[where] += layout.kv_bytes(il, on_gpu=on_gpu)
+        recurrent[where] += layout.recurrent_bytes(il, on_gpu=on_gpu)
     return kv, recurrent
 
 
-def _compute_terms(buffers: Buffers | None, n_gpus: int) -> list[Term]:
-    if buffers is None:
-        return [Term("compute", 0, Basis.DERIVED)] * (n_gpus + 1)
-    return [Term("compute", size) for size in buffers.sizes]
+def _reserve(engine: Engine, *, explain: bool, fold: bool) -> Buffers | None:
+    """Reserve a graph, or None where the header's shapes do not make one.
+
+    A file can pass every check and still hold shapes that its architecture's graph
+    cannot be built from; the formula plans it then.
+    """
+    try:
+        return engine.reserve(explain=explain, fold=fold)
+    except GgufctlError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _output_bytes(hp: HParams, ctx: ContextParams) -> int:

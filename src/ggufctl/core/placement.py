@@ -163,6 +163,8 @@ class Placement:
             return shape[0] == 16 and shape[1] % 128 == 0 and self.hp.ssm_n_group <= 1
         if _ADDED_OR_MULTIPLIED.search(kind) or kind == "ssm_a":
             return info.type in ("f32", "f16")
+        if kind == "ffn_gate_tid2eid":
+            return info.type == "i32"
         if kind == "attn_sinks":
             return info.type in ("f32", "bf16")
         return cuda.can_multiply(info.type)
@@ -170,20 +172,22 @@ class Placement:
     def weights_bytes(self) -> list[int]:
         """Bytes of all loaded weights per backend, padding and copies included.  [bytes]"""
         totals = [0] * (self.n_gpus + 1)
-        trunk = range(self.hp.n_layer or self.hp.n_layer_all)
+        roped = self.hp.rope_layers
+        if roped is None:
+            roped = list(range(self.hp.n_layer or self.hp.n_layer_all))
         for name, info in self.hp.tensors.items():
             if not self.is_loaded(name):
                 continue
             base = name.removesuffix(".weight")
             if base in _ROPE:
-                for where in {self.layer_backends[il] for il in trunk}:
+                for where in {self.layer_backends[il] for il in roped}:
                     totals[where] += self.tensor_bytes(info, where)
                 continue
             where = self.backend(name)
             totals[where] += self.tensor_bytes(info, where)
             if base == "token_embd" and self.is_tied:
                 output = self.tied_output_backend(info)
-                if output != where:
+                if output != where or self.hp.loads_output_first:
                     totals[output] += self.tensor_bytes(info, output)
         return totals
 

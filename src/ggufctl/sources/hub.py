@@ -74,7 +74,9 @@ def list_files(repo: str, revision: str) -> HubListing:
         if any(s.size is None for s in siblings if s.rfilename.lower().endswith(".gguf")):
             rows = api.list_repo_tree(repo, recursive=True, revision=commit or revision or None)
             files = [
-                _model_file(row.path, row.size, row.lfs) for row in rows if isinstance(row, RepoFile)
+                _model_file(row.path, row.size, row.lfs)
+                for row in rows
+                if isinstance(row, RepoFile)
             ]
         tags = tuple(str(tag) for tag in info.tags or ())
         name = info.id if isinstance(info.id, str) and info.id.count("/") == 1 else repo
@@ -278,22 +280,30 @@ def _status_error(response: Response | Any, repo: str, revision: str) -> Ggufctl
         )
     if message == "Access to this resource is disabled.":
         return AccessDenied(f"{name} was disabled by the Hub")
-    if "Invalid credentials" in message or (status == 401 and _has_token()):
-        return AccessDenied("the Hub refuses the token", "run `hf auth login`, or check HF_TOKEN")
+    if "Invalid credentials" in message:
+        return _bad_token()
     if code == "RevisionNotFound":
         return ModelNotFound(f"{name} has no revision {quoted(revision or 'main')}")
     if code == "EntryNotFound":
         return ModelNotFound(f"{name} has no such file")
-    if code == "RepoNotFound" or status in {401, 404}:
+    if code == "RepoNotFound" or status == 404:
         return ModelNotFound(
             f"there is no repository {name} on the Hub",
             "if it is private, run `hf auth login` first",
         )
+    if status == 401 and _has_token():
+        return _bad_token()
+    if status == 401:
+        return AccessDenied(f"the Hub asks who wants to see {name}", "run `hf auth login`")
     if status == 403:
         return AccessDenied(f"the Hub refuses access to {name}")
     if status == 429:
         return RemoteError("the Hub asks to wait: too many requests", "try again later")
     return RemoteError(f"the Hub failed with status {status} for {name}")
+
+
+def _bad_token() -> AccessDenied:
+    return AccessDenied("the Hub refuses the token", "run `hf auth login`, or check HF_TOKEN")
 
 
 def _has_token() -> bool:

@@ -107,12 +107,21 @@ def _from_scheme(text: str, scheme: str, rest: str) -> Reference:
     if not host:
         raise UsageError(f"{quoted(redact_url(text))} is a URL without a host")
     endpoint = urlsplit(hub_endpoint())
-    if host in _HUB_HOSTS or parts.netloc.lower() == endpoint.netloc.lower():
-        path = parts.path
-        if endpoint.path and parts.netloc.lower() == endpoint.netloc.lower():
-            path = path.removeprefix(endpoint.path)
-        return _from_hub_page(redact_url(text), unquote(path.strip("/")))
+    if host in _HUB_HOSTS:
+        return _from_hub_page(redact_url(text), unquote(parts.path.strip("/")))
+    if parts.netloc.lower() == endpoint.netloc.lower():
+        path = unquote(parts.path.removeprefix(endpoint.path).strip("/"))
+        if _is_hub_page(path):
+            return _from_hub_page(redact_url(text), path)
     return Reference(redact_url(text), ReferenceKind.URL, url=text)
+
+
+def _is_hub_page(path: str) -> bool:
+    """Whether a path on another endpoint is one of the Hub's, and not just a file there."""
+    parts = path.split("/")
+    if len(parts) > 3:
+        return parts[2] in _FILE_VIEWS
+    return len(parts) == 2 and not path.lower().endswith(".gguf")
 
 
 def _from_hub_page(text: str, path: str) -> Reference:
@@ -128,7 +137,7 @@ def _from_hub_page(text: str, path: str) -> Reference:
         revision = "/".join(parts[3 : 3 + n_revision])
         rest = "/".join(parts[3 + n_revision :])
         return _hub(text, "/".join(parts[:2]), revision, "", rest)
-    return _from_hub_path(text, "/".join(parts[:2]))
+    return _from_hub_path(text, "/".join(parts))
 
 
 def _from_hub_path(text: str, path: str) -> Reference:

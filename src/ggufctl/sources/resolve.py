@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +27,6 @@ from ggufctl.errors import (
     RemoteError,
     UnsupportedModel,
 )
-from ggufctl.sources import cache
 from ggufctl.sources.base import (
     FIRST_READ_BYTES,
     LATER_SHARD_READ_BYTES,
@@ -195,7 +193,7 @@ def _listing(
     ref: Reference, on_event: OnEvent
 ) -> tuple[str, str, tuple[ModelFile, ...], tuple[str, ...], bool]:
     """`(repo, commit, files, tags, is stale)`, from the Hub or from what is cached."""
-    from ggufctl.sources import hub
+    from ggufctl.sources import cache, hub
 
     endpoint = hub_endpoint()
     is_commit = _COMMIT.fullmatch(ref.revision) is not None
@@ -235,6 +233,8 @@ def _listing(
 def _cached_listing(
     endpoint: str, repo: str, commit: str
 ) -> tuple[str, str, tuple[ModelFile, ...], tuple[str, ...]] | None:
+    from ggufctl.sources import cache
+
     document = cache.load("listings", endpoint, repo, commit)
     try:
         files = tuple(
@@ -341,7 +341,7 @@ def _hub_header(
     listing: RepoListing, file: ModelFile, *, is_first: bool, on_event: OnEvent
 ) -> Header:
     """The header of one file of a repository, from the nearest place that has it."""
-    from ggufctl.sources import hub
+    from ggufctl.sources import cache, hub
 
     # The repository is part of the key: another one may claim any checksum it likes.
     content = file.sha256 or f"{listing.commit}/{file.path}"
@@ -438,6 +438,7 @@ def _open_url(ref: Reference, role: Role, on_event: OnEvent) -> ResolvedModel:
 def _url_header(url: str, on_event: OnEvent) -> tuple[Header, int]:
     """`(header, size of the file in bytes)` of a URL; one request when it has not changed."""
     from ggufctl.sources.http import HttpFile, NotModified
+    from ggufctl.sources import cache
     from ggufctl.sources.hub import open_url
 
     # A signature in the query changes with every link to the same file.
@@ -551,6 +552,8 @@ def _in_parallel(read: Callable[[int], _T], count: int) -> list[_T]:
     """`read(0) … read(count - 1)`, a few at a time; the first failure ends it."""
     if count == 1:
         return [read(0)]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(_N_WORKERS, count)) as pool:
         futures = [pool.submit(read, index) for index in range(count)]
         try:

@@ -168,6 +168,8 @@ def _supports_mul_mat(t: Tensor) -> bool:
         return False
     if b.type == "f16" and a.type != "f16":
         return False
+    if t.op == "MUL_MAT_ID" and t.param == "f32":
+        return False  # Full precision of the second operand was asked for (mistral4).
     return a.type in _MUL_MAT_TYPES
 
 
@@ -294,6 +296,7 @@ _SUPPORTS: dict[str, Callable[[Tensor], bool]] = {
     "SSM_SCAN": _supports_ssm_scan,
     "SSM_CONV": _supports_ssm_conv,
     "ROPE": _supports_rope,
+    "ROPE_BACK": _supports_rope,
     "IM2COL": _supports_contiguous_pair,
     "ROLL": _supports_contiguous,
     "SUM": _supports_norm,

@@ -161,6 +161,11 @@ def rope(a: Tensor, positions: Tensor, factors: Tensor | None = None) -> Tensor:
     return _like(a, "ROPE", positions, factors)
 
 
+def rope_back(a: Tensor, positions: Tensor, factors: Tensor | None = None) -> Tensor:
+    """Inverse rotary embedding (rope_ext_back)."""
+    return _like(a, "ROPE_BACK", positions, factors)
+
+
 def soft_max(a: Tensor, mask: Tensor | None = None, sinks: Tensor | None = None) -> Tensor:
     """Soft-max of rows, with mask and attention sinks."""
     return _like(a, "SOFT_MAX", mask, sinks)

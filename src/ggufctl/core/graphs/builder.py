@@ -69,6 +69,7 @@ class Builder:
         mixed_batch: whether the architecture takes tokens and embeddings in one batch.
         layers: blocks of the trunk to build, by default all.
         adapters: LoRA tensors by the name of the weight they adapt, as pairs (a, b).
+        unfused: operations that must be spelled out instead (see `Architecture.fused_ops`).
 
     Attributes:
         logits, embd: results, set by `head` or by the family (t_logits, t_embd).
@@ -89,6 +90,7 @@ class Builder:
         mixed_batch: bool = True,
         layers: list[int] | None = None,
         adapters: dict[str, list[tuple[Tensor, Tensor]]] | None = None,
+        unfused: frozenset[str] = frozenset(),
     ) -> None:
         self.hp = hp
         self.ctx = ctx
@@ -105,6 +107,9 @@ class Builder:
         self.logits: Tensor | None = None
         self.embd: Tensor | None = None
         self.fused_attention: list[tuple[Tensor, int]] = []
+        self.fused_nodes: list[tuple[Tensor, int]] = []
+        """Other fused nodes and their blocks (add_fused_node)."""
+        self.unfused = unfused
         self._pins = pin_norms and (placement.full_offload or n_tokens < NORM_PIN_BATCH)
         self._mixed_batch = mixed_batch
         self._adapters = adapters or {}
@@ -112,6 +117,8 @@ class Builder:
         self._kv: dict[tuple[str, int], tuple[Tensor, Tensor | None]] = {}
         self._states: dict[int, tuple[Tensor, Tensor]] = {}
         self._attn_inputs: dict[str, AttnInput] = {}
+        self.inp_tokens: Tensor | None = None
+        """Token ids of the batch (t_inp_tokens)."""
         self.inp_embd_rows: Tensor | None = None
         """Rows of the input embedding at full width, for deepstack models."""
 
@@ -266,7 +273,7 @@ class Builder:
                 cur = ops.add(cur, delta)
             return cur if width == hp.n_embd else ops.pad(cur, width - hp.n_embd)
 
-        tokens = self.input("i32", u, name="inp_tokens")
+        tokens = self.inp_tokens = self.input("i32", u, name="inp_tokens")
         embd = self.input("f32", width, u, name="inp_embd")
         cur = rows(tokens)
         branches = [embd]
@@ -945,6 +952,8 @@ class Builder:
             cur, ids, il, act, (up, gate, gate_up), bias, scales, clamp_glu, activate
         )
         experts = self.mm_id(down, cur, ids, il, scale=scales)
+        if self.arch == "mistral4" and experts.op == "MUL_MAT_ID":
+            experts.param = "f32"
         if bias:
             experts = self._add_expert_bias(experts, down, ids, il)
         if not weight_before_ffn:

@@ -24,6 +24,7 @@ N_LAYER_SPARSITY = 10
 
 def _hparams(hp: HParams) -> None:
     hp.memory = Memory.ISWA
+    hp.loads_output_first = True
     hp.set_swa(hp.integer("attention.sliding_window", 0), 5)
     hp.n_layer_kv_from_start = N_LAYER_KV
     hp.kv_reuse = lambda il: N_LAYER_KV - (2 if hp.is_swa(il) else 1)

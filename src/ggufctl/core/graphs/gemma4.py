@@ -16,10 +16,12 @@ from ggufctl.core.hparams import HParams, Memory
 
 def _hparams(hp: HParams) -> None:
     hp.memory = Memory.ISWA
+    hp.loads_output_first = True
     hp.set_swa(hp.integer("attention.sliding_window", 0), 1)
     n_kv = hp.n_layer_all - hp.integer("attention.shared_kv_layers", 0)
     hp.n_layer_kv_from_start = n_kv
     hp.kv_reuse = lambda il: n_kv - (2 if hp.is_swa(il) else 1)
+    hp.rope_layers = [il for il in range(hp.n_layer_all) if not hp.is_swa(il)]
 
 
 @architecture("gemma4", hparams=_hparams)

@@ -20,7 +20,7 @@ def _hparams(hp: HParams) -> None:
 @architecture("gemma-embedding", hparams=_hparams)
 def build_gemma_embedding(b: Builder) -> None:
     """Build the gemma-embedding graph."""
-    masks = b.masks_no_cache()
+    masks = (b.mask_no_cache(), b.mask_no_cache())
     x = build_trunk(
         b, lambda q, k, v, il: b.attn_no_cache(q, k, v, masks[b.hp.is_swa(il)], il, wo_bias=False)
     )

@@ -44,6 +44,7 @@ class Architecture:
         reserve_one_seq: whether a second reserve assumes a single sequence.
         period: period, in blocks, of what the builder decides by the block's number
             alone (rope on every fourth block …), which no tensor shows.
+        fused_ops: operations used only if every block's would land on its own device.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Architecture:
     has_encoder: bool = False
     reserve_one_seq: bool = False
     period: int = 1
+    fused_ops: tuple[str, ...] = ()
 
 
 _REGISTERED: dict[str, Architecture] = {}
@@ -71,6 +73,7 @@ def architecture(
     has_encoder: bool = False,
     reserve_one_seq: bool = False,
     period: int = 1,
+    fused_ops: tuple[str, ...] = (),
 ) -> Callable[[BuildGraph], BuildGraph]:
     """Register a builder for the named architectures; see `Architecture`."""
 
@@ -87,6 +90,7 @@ def architecture(
                 has_encoder,
                 reserve_one_seq,
                 period,
+                fused_ops,
             )
         return build
 

@@ -170,8 +170,14 @@ def lightning_indexer(b: Builder, x: Tensor, qr: Tensor, pos: Tensor, inp: Index
     return ops.cont(ops.top_k(scores, n_best))
 
 
-def mask_top_k(mask: Tensor, top_k: Tensor) -> Tensor:
-    """Attention mask that leaves only the cells `top_k` names."""
+def mask_top_k(mask: Tensor, top_k: Tensor, *, zeros: str = "f32") -> Tensor:
+    """Attention mask that leaves only the cells `top_k` names.
+
+    Args:
+        mask: mask to narrow.
+        top_k: cells per token.
+        zeros: type of the zeros that are written into it.
+    """
     n_kv, rows, _, n_stream = mask.ne
     hidden = ops.fill(mask)
     hidden = ops.view(hidden, (1, n_kv, rows, n_stream), hidden.nb[:3])
@@ -179,8 +185,7 @@ def mask_top_k(mask: Tensor, top_k: Tensor) -> Tensor:
     ids = ops.view(
         top_k, (n_best, top_k.ne[1], last, 1), (top_k.nb[1], top_k.nb[2], last * top_k.nb[3])
     )
-    zeros = ops.fill(ops.new_tensor("f32", 1, *ids.ne[:3]))
-    shown = ops.set_rows(hidden, zeros, ids)
+    shown = ops.set_rows(hidden, ops.fill(ops.new_tensor(zeros, 1, *ids.ne[:3])), ids)
     shown = ops.view(shown, (n_kv, rows, 1, n_stream), (shown.nb[2], shown.nb[3], shown.nb[3]))
     return ops.add(shown, mask)
 

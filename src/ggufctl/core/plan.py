@@ -1,0 +1,304 @@
+"""The plan of a model: every GPU, the pick and why, what would fit instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ggufctl.core.compat import check_settings, setting_warnings
+from ggufctl.core.gpus import GpuCatalogue
+from ggufctl.core.ladder import QuantSize, Step, cheaper_steps, ladder
+from ggufctl.core.model import Model
+from ggufctl.core.names import Detected, detect
+from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
+from ggufctl.core.rules import get_gpu_config_llamacpp
+from ggufctl.core.runtime import Runtime
+from ggufctl.errors import DoesNotFit
+
+__all__ = [
+    "Choice",
+    "NameRule",
+    "Plan",
+    "QuantPlan",
+    "engine_args",
+    "make_plan",
+    "name_rule",
+    "plan_quants",
+]
+
+MAX_FALLBACKS = 4
+"""GPU types named to Modal, the chosen one included."""
+
+FALLBACK_PRICE = 2.5
+"""A fallback costs at most this many times the choice."""
+
+_DEFAULTS = Runtime()
+
+
+@dataclass(frozen=True, slots=True)
+class NameRule:
+    """What the name alone suggests."""
+
+    gpu: str
+    memory_utilization: float
+    engine_flags: str
+
+    def __str__(self) -> str:
+        parts = (self.gpu, f"{self.memory_utilization:.0%}", self.engine_flags)
+        return " · ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to rent and how to run it."""
+
+    row: GpuPlan
+    modal_gpu: tuple[str, ...]
+    """For Modal's `gpu=`, in the order to try."""
+    memory_utilization: float
+    """Share of the GPU's memory that the plan may fill."""
+    engine_args: tuple[str, ...]
+    """llama-server's flags, the model left out."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuantPlan:
+    """One quant of a repository: by the size of its files and the header of another one."""
+
+    quant: str
+    size_bytes: int
+    n_files: int
+    rows: tuple[GpuPlan, ...]
+    choice: GpuPlan | None
+    ref: str = ""
+    is_exact: bool = False
+    """Whether this quant's own header was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that was found out about running a model."""
+
+    model: Model
+    runtime: Runtime
+    """As planned: the context is a number of tokens."""
+    constraints: Constraints
+    detected: Detected
+    rule: NameRule | None
+    """None when the name is not that of a GGUF model."""
+    gpus: tuple[GpuPlan, ...]
+    choice: Choice | None
+    """None when nothing allowed fits; the ladder says what would."""
+    ladder: tuple[Step, ...]
+    cheaper: tuple[Step, ...]
+    """Small changes that reach a cheaper GPU."""
+    quants: tuple[QuantPlan, ...]
+    """All quants of the repository; empty for a single file."""
+    warnings: tuple[str, ...]
+
+    def require_choice(self) -> Choice:
+        """The choice.
+
+        Raises: DoesNotFit when there is none.
+        """
+        if self.choice is not None:
+            return self.choice
+        wanted = ", ".join(self.constraints.gpus) or "no GPU in the catalogue"
+        subject = f"{self.model.quant or self.model.architecture} with -c {self.runtime.n_ctx}"
+        if self.constraints.max_usd_per_hour is not None:
+            message = f"{subject} fits nothing allowed within the budget of "
+            message += f"${self.constraints.max_usd_per_hour:g} per hour."
+        elif self.constraints.gpus:
+            message = f"{subject} does not fit {wanted}."
+        else:
+            message = f"{subject} fits {wanted}."
+        hint = f"{self.ladder[0].text}." if self.ladder else ""
+        raise DoesNotFit(message, hint[:1].upper() + hint[1:] if hint[:1] != "-" else hint)
+
+
+def name_rule(name: str) -> NameRule | None:
+    """The rule of the name, or None when it is not that of a GGUF model."""
+    try:
+        return NameRule(*get_gpu_config_llamacpp(name))
+    except ValueError:
+        return None
+
+
+def engine_args(runtime: Runtime) -> tuple[str, ...]:
+    """llama-server's flags for settings whose context is known, the model left out.
+
+    Source: llama.cpp common/arg.cpp.
+    """
+    args = ["-c", str(runtime.n_ctx)]
+    if runtime.n_parallel is not None:
+        args += ["-np", str(runtime.n_parallel)]
+    if runtime.kv_unified is not None:
+        args.append("-kvu" if runtime.kv_unified else "-no-kvu")
+    layers = "all" if runtime.n_gpu_layers < 0 else str(runtime.n_gpu_layers)
+    args += ["-ngl", layers]
+    if runtime.n_cpu_moe:
+        args += ["--n-cpu-moe", str(runtime.n_cpu_moe)]
+    for flag, value, default in (
+        ("-ctk", runtime.cache_type_k, _DEFAULTS.cache_type_k),
+        ("-ctv", runtime.cache_type_v, _DEFAULTS.cache_type_v),
+        ("-fa", runtime.flash_attn, _DEFAULTS.flash_attn),
+        ("-b", str(runtime.n_batch), str(_DEFAULTS.n_batch)),
+        ("-ub", str(runtime.n_ubatch), str(_DEFAULTS.n_ubatch)),
+        ("-sm", runtime.split_mode, _DEFAULTS.split_mode),
+        ("--load-mode", runtime.load_mode, _DEFAULTS.load_mode),
+    ):
+        if value != default:
+            args += [flag, value]
+    args += ["--swa-full"] * runtime.swa_full + ["--embedding"] * runtime.embeddings
+    if runtime.mmproj:
+        args += ["--mmproj", runtime.mmproj]
+    if runtime.draft_model:
+        args += ["-md", runtime.draft_model]
+    for adapter in runtime.lora:
+        args += ["--lora", adapter]
+    # The plan is exact: llama.cpp must not change what it was made for.
+    return (*args, "-fit", "off")
+
+
+def make_plan(
+    model: Model,
+    runtime: Runtime,
+    constraints: Constraints,
+    catalogue: GpuCatalogue,
+    *,
+    planner: Planner | None = None,
+    extras: Extras | None = None,
+    quants: tuple[QuantPlan, ...] = (),
+    smaller: Sequence[QuantSize] = (),
+    warnings: tuple[str, ...] = (),
+) -> Plan:
+    """Plan one model on every GPU.
+
+    Args:
+        model: with its header.
+        runtime: settings; a context of 0 means the model's own.
+        constraints: what the choice must keep to.
+        catalogue: the GPUs there are.
+        planner: of this model, if there is one already.
+        extras: what else is loaded.
+        quants: plans of all quants, for the table of a repository.
+        smaller: smaller quants of the repository, the best first.
+        warnings: to be shown with it.
+
+    Raises:
+        RefusedSettings: llama.cpp does not take these settings for this model.
+        UsageError: an unknown GPU.
+    """
+    check_settings(model.shape, runtime)
+    allowed = Allowed.by(constraints, catalogue)
+    everything = Allowed.by(Constraints(), catalogue)
+    planner = planner or Planner(
+        model.shape, catalogue, is_sharded=model.is_sharded, extras=extras
+    )
+    runtime = runtime.with_(n_ctx=runtime.n_ctx or model.n_ctx_train)
+    rows = planner.rows(runtime, allowed)
+    chosen = choose(rows)
+    if chosen is not None and (constraints.max_context or chosen.count == 1):
+        chosen = planner.row(chosen.gpu, chosen.count, runtime, exact=True)
+    if chosen is not None and constraints.max_context:
+        runtime = runtime.with_(n_ctx=chosen.max_n_ctx)
+        rows = planner.rows(runtime, allowed)
+        best = planner.row(chosen.gpu, chosen.count, runtime)
+        # Chords never promise too much, but a fragmented buffer may: then one step less.
+        chosen = best if best.fits else choose(rows)
+    if chosen is not None:
+        rows = tuple(
+            chosen if (r.gpu, r.count) == (chosen.gpu, chosen.count) else r for r in rows
+        )
+    size_bytes = model.size_bytes
+    steps: tuple[Step, ...] = ()
+    offers: tuple[Step, ...] = ()
+    choice = None
+    if chosen is None:
+        steps = ladder(planner, runtime, rows, allowed, everything, smaller, size_bytes)
+    else:
+        choice = _choice(chosen, rows, runtime)
+        offers = cheaper_steps(planner, runtime, chosen, rows, allowed, smaller, size_bytes)
+    name = model.ref if not model.repo else f"{model.repo}/{model.files[0].path}"
+    said = [*warnings, *setting_warnings(model.shape, runtime)]
+    for row in rows:
+        if row.estimate is not None:
+            said += [text for text in row.estimate.warnings if text not in said]
+    return Plan(
+        model=model,
+        runtime=runtime,
+        constraints=constraints,
+        detected=detect(name),
+        rule=name_rule(name),
+        gpus=rows,
+        choice=choice,
+        ladder=steps,
+        cheaper=offers,
+        quants=quants,
+        warnings=tuple(said),
+    )
+
+
+def _choice(chosen: GpuPlan, rows: Sequence[GpuPlan], runtime: Runtime) -> Choice:
+    fallbacks = sorted(
+        (
+            row
+            for row in rows
+            if row.is_candidate
+            and row.gpu.name != chosen.gpu.name
+            and row.count == chosen.count
+            and row.usd_per_hour <= FALLBACK_PRICE * chosen.usd_per_hour
+        ),
+        key=lambda row: row.usd_per_hour,
+    )
+    names = [row.gpu.modal_gpu(row.count) for row in (chosen, *fallbacks)]
+    free = chosen.headroom_bytes / 2**30
+    reason = (
+        f"cheapest that holds everything on the GPU: {chosen.utilization:.0%} of what may be "
+        f"filled, {free:.1f} GiB to spare"
+    )
+    return Choice(
+        chosen,
+        tuple(names[:MAX_FALLBACKS]),
+        chosen.permille / 1000,
+        engine_args(runtime),
+        reason,
+    )
+
+
+def plan_quants(
+    planner: Planner,
+    runtime: Runtime,
+    allowed: Allowed,
+    quants: Sequence[tuple[QuantSize, int]],
+    of_bytes: int,
+) -> tuple[QuantPlan, ...]:
+    """Plans of all quants of a repository from one header and the sizes of the files.
+
+    Args:
+        planner: of the quant whose header was read.
+        runtime: settings.
+        allowed: what may be chosen.
+        quants: sizes and numbers of files.
+        of_bytes: size of the quant whose header was read.
+    """
+    found = []
+    for quant, n_files in quants:
+        is_exact = quant.size_bytes == of_bytes
+        scale = None if is_exact else Scale(quant.size_bytes, of_bytes)
+        rows = planner.rows(runtime, allowed, scale=scale)
+        found.append(
+            QuantPlan(
+                quant.quant,
+                quant.size_bytes,
+                n_files,
+                rows,
+                choose(rows),
+                quant.ref,
+                is_exact,
+            )
+        )
+    return tuple(found)
+
+

@@ -1,0 +1,479 @@
+"""Finds the GPUs that hold a model, and the cheapest of them.
+
+What does not depend on a GPU is found once: one card of any type has the same buffers, several
+have buffers that depend on their number alone, and quants of one model differ in their weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ggufctl.core.compat import gpu_objection, settled
+from ggufctl.core.curve import ContextCurve
+from ggufctl.core.estimate import Estimate, Term
+from ggufctl.core.gpus import Gpu, GpuCatalogue, with_overhead
+from ggufctl.core.layout import CONTEXT_PADDING, ContextParams, pad
+from ggufctl.core.memory import ModelShape, estimate_memory
+from ggufctl.core.runtime import Runtime
+from ggufctl.errors import UsageError
+
+__all__ = [
+    "Allowed",
+    "Constraints",
+    "Extras",
+    "GpuPlan",
+    "Planner",
+    "Scale",
+    "choose",
+    "parse_gpu_list",
+    "usable_permille",
+]
+
+AGGRESSIVE_PERMILLE = 950
+"""Share of what CUDA sees that a plan fills when every buffer is exact."""
+
+SHARDED_PERMILLE = 930
+"""The same for a model in several files, whose loading leaves less to chance."""
+
+ESTIMATED_PERMILLE = 900
+"""The same where a buffer is known by a formula with a range only."""
+
+FEW_COUNTS = (1, 2, 4, 8)
+"""Numbers of GPUs that are tried for every type, one card being enough or not."""
+
+
+def usable_permille(estimate: Estimate, *, is_sharded: bool) -> int:
+    """Thousandths of a GPU's memory that a plan with this estimate may fill."""
+    if not estimate.is_exact:
+        return ESTIMATED_PERMILLE
+    return SHARDED_PERMILLE if is_sharded else AGGRESSIVE_PERMILLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """What a plan must keep to.
+
+    Attributes:
+        gpus: names to choose from, each alone or as `H100:2` for exactly two; none = all.
+        max_usd_per_hour: budget of the GPUs together.
+        max_context: raise the context to the largest that fits what is chosen, as `-c max`.
+    """
+
+    gpus: tuple[str, ...] = ()
+    max_usd_per_hour: float | None = None
+    max_context: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.gpus, str):
+            object.__setattr__(self, "gpus", parse_gpu_list(self.gpus))
+        else:
+            object.__setattr__(self, "gpus", tuple(self.gpus))
+        budget = self.max_usd_per_hour
+        if budget is not None and not 0 < budget < float("inf"):
+            raise UsageError("A budget must be a number of dollars above 0.")
+
+
+def parse_gpu_list(text: str) -> tuple[str, ...]:
+    """Names out of `L40S,H100:2`; `auto` and nothing mean all."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    return () if names == ("auto",) else names
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Which GPUs constraints allow, and how many of them."""
+
+    counts: tuple[tuple[str, tuple[int, ...]], ...]
+    """Name → numbers allowed of it."""
+    is_restricted: bool
+    max_usd_per_hour: float | None
+
+    @classmethod
+    def by(cls, constraints: Constraints, catalogue: GpuCatalogue) -> Allowed:
+        """What constraints allow out of a catalogue.
+
+        Raises: UsageError for an unknown GPU or a number of them that nobody rents.
+        """
+        found: dict[str, tuple[int, ...]] = {}
+        for text in constraints.gpus:
+            name, _, number = text.partition(":")
+            gpu = catalogue.find(name)
+            counts = tuple(range(1, gpu.max_count + 1))
+            if number:
+                if not (number.isdecimal() and number.isascii() and int(number) in counts):
+                    raise UsageError(
+                        f"{text!r}: a container has 1 to {gpu.max_count} {gpu.name}.",
+                        f"Write {gpu.name}:2 for two of them.",
+                    )
+                counts = (int(number),)
+            found[gpu.name] = tuple(sorted({*found.get(gpu.name, ()), *counts}))
+        if not constraints.gpus:
+            found = {gpu.name: tuple(range(1, gpu.max_count + 1)) for gpu in catalogue}
+        return cls(tuple(found.items()), bool(constraints.gpus), constraints.max_usd_per_hour)
+
+    def counts_of(self, gpu: Gpu) -> tuple[int, ...]:
+        """Numbers of a GPU that are allowed, whatever they cost."""
+        return dict(self.counts).get(gpu.name, ())
+
+    def is_affordable(self, usd_per_hour: float) -> bool:
+        """Whether a price is within the budget."""
+        return self.max_usd_per_hour is None or usd_per_hour <= self.max_usd_per_hour
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPlan:
+    """One type and number of GPUs: whether it holds the model, and what is left."""
+
+    gpu: Gpu
+    count: int
+    fits: bool
+    """Holds everything with headroom, and can run it."""
+    usable_bytes_per_gpu: int
+    """What may be filled of each.  [bytes]"""
+    used_bytes: int
+    """On the fullest device.  [bytes]"""
+    short_by_bytes: int
+    """Missing over all devices; 0 when the memory suffices.  [bytes]"""
+    max_n_ctx: int
+    """Largest context that fits, 0 when none does.  [tokens]"""
+    estimate: Estimate | None
+    """None where the GPU's memory is unknown."""
+    permille: int = AGGRESSIVE_PERMILLE
+    reason: str = ""
+    """Why it does not fit or may not be taken; empty when nothing speaks against it."""
+    is_allowed: bool = True
+    """Whether names and budget allow it."""
+
+    @property
+    def usable_bytes(self) -> int:
+        """What may be filled of all of them together.  [bytes]"""
+        return self.usable_bytes_per_gpu * self.count
+
+    @property
+    def utilization(self) -> float:
+        """Used of usable memory on the fullest device; above 1 it does not fit."""
+        usable = self.usable_bytes_per_gpu
+        return self.used_bytes / usable if usable else 0.0
+
+    @property
+    def headroom_bytes(self) -> int:
+        """Usable memory left on the fullest device.  [bytes]"""
+        return max(0, self.usable_bytes_per_gpu - self.used_bytes)
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Price of all of them.  [US dollars per hour]"""
+        return self.gpu.price(self.count)
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether it may be chosen."""
+        return self.fits and self.is_allowed
+
+    @property
+    def label(self) -> str:
+        """`H100` or `2×H100`."""
+        return self.gpu.name if self.count == 1 else f"{self.count}×{self.gpu.name}"
+
+
+def choose(rows: Iterable[GpuPlan]) -> GpuPlan | None:
+    """The cheapest of the rows that may be chosen; one card before several, if there is one."""
+    candidates = [row for row in rows if row.is_candidate]
+    single = [row for row in candidates if row.count == 1]
+    return min(
+        single or candidates,
+        key=lambda row: (row.usd_per_hour, row.count, -row.gpu.bandwidth_gb_s),
+        default=None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Weights of another quant of the same model, by the sizes of the files."""
+
+    size_bytes: int
+    of_bytes: int
+
+    def apply(self, n_bytes: int) -> int:
+        """Scaled weights, rounded up.  [bytes]"""
+        return -(-n_bytes * self.size_bytes // self.of_bytes)
+
+
+class Extras(Protocol):
+    """What is loaded beside a model: projector, draft model, adapters."""
+
+    def added_to(self, estimate: Estimate, runtime: Runtime) -> Estimate:
+        """The estimate with everything extra on its devices."""
+
+
+class Planner:
+    """Plans one model, keeping what its settings and GPUs have in common.
+
+    Args:
+        shape: the model.
+        catalogue: the GPUs there are.
+        is_sharded: whether it has several files.
+        extras: what else is loaded with it, per number of devices and context.
+    """
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        catalogue: GpuCatalogue,
+        *,
+        is_sharded: bool = False,
+        extras: Extras | None = None,
+    ) -> None:
+        self.shape = shape
+        self.catalogue = catalogue
+        self.is_sharded = is_sharded
+        self.extras = extras
+        self._estimates: dict[tuple[Runtime, int], Estimate] = {}
+        self._curves: dict[tuple[Runtime, int], ContextCurve] = {}
+
+    def estimate(self, runtime: Runtime, count: int) -> Estimate:
+        """Memory on `count` equal GPUs, without their overhead."""
+        key = (runtime, count)
+        found = self._estimates.get(key)
+        if found is None:
+            found = estimate_memory(self.shape, settled(self.shape, runtime), ("",) * count)
+            if self.extras is not None:
+                found = self.extras.added_to(found, runtime)
+            self._estimates[key] = found
+        return found
+
+    def row(
+        self,
+        gpu: Gpu,
+        count: int,
+        runtime: Runtime,
+        *,
+        scale: Scale | None = None,
+        with_max_n_ctx: bool = True,
+        exact: bool = False,
+    ) -> GpuPlan:
+        """What `count` cards of one type make of the model.
+
+        Args:
+            gpu: the type.
+            count: how many.
+            runtime: settings, the context included.
+            scale: plan for another quant of the same model.
+            with_max_n_ctx: find the largest context too.
+            exact: find it to the token, however many estimates that takes.
+        """
+        if gpu.cuda_bytes is None:
+            reason = "nobody has published what CUDA sees of its memory: not plannable"
+            return GpuPlan(gpu, count, False, 0, 0, 0, 0, None, 0, reason)
+        estimate = with_overhead(self.estimate(runtime, count), (gpu,) * count)
+        if scale is not None:
+            estimate = _scaled(estimate, scale)
+        permille = usable_permille(estimate, is_sharded=self.is_sharded)
+        usable = gpu.cuda_bytes * permille // 1000
+        short = sum(
+            max(0, device.total_bytes - usable, device.high_bytes - gpu.cuda_bytes)
+            for device in estimate.devices
+        )
+        objection = gpu_objection(gpu, self.shape, runtime)
+        max_n_ctx = 0
+        if with_max_n_ctx:
+            max_n_ctx = self._max_n_ctx(gpu, count, runtime, permille, scale, exact=exact)
+        return GpuPlan(
+            gpu,
+            count,
+            fits=not short and not objection,
+            usable_bytes_per_gpu=usable,
+            used_bytes=max(device.total_bytes for device in estimate.devices),
+            short_by_bytes=short,
+            max_n_ctx=0 if objection else max_n_ctx,
+            estimate=estimate,
+            permille=permille,
+            reason=objection,
+        )
+
+    def rows(
+        self,
+        runtime: Runtime,
+        allowed: Allowed,
+        *,
+        scale: Scale | None = None,
+        with_max_n_ctx: bool = True,
+    ) -> tuple[GpuPlan, ...]:
+        """Every type, with one card and with more where one is not enough."""
+        found = []
+        for gpu in self.catalogue:
+            found.extend(
+                self._rows_of(gpu, runtime, allowed, scale=scale, with_max_n_ctx=with_max_n_ctx)
+            )
+        marked = [_marked(row, allowed) for row in found]
+        if not any(row.is_candidate and row.count == 1 for row in marked):
+            between = self._between(marked, runtime, allowed, scale, with_max_n_ctx)
+            marked = sorted(
+                (*marked, *between), key=lambda row: (self._position(row.gpu), row.count)
+            )
+        return tuple(marked)
+
+    def _position(self, gpu: Gpu) -> int:
+        return self.catalogue.gpus.index(gpu)
+
+    def _rows_of(
+        self,
+        gpu: Gpu,
+        runtime: Runtime,
+        allowed: Allowed,
+        *,
+        scale: Scale | None,
+        with_max_n_ctx: bool,
+    ) -> list[GpuPlan]:
+        counts = allowed.counts_of(gpu)
+        if not counts:
+            return []
+        if len(counts) > 1:
+            counts = tuple(n for n in FEW_COUNTS if n in counts)
+        if runtime.split_mode == "none":
+            counts = counts[:1]
+        found: list[GpuPlan] = []
+        for count in counts:
+            row = self.row(gpu, count, runtime, scale=scale, with_max_n_ctx=with_max_n_ctx)
+            found.append(row)
+            if row.fits or row.reason:
+                break
+        return found
+
+    def _between(
+        self,
+        rows: Sequence[GpuPlan],
+        runtime: Runtime,
+        allowed: Allowed,
+        scale: Scale | None,
+        with_max_n_ctx: bool,
+    ) -> list[GpuPlan]:
+        """Rows for numbers between those tried, where fewer cards may do."""
+        found = []
+        by_gpu: dict[str, list[GpuPlan]] = {}
+        for row in rows:
+            by_gpu.setdefault(row.gpu.name, []).append(row)
+        for of_one in by_gpu.values():
+            last = of_one[-1]
+            if last.reason or last.gpu.cuda_bytes is None or runtime.split_mode == "none":
+                continue
+            tried = {row.count for row in of_one}
+            low = max((row.count for row in of_one if not row.fits), default=0)
+            high = last.count if last.fits else last.gpu.max_count + 1
+            for count in range(low + 1, high):
+                if count in tried or count not in allowed.counts_of(last.gpu):
+                    continue
+                if not self._may_fit(last, count):
+                    continue
+                row = self.row(
+                    last.gpu, count, runtime, scale=scale, with_max_n_ctx=with_max_n_ctx
+                )
+                if row.fits:
+                    found.append(_marked(row, allowed))
+                    break
+        return found
+
+    @staticmethod
+    def _may_fit(row: GpuPlan, count: int) -> bool:
+        """Whether weights and caches alone leave a chance on `count` cards."""
+        if row.estimate is None:
+            return False
+        kept = sum(
+            d.weights_bytes + d.kv_cache_bytes + d.recurrent_bytes for d in row.estimate.devices
+        )
+        return kept <= row.usable_bytes_per_gpu * count
+
+    def _max_n_ctx(
+        self,
+        gpu: Gpu,
+        count: int,
+        runtime: Runtime,
+        permille: int,
+        scale: Scale | None,
+        *,
+        exact: bool,
+    ) -> int:
+        assert gpu.cuda_bytes is not None
+        curve = self.curve(runtime, count)
+        best = gpu.overhead.term(0)
+        usable = gpu.cuda_bytes * permille // 1000
+        added = [0] * count
+        if scale is not None:
+            own = self.estimate(runtime, count)
+            added = [scale.apply(d.weights_bytes) - d.weights_bytes for d in own.devices]
+        limits = tuple(
+            limit - more
+            for more in added
+            for limit in (usable - best.n_bytes, gpu.cuda_bytes - best.high_bytes)
+        )
+        found = curve.largest(limits, exact=exact)
+        return found
+
+    def curve(self, runtime: Runtime, count: int) -> ContextCurve:
+        """Memory over the context on `count` cards: best and highest figure of each, without
+        the fixed part of the overhead."""
+        key = (runtime.with_(n_ctx=0), count)
+        found = self._curves.get(key)
+        if found is None:
+            found = self._curves[key] = self._new_curve(runtime, count)
+        return found
+
+    def _new_curve(self, runtime: Runtime, count: int) -> ContextCurve:
+        hp = self.shape.hp
+        streams = 1 if runtime.is_unified else runtime.n_seq_max
+        step = CONTEXT_PADDING * streams
+        asked = pad(runtime.n_ctx or hp.n_ctx_train, step)
+        train = hp.n_ctx_train * streams // step * step
+        last = max(step, asked, train)
+
+        def measure(n_ctx: int) -> tuple[int, ...]:
+            estimate = self.estimate(runtime.with_(n_ctx=n_ctx), count)
+            point = []
+            for device in estimate.devices:
+                pool = device.compute_bytes // 10
+                point.append(device.total_bytes + pool)
+                point.append(device.high_bytes + 2 * pool)
+            return tuple(point)
+
+        known = {step, asked, last, *self._kinks(runtime, streams, step, last)}
+        if count == 1:
+            # Inner points show where memory grows on a line, which makes every answer exact.
+            known.add(max(step, (asked + last) // 2 // step * step))
+        return ContextCurve(measure, step, sorted(known), budget=6 if count == 1 else 1)
+
+    def _kinks(self, runtime: Runtime, streams: int, step: int, last: int) -> set[int]:
+        """Contexts from which on a batch, or a sliding window, grows no further."""
+        hp = self.shape.hp
+        found = {pad(min(runtime.n_ubatch, runtime.n_batch) * streams, step)}
+        if hp.has_swa and not runtime.swa_full:
+            params = ContextParams.resolve(hp, runtime)
+            window = hp.n_swa * (params.n_seq_max if params.kv_unified else 1) + params.n_ubatch
+            found.add(pad(pad(window, CONTEXT_PADDING) * streams, step))
+        return {n for n in found if step < n < last}
+
+
+def _marked(row: GpuPlan, allowed: Allowed) -> GpuPlan:
+    """A row with what speaks against it said."""
+    affordable = allowed.is_affordable(row.usd_per_hour)
+    reason = row.reason
+    if not reason and row.short_by_bytes:
+        reason = f"short by {row.short_by_bytes} bytes"
+    if not reason and not affordable:
+        reason = f"above the budget of ${allowed.max_usd_per_hour}/h"
+    is_allowed = affordable and row.count in allowed.counts_of(row.gpu)
+    if row.gpu.modal_names == () and not reason:
+        reason, is_allowed = "cannot be asked for by name", False
+    return replace(row, reason=reason, is_allowed=is_allowed)
+
+
+def _scaled(estimate: Estimate, scale: Scale) -> Estimate:
+    """The estimate of another quant: the weights of every device by the size of its file."""
+
+    def term(weights: Term) -> Term:
+        return replace(weights, n_bytes=scale.apply(weights.n_bytes))
+
+    devices = tuple(replace(d, weights=term(d.weights)) for d in estimate.devices)
+    host = replace(estimate.host, weights=term(estimate.host.weights))
+    return replace(estimate, devices=devices, host=host)

@@ -1,0 +1,1 @@
+"""What llama.cpp's own allocator did with real and synthetic models, and how to read it."""

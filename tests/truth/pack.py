@@ -1,0 +1,110 @@
+"""Packs recorded runs and the headers they were recorded on into this folder.
+
+    python tests/truth/pack.py HEADERS_DIR RUNS.jsonl [HEADERS_DIR RUNS.jsonl ...]
+
+Headers are written again without vocabulary, which no estimate reads; sizes and
+tensors stay as they are. Runs keep the fields that differ between them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import mmap
+import struct
+import sys
+import tarfile
+from pathlib import Path
+
+from ggufctl.core.ggml.types import TYPES
+from ggufctl.core.header import Header, SkippedArray, Value, parse_header
+
+HERE = Path(__file__).parent
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _scalar(value: Value) -> tuple[int, bytes]:
+    if isinstance(value, bool):
+        return 7, struct.pack("<?", value)
+    if isinstance(value, int):
+        if value < 0:
+            return 11, struct.pack("<q", value)
+        return (4, struct.pack("<I", value)) if value < 1 << 32 else (10, struct.pack("<Q", value))
+    if isinstance(value, float):
+        return 12, struct.pack("<d", value)
+    assert isinstance(value, str)
+    return 8, _string(value)
+
+
+def _entry(key: str, value: Value) -> bytes:
+    if isinstance(value, tuple):
+        items = [_scalar(v) for v in value]
+        kinds = {kind for kind, _ in items} or {4}
+        if kinds <= {4, 10, 11} and len(kinds) > 1:
+            items = [(11, struct.pack("<q", v)) for v in value if isinstance(v, int)]
+            kinds = {11}
+        body = b"".join(raw for _, raw in items)
+        return _string(key) + struct.pack("<IIQ", 9, kinds.pop(), len(items)) + body
+    kind, raw = _scalar(value)
+    return _string(key) + struct.pack("<I", kind) + raw
+
+
+def slim(header: Header) -> bytes:
+    """Write a header again without its vocabulary."""
+    kept = {
+        k: v
+        for k, v in header.metadata.items()
+        if not isinstance(v, SkippedArray) and not k.startswith(("tokenizer.", "split."))
+    }
+    out = struct.pack("<4sIQQ", b"GGUF", 3, len(header.tensors), len(kept))
+    out += b"".join(_entry(k, v) for k, v in kept.items())
+    for t in header.tensors.values():
+        out += _string(t.name) + struct.pack("<I", len(t.shape))
+        out += struct.pack(f"<{len(t.shape)}Q", *t.shape)
+        out += struct.pack("<IQ", TYPES[t.type].id, t.offset)
+    return out + b"\0" * (-len(out) % header.alignment)
+
+
+def read(path: Path) -> Header:
+    """Read the header of a file."""
+    with path.open("rb") as f:
+        buffer = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+        return parse_header(buffer, path.stat().st_size)
+
+
+def main(arguments: list[str]) -> None:
+    """Pack pairs of folder and runs."""
+    runs: list[str] = []
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        packed: set[str] = set()
+        for folder, truth in zip(arguments[::2], arguments[1::2], strict=True):
+            for line in Path(truth).read_text().splitlines():
+                run = json.loads(line)
+                if "buffers" not in run:
+                    continue
+                runs.append(json.dumps(run, separators=(",", ":")))
+                name = run["model"]
+                if name in packed:
+                    continue
+                packed.add(name)
+                header = read(Path(folder) / f"{name}.gguf")
+                data = slim(header)
+                info = tarfile.TarInfo(f"{name}.gguf")
+                info.size = len(data)
+                # A header-only file says how long the whole would be.
+                end = max((t.offset + t.n_bytes for t in header.tensors.values()), default=0)
+                info.pax_headers = {"GGUFCTL.size": str(len(data) + end)}
+                tar.addfile(info, io.BytesIO(data))
+    (HERE / "headers.tar.xz").write_bytes(lzma.compress(archive.getvalue(), preset=9))
+    (HERE / "runs.jsonl.xz").write_bytes(lzma.compress("\n".join(runs).encode(), preset=9))
+    sys.stderr.write(f"{len(packed)} headers, {len(runs)} runs\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
