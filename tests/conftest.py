@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 _HOME = tempfile.mkdtemp(prefix="ggufctl-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 # The Hub client reads these once, when it is first imported.
 os.environ.update(
     {

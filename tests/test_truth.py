@@ -7,34 +7,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 
 import pytest
 
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.memory import estimate_memory
+from tests.truth.compare import differences
 from tests.truth.recorded import Run, headers, runs, shape
 
 EVERY = 1 if os.environ.get("GGUFCTL_TRUTH") == "full" else 10
-
-
-def differences(run: Run, estimate: Estimate) -> Iterator[str]:
-    """Say every term that is not right to the byte."""
-
-    def check(term: str, ours: int, true: int) -> Iterator[str]:
-        if ours != true:
-            yield f"{term}: ours {ours}, llama.cpp {true} ({ours - true:+d})"
-
-    for i, device in enumerate(estimate.devices):
-        yield from check(f"CUDA{i} weights", device.weights_bytes, run.gpu(i, "model"))
-        state = device.kv_cache_bytes + device.recurrent_bytes
-        yield from check(f"CUDA{i} context", state, run.gpu(i, "context"))
-        yield from check(f"CUDA{i} compute", device.compute_bytes, run.gpu(i, "compute"))
-    host = estimate.host
-    yield from check("host weights", host.weights_bytes, run.host("model"))
-    state = host.kv_cache_bytes + host.recurrent_bytes
-    yield from check("host context", state, run.host("context"))
-    yield from check("host compute", host.compute_bytes, run.host("compute"))
 
 
 @pytest.fixture(scope="module")

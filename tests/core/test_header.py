@@ -45,8 +45,8 @@ def bytes_of(case: dict[str, Any]) -> bytes:
         return bytes.fromhex(str(case["hex"]))
     recipe = case["recipe"]
     return (
-        bytes.fromhex(recipe["prefix_hex"])
-        + bytes.fromhex(recipe["repeat_hex"]) * recipe["count"]
+        bytes.fromhex(str(recipe["prefix_hex"]))
+        + bytes.fromhex(recipe["repeat_hex"]) * int(recipe["count"])
         + bytes.fromhex(recipe["suffix_hex"])
     )
 

@@ -1,6 +1,6 @@
 """Packs recorded runs and the headers they were recorded on into this folder.
 
-    python tests/truth/pack.py HEADERS_DIR RUNS.jsonl [HEADERS_DIR RUNS.jsonl ...]
+    python -m tests.truth.pack HEADERS_DIR RUNS.jsonl [HEADERS_DIR RUNS.jsonl ...]
 
 Headers are written again without vocabulary, which no estimate reads; sizes and
 tensors stay as they are. Runs keep the fields that differ between them.

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ggufctl.core.extras import Adapter
 from ggufctl.core.folding import Fold, is_settled
 from ggufctl.core.ggml.alloc import Allocator, Live
 from ggufctl.core.ggml.scheduler import MAX_COPIES, Scheduler
-from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import Architecture
 from ggufctl.core.hparams import HParams
@@ -41,7 +41,7 @@ class Engine:
             drops the pins of norms and so differs on several GPUs.
         can_pipeline: whether the settings allow pipeline parallelism.
         auto_flash: whether fusing attention depends on where it would run.
-        adapters: LoRA tensors by the name of the weight they adapt.
+        adapters: LoRA adapters in use.
         folds: ways to leave out repeating blocks, the shortest first.
     """
 
@@ -53,7 +53,7 @@ class Engine:
     dry_run: bool = False
     can_pipeline: bool = True
     auto_flash: bool = True
-    adapters: dict[str, list[tuple[Tensor, Tensor]]] | None = None
+    adapters: tuple[Adapter, ...] = ()
     folds: tuple[Fold, ...] = ()
 
     @property

@@ -162,8 +162,8 @@ class Header:
     """What a GGUF file, or a complete set of shards, says about itself."""
 
     version: int
-    metadata: Mapping[str, Value]
-    tensors: Mapping[str, TensorInfo]
+    metadata: dict[str, Value]
+    tensors: dict[str, TensorInfo]
     n_bytes: int
     """Where the tensor data starts; over all shards, their sum.  [bytes]"""
     alignment: int

@@ -9,6 +9,13 @@ from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.closed_form import compute_terms
 from ggufctl.core.engine import Buffers, Engine
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
+from ggufctl.core.extras import (
+    DRAFT_N_MAX,
+    Adapter,
+    lora_terms,
+    mmproj_terms,
+    read_adapter,
+)
 from ggufctl.core.folding import Fold, find_folds
 from ggufctl.core.graphs.registry import Architecture, find, is_known
 from ggufctl.core.header import Header
@@ -18,7 +25,7 @@ from ggufctl.core.placement import Placement, block_of
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import GgufctlError, UnsupportedModel
 
-__all__ = ["ModelShape", "estimate_memory"]
+__all__ = ["Extras", "ModelShape", "estimate_memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,15 @@ class ModelShape:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What is loaded beside a model."""
+
+    lora: tuple[Header, ...] = ()
+    draft: ModelShape | None = None
+    mmproj: Header | None = None
+
+
 def trunk_only(hp: HParams, name: str) -> bool:
     """Load all tensors but those of nextn/MTP blocks, which speculation alone needs."""
     if not hp.n_layer_nextn or not hp.n_layer:
@@ -113,6 +129,7 @@ def estimate_memory(
     dry_run: bool = False,
     explain: bool = False,
     fold: bool = True,
+    extras: Extras | None = None,
 ) -> Estimate:
     """Estimate memory on `gpus` (names, one per device) and on the host.
 
@@ -125,13 +142,22 @@ def estimate_memory(
         dry_run: what llama.cpp's own dry run reports instead of what it allocates.
         explain: record what is alive at the peaks.
         fold: leave out blocks that repeat where that is proved to change nothing.
+        extras: what is loaded beside the model.
+
+    Raises:
+        InvalidGguf: an adapter or projector is not one, or not of this model.
     """
     hp, arch = shape.hp, shape.arch
+    extras = extras or Extras()
+    if extras.draft is not None and runtime.n_outputs is None and not runtime.embeddings:
+        # Every drafted token of every slot is verified in one batch.
+        runtime = runtime.with_(n_outputs=runtime.n_seq_max * (1 + DRAFT_N_MAX))
     devices = gpus[:1] if runtime.split_mode == "none" else gpus
     ctx, layout = shape.context(runtime)
     placed = shape.placed(len(devices), runtime, layout, proportions)
     placement, weights = placed.placement, placed.weights
     kv, recurrent = _state_bytes(hp, layout, placement)
+    adapters = tuple(read_adapter(header, hp) for header in extras.lora)
     warnings: list[str] = []
     buffers = None
     if arch is not None:
@@ -144,7 +170,8 @@ def estimate_memory(
             dry_run=dry_run,
             can_pipeline=runtime.split_mode == "layer",
             auto_flash=runtime.flash_attn == "auto" and not runtime.has_quantized_v,
-            folds=placed.folds,
+            adapters=adapters,
+            folds=() if adapters else placed.folds,
         )
         buffers = _reserve(engine, explain=explain, fold=fold)
     if buffers is None:
@@ -155,6 +182,7 @@ def estimate_memory(
         compute = compute_terms(hp, ctx, layout, placement, pipelined=pipelined)
     else:
         compute = [Term("compute", size) for size in buffers.sizes]
+    beside = _extra_terms(extras, adapters, placement, runtime, devices, ctx)
     estimates = tuple(
         DeviceEstimate(
             name=f"CUDA{i}",
@@ -164,6 +192,7 @@ def estimate_memory(
             recurrent=Term("recurrent state", recurrent[i]),
             compute=compute[i],
             overhead=overhead[i] if overhead else Term("overhead", 0, Basis.ESTIMATED),
+            extras=beside[i],
             peak=buffers.peaks[i] if buffers and explain else (),
         )
         for i, name in enumerate(devices)
@@ -177,6 +206,7 @@ def estimate_memory(
             recurrent=Term("recurrent state", recurrent[host]),
             compute=compute[host],
             output=Term("outputs", _output_bytes(hp, ctx)),
+            extras=beside[host],
             peak=buffers.peaks[host] if buffers and explain else (),
         ),
         n_ctx=ctx.n_ctx,
@@ -189,6 +219,49 @@ def estimate_memory(
         offloaded_layers=sum(1 for b in placement.layer_backends if b != placement.host),
         warnings=tuple(warnings),
     )
+
+
+def _extra_terms(
+    extras: Extras,
+    adapters: Sequence[Adapter],
+    placement: Placement,
+    runtime: Runtime,
+    devices: Sequence[str],
+    ctx: ContextParams,
+) -> list[tuple[Term, ...]]:
+    """Terms of everything beside the model, per backend."""
+    found: list[list[Term]] = []
+    if adapters:
+        found.append(lora_terms(adapters, placement))
+    if extras.draft is not None:
+        found.append(_draft_terms(extras.draft, runtime, devices, ctx))
+    if extras.mmproj is not None:
+        found.append(mmproj_terms(extras.mmproj, len(devices)))
+    return [tuple(terms[i] for terms in found) for i in range(len(devices) + 1)]
+
+
+def _draft_terms(
+    draft: ModelShape, runtime: Runtime, devices: Sequence[str], ctx: ContextParams
+) -> list[Term]:
+    """Draft model per backend: its weights, its cache of the same length, its graph.
+
+    Source: llama.cpp common/speculative.cpp `common_base_params_to_speculative`.
+    """
+    own = Runtime(
+        n_ctx=ctx.n_ctx,
+        n_parallel=ctx.n_seq_max,
+        kv_unified=ctx.kv_unified,
+        flash_attn=runtime.flash_attn,
+        n_batch=runtime.n_batch,
+        n_ubatch=runtime.n_ubatch,
+        n_outputs=ctx.n_seq_max,
+        split_mode=runtime.split_mode,
+        swa_full=runtime.swa_full,
+    )
+    estimate = estimate_memory(draft, own, devices)
+    basis = Basis.EXACT if estimate.is_exact else Basis.DERIVED
+    totals = [d.total_bytes for d in estimate.devices] + [estimate.host.total_bytes]
+    return [Term("draft model", n, basis) for n in totals]
 
 
 def _state_bytes(

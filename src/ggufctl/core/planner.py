@@ -15,7 +15,7 @@ from ggufctl.core.curve import ContextCurve
 from ggufctl.core.estimate import Estimate, Term
 from ggufctl.core.gpus import Gpu, GpuCatalogue, with_overhead
 from ggufctl.core.layout import CONTEXT_PADDING, ContextParams, pad
-from ggufctl.core.memory import ModelShape, estimate_memory
+from ggufctl.core.memory import Extras, ModelShape, estimate_memory
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import UsageError
 
@@ -201,13 +201,6 @@ class Scale:
         return -(-n_bytes * self.size_bytes // self.of_bytes)
 
 
-class Extras(Protocol):
-    """What is loaded beside a model: projector, draft model, adapters."""
-
-    def added_to(self, estimate: Estimate, runtime: Runtime) -> Estimate:
-        """The estimate with everything extra on its devices."""
-
-
 class Planner:
     """Plans one model, keeping what its settings and GPUs have in common.
 
@@ -238,9 +231,8 @@ class Planner:
         key = (runtime, count)
         found = self._estimates.get(key)
         if found is None:
-            found = estimate_memory(self.shape, settled(self.shape, runtime), ("",) * count)
-            if self.extras is not None:
-                found = self.extras.added_to(found, runtime)
+            settings = settled(self.shape, runtime)
+            found = estimate_memory(self.shape, settings, ("",) * count, extras=self.extras)
             self._estimates[key] = found
         return found
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from ggufctl.core.escape import quoted
 from ggufctl.core.header import Header, NeedMoreBytes, parse_header
 from ggufctl.errors import InvalidGguf, RemoteError
 
@@ -44,7 +43,7 @@ class SourceEvent:
 
 
 OnEvent: TypeAlias = Callable[[SourceEvent], None]
-"""What hears of progress."""
+"""What hears of progress; shards are read in threads, so it may be called from several."""
 
 
 def ignore(event: SourceEvent) -> None:
@@ -106,4 +105,4 @@ def read_header(
             if not more:
                 raise RemoteError(f"{source.name}: the server sent no more data") from None
             buffer += more
-    raise InvalidGguf(f"{quoted(source.name)}: the header was not complete after many reads")
+    raise InvalidGguf(f"{source.name}: the header was not complete after many reads")

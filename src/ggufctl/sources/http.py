@@ -11,7 +11,7 @@ from ggufctl.core.header import MAX_HEADER_BYTES
 from ggufctl.errors import AccessDenied, GgufctlError, InvalidGguf, ModelNotFound, RemoteError
 from ggufctl.sources.base import MAX_REQUESTS
 
-__all__ = ["HttpFile", "NotModified", "Opener", "Response"]
+__all__ = ["ConnectionLost", "HttpFile", "NotModified", "Opener", "Response"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 _ATTEMPTS = 3
@@ -30,17 +30,21 @@ class Response(Protocol):
         """The headers, names in any case."""
 
     def iter_raw(self) -> Iterator[bytes]:
-        """The body as it arrives; a lost connection comes out as RemoteError."""
+        """The body as it arrives; a lost connection comes out as ConnectionLost."""
 
     def close(self) -> None:
         """Drop what is left of the body."""
 
 
 class Opener(Protocol):
-    """Opens one GET request; transport failures come out as RemoteError."""
+    """Opens one GET request; transport failures come out as ConnectionLost."""
 
     def __call__(self, url: str, headers: Mapping[str, str]) -> Response:
         """A response whose body has not been read."""
+
+
+class ConnectionLost(RemoteError):
+    """The connection failed, which another attempt may mend."""
 
 
 class NotModified(GgufctlError):
@@ -111,7 +115,7 @@ class HttpFile:
         for attempt in range(_ATTEMPTS):
             try:
                 self._read_once(start + len(received), end, received)
-            except RemoteError:
+            except ConnectionLost:
                 self.close()
                 if attempt + 1 == _ATTEMPTS:
                     raise

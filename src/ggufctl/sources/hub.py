@@ -21,7 +21,7 @@ from ggufctl.errors import (
     UsageError,
 )
 from ggufctl.sources.base import ModelFile
-from ggufctl.sources.http import HttpFile, Response
+from ggufctl.sources.http import ConnectionLost, HttpFile, Response
 from ggufctl.sources.references import hub_endpoint
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class _Body:
         self.headers: Mapping[str, str] = response.headers
 
     def iter_raw(self) -> Iterator[bytes]:
-        """The body as it arrives; a lost connection comes out as RemoteError."""
+        """The body as it arrives; a lost connection comes out as ConnectionLost."""
         with _transport_errors(self._url):
             # Unchunked, so that what arrived before a connection broke is not lost with it.
             yield from self._response.iter_raw()
@@ -218,7 +218,7 @@ class _Body:
 
 @contextlib.contextmanager
 def _transport_errors(what: str) -> Iterator[None]:
-    """Failures of the connection as RemoteError."""
+    """Failures of the connection as RemoteError, ConnectionLost where it was tried."""
     import httpx2
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
@@ -230,7 +230,7 @@ def _transport_errors(what: str) -> Iterator[None]:
             f"{name} was not asked: offline mode is on", "unset HF_HUB_OFFLINE"
         ) from None
     except (HTTPError, OSError) as error:
-        raise RemoteError(f"{name} cannot be reached: {_reason(error)}") from None
+        raise ConnectionLost(f"{name} cannot be reached: {_reason(error)}") from None
     except (httpx2.InvalidURL, UnicodeError):
         raise UsageError(f"{name} is not a URL that can be opened") from None
 

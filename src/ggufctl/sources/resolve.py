@@ -437,8 +437,8 @@ def _open_url(ref: Reference, role: Role, on_event: OnEvent) -> ResolvedModel:
 
 def _url_header(url: str, on_event: OnEvent) -> tuple[Header, int]:
     """`(header, size of the file in bytes)` of a URL; one request when it has not changed."""
-    from ggufctl.sources.http import HttpFile, NotModified
     from ggufctl.sources import cache
+    from ggufctl.sources.http import HttpFile, NotModified
     from ggufctl.sources.hub import open_url
 
     # A signature in the query changes with every link to the same file.

@@ -76,9 +76,7 @@ def _feed_forward(b: Builder, x: Tensor, il: int) -> Tensor:
     every = b.hp.integer("moe_every_n_layers", 0)
     if every and il % every == 1:
         scale = b.hp.number("expert_weights_scale", 0.0)
-        return b.moe(
-            x, il, "gelu", gate=None, gate_up=None, w_scale=scale, scales=False
-        )
+        return b.moe(x, il, "gelu", gate=None, gate_up=None, w_scale=scale, scales=False)
     if b.arch == "jina-bert-v2":
         up = b.need("ffn_up", il)
         holds_gate = not b.has("ffn_gate", il) and up.ne[1] != b.hp.n_ff(il)

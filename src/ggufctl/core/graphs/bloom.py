@@ -10,6 +10,7 @@ from ggufctl.core.graphs.gpt2 import build_blocks
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams
 
+
 def _hparams(hp: HParams) -> None:
     hp.use_alibi = True
 

@@ -12,9 +12,10 @@ Source: llama.cpp src/llama-graph.cpp, the `build_*` function of the same name
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ggufctl.core.extras import Adapter
 from ggufctl.core.folding import LayerList
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.graph import Graph
@@ -68,7 +69,7 @@ class Builder:
             own dry run forgets to on several GPUs.
         mixed_batch: whether the architecture takes tokens and embeddings in one batch.
         layers: blocks of the trunk to build, by default all.
-        adapters: LoRA tensors by the name of the weight they adapt, as pairs (a, b).
+        adapters: LoRA adapters in use.
         unfused: operations that must be spelled out instead (see `Architecture.fused_ops`).
 
     Attributes:
@@ -89,7 +90,7 @@ class Builder:
         pin_norms: bool,
         mixed_batch: bool = True,
         layers: list[int] | None = None,
-        adapters: dict[str, list[tuple[Tensor, Tensor]]] | None = None,
+        adapters: Sequence[Adapter] = (),
         unfused: frozenset[str] = frozenset(),
     ) -> None:
         self.hp = hp
@@ -112,7 +113,8 @@ class Builder:
         self.unfused = unfused
         self._pins = pin_norms and (placement.full_offload or n_tokens < NORM_PIN_BATCH)
         self._mixed_batch = mixed_batch
-        self._adapters = adapters or {}
+        self._adapters = adapters
+        self._lora: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self._weights: dict[str, Tensor | None] = {}
         self._kv: dict[tuple[str, int], tuple[Tensor, Tensor | None]] = {}
         self._states: dict[int, tuple[Tensor, Tensor]] = {}
@@ -223,10 +225,25 @@ class Builder:
             factor = self.w(weight, il, "scale")
             if factor is not None:
                 result = ops.mul(result, factor)
-        for a, b in self._adapters.get(w.name, ()):
+        for a, b in self._lora_pairs(w):
             delta = ops.scale(ops.mul_mat(b, ops.mul_mat(a, x)))
             result = ops.add(result, delta)
         return result
+
+    def _lora_pairs(self, w: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Adapter tensors (a, b) of a weight; they lie where it does."""
+        if not self._adapters:
+            return []
+        found = self._lora.get(w.name)
+        if found is None:
+            found = self._lora[w.name] = []
+            for adapter in self._adapters:
+                infos = adapter.pairs.get(w.name)
+                if infos is not None:
+                    a, b = (Tensor(i.type, i.shape, name=i.name) for i in infos)
+                    a.buffer = b.buffer = self.placement.backend(w.name)
+                    found.append((a, b))
+        return found
 
     def mm_bias(self, name: str, x: Tensor, il: int | None = None) -> Tensor:
         """Multiply by a weight and add its bias if the file has one."""
@@ -247,7 +264,7 @@ class Builder:
             s = ops.reshape(factor, 1, n_expert, 1)
             s = ops.get_rows(ops.repeat(s, 1, n_expert, x.ne[2], 1), ids)
             result = ops.mul(result, s)
-        for a, b in self._adapters.get(w.name, ()):
+        for a, b in self._lora_pairs(w):
             delta = ops.scale(ops.mul_mat_id(b, ops.mul_mat_id(a, x, ids), ids))
             result = ops.add(result, delta)
         return result
@@ -268,7 +285,7 @@ class Builder:
 
         def rows(ids: Tensor) -> Tensor:
             cur = ops.get_rows(table, ids)
-            for a, b in self._adapters.get(table.name, ()):
+            for a, b in self._lora_pairs(table):
                 delta = ops.scale(ops.mul_mat(b, ops.get_rows(a, ids)))
                 cur = ops.add(cur, delta)
             return cur if width == hp.n_embd else ops.pad(cur, width - hp.n_embd)
@@ -343,6 +360,12 @@ class Builder:
 
     def _rotation(self, n: int, name: str) -> Tensor | None:
         return self.input("f32", n, n, name=name) if n else None
+
+    def pin(self, x: Tensor, il: int) -> Tensor:
+        """Keep the last node of a block on the block's device (cb with "l_last")."""
+        if self._pins:
+            x.backend = self.placement.layer_backends[il]
+        return x
 
     # Norms and projections.
 

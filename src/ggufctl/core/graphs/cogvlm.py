@@ -9,6 +9,7 @@ from ggufctl.core.ggml import ops
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("cogvlm", mixed_batch=False)
 def build_cogvlm(b: Builder) -> None:
     """Build the cogvlm graph of a batch of tokens."""

@@ -10,6 +10,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams, Memory
 
+
 def _hparams(hp: HParams) -> None:
     hp.memory = Memory.ISWA
     hp.set_swa(hp.integer("attention.sliding_window", 0), 4)

@@ -8,10 +8,9 @@ from __future__ import annotations
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.graphs.builder import Builder
+from ggufctl.core.graphs.prenorm import expert_gating
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams, Memory
-
-GATING_OF = {1: "softmax", 2: "sigmoid", 3: "softmax_weight"}
 
 
 def _hparams(hp: HParams) -> None:
@@ -50,7 +49,7 @@ def _feed_forward(b: Builder, x: Tensor, il: int) -> Tensor:
     cur = b.moe(
         x,
         il,
-        gating=GATING_OF.get(hp.integer("expert_gating_func", 0), "sigmoid"),
+        gating=expert_gating(hp, "sigmoid"),
         norm_w=bool(hp.key("expert_weights_norm", False)),
         w_scale=hp.number("expert_weights_scale", 0.0),
     )

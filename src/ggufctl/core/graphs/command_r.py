@@ -9,6 +9,7 @@ from ggufctl.core.ggml import ops
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("command-r")
 def build_command_r(b: Builder) -> None:
     """Build the command-r graph."""

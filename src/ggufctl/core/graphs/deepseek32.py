@@ -57,4 +57,4 @@ def build_dsa(b: Builder, has_indexer: list[bool], *, gating: str) -> None:
         ffn_inp = ops.add(cur, residual)
         cur = b.norm(ffn_inp, "ffn_norm", il)
         x = ops.add(sparse.feed_forward(b, cur, il, gating=gating), ffn_inp)
-    b.finish(b.head(x))
+    sparse.finish(b, x)

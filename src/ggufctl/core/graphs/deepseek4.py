@@ -43,7 +43,8 @@ def _ratios(hp: HParams) -> list[int]:
     return hp.per_layer("attention.compress_ratios", None) or [0] * hp.n_layer_all
 
 
-def _per_block(hp: HParams, name: str) -> list[float] | None:
+def per_block(hp: HParams, name: str) -> list[float] | None:
+    """One number per block from a scalar or an array, None without the key."""
     value = hp.key(name)
     if value is None:
         return None
@@ -55,8 +56,8 @@ def _per_block(hp: HParams, name: str) -> list[float] | None:
 
 def set_clamps(hp: HParams) -> None:
     """Read the clamp limits of routed and shared experts."""
-    hp.swiglu_clamp_exp = _per_block(hp, "swiglu_clamp_exp") or hp.swiglu_clamp_exp
-    hp.swiglu_clamp_shexp = _per_block(hp, "swiglu_clamp_shexp") or list(hp.swiglu_clamp_exp)
+    hp.swiglu_clamp_exp = per_block(hp, "swiglu_clamp_exp") or hp.swiglu_clamp_exp
+    hp.swiglu_clamp_shexp = per_block(hp, "swiglu_clamp_shexp") or list(hp.swiglu_clamp_exp)
 
 
 def _hparams(hp: HParams) -> None:
@@ -375,10 +376,10 @@ def build_deepseek4(b: Builder) -> None:
         for t in (mix.residual, mix.post, mix.comb):
             b.expand(t)
         cur = feed_forward(b, b.norm(cur, "ffn_norm", il), il, by_token=il < n_hash)
-        x = hyper.mix_out(b, cur, mix, il)
+        x = b.pin(hyper.mix_out(b, cur, mix, il), il)
     flat = ops.get_rows(ops.reshape(x, hp.n_embd * hc, b.n_tokens), out_ids)
     x = ops.reshape(flat, hp.n_embd, hc, b.n_outputs)
-    b.finish(b.head(hyper.mix_head(b, x)))
+    sparse.finish(b, hyper.mix_head(b, x))
 
 
 def feed_forward(b: Builder, x: Tensor, il: int, *, by_token: bool = False) -> Tensor:
@@ -402,6 +403,12 @@ def feed_forward(b: Builder, x: Tensor, il: int, *, by_token: bool = False) -> T
         clamp_glu=True,
     )
     shared = b.ffn(
-        x, il, up="ffn_up_shexp", gate="ffn_gate_shexp", down="ffn_down_shexp", clamp_glu=True
+        x,
+        il,
+        up="ffn_up_shexp",
+        gate="ffn_gate_shexp",
+        down="ffn_down_shexp",
+        scales=False,
+        clamp_glu=True,
     )
     return ops.add(routed, shared)

@@ -69,4 +69,4 @@ def build_dots3note(b: Builder) -> None:
         ffn_inp = ops.add(cur, residual)
         cur = b.norm(ffn_inp, "ffn_norm", il)
         x = ops.add(sparse.feed_forward(b, cur, il, gating=gating), ffn_inp)
-    b.finish(b.head(x))
+    sparse.finish(b, x)

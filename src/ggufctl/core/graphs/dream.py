@@ -9,6 +9,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.llada import build_diffusion, no_cache
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("dream", hparams=no_cache)
 def build_dream(b: Builder) -> None:
     """Build the dream graph."""

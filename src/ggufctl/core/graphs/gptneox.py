@@ -10,6 +10,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.gpt2 import build_blocks
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("gptneox", ties_output=False)
 def build_gptneox(b: Builder) -> None:
     """Build the gptneox graph."""

@@ -78,9 +78,7 @@ def _build(b: Builder, residual_scale: float, has_rope: bool = True) -> None:
         routed = b.moe(cur, il, norm_w=True, gate_up=None, scales=False)
         return scaled(ops.add(routed, shared_expert(b, cur, il)) if has_shared else routed, il)
 
-    attention = self_attention(
-        b, b.inp_pos(), rope=lambda il: has_rope, factors=longrope_factors
-    )
+    attention = self_attention(b, b.inp_pos(), rope=lambda il: has_rope, factors=longrope_factors)
     x = build_trunk(
         b,
         attention,

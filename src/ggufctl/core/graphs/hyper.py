@@ -12,7 +12,18 @@ from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.graphs.builder import Builder
 
-__all__ = ["FUSED_OPS", "Mix", "mix_head", "mix_in", "mix_out", "spread"]
+__all__ = [
+    "FUSED_OPS",
+    "Mix",
+    "head_weights",
+    "mean",
+    "mix_head",
+    "mix_in",
+    "mix_out",
+    "mix_weights",
+    "spread",
+    "weighted_sum",
+]
 
 PRE, COMB, POST = "DSV4_HC_PRE", "DSV4_HC_COMB", "DSV4_HC_POST"
 
@@ -52,8 +63,8 @@ def _mixes(b: Builder, x: Tensor, name: str, il: int | None) -> Tensor:
     return ops.mul_mat(b.need(name, il), ops.rms_norm(flat))
 
 
-def mix_in(b: Builder, x: Tensor, name: str, il: int) -> tuple[Tensor, Mix]:
-    """Input of a block from its streams, and how its result goes back.
+def mix_weights(b: Builder, x: Tensor, name: str, il: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights of the streams in a block's input and of its result in them, and all mixes.
 
     Args:
         b: builder.
@@ -61,13 +72,20 @@ def mix_in(b: Builder, x: Tensor, name: str, il: int) -> tuple[Tensor, Mix]:
         name: common part of the weights' names, "hc_attn" or "hc_ffn".
         il: block.
     """
-    hc, tokens = x.ne[1], x.ne[2]
+    hc = x.ne[1]
     mixes = _mixes(b, x, f"{name}_fn", il)
     factor, base = b.need(f"{name}_scale", il), b.need(f"{name}_base", il)
     pre = _affine(_rows(mixes, hc, 0), _flat(factor, 1, 0), _flat(base, hc, 0))
     pre = ops.scale(ops.unary(pre, "sigmoid"))
     post = _affine(_rows(mixes, hc, hc), _flat(factor, 1, 1), _flat(base, hc, hc))
-    post = ops.scale(ops.unary(post, "sigmoid"))
+    return pre, ops.scale(ops.unary(post, "sigmoid")), mixes
+
+
+def mix_in(b: Builder, x: Tensor, name: str, il: int) -> tuple[Tensor, Mix]:
+    """Input of a block from its streams, and how its result goes back; see `mix_weights`."""
+    hc, tokens = x.ne[1], x.ne[2]
+    pre, post, mixes = mix_weights(b, x, name, il)
+    factor, base = b.need(f"{name}_scale", il), b.need(f"{name}_base", il)
     if COMB in b.unfused:
         comb = _rows(mixes, hc * hc, 2 * hc)
         comb = _affine(comb, _flat(factor, 1, 2), _flat(base, hc * hc, 2 * hc))
@@ -75,7 +93,11 @@ def mix_in(b: Builder, x: Tensor, name: str, il: int) -> tuple[Tensor, Mix]:
     else:
         comb = ops.dsv4_hc_comb(mixes, factor, base)
         b.fused_nodes.append((comb, il))
-    return _weighted_sum(b, x, pre, il), Mix(x, post, comb)
+    if PRE in b.unfused:
+        return weighted_sum(x, pre), Mix(x, post, comb)
+    result = ops.dsv4_hc_pre(x, pre)
+    b.fused_nodes.append((result, il))
+    return result, Mix(x, post, comb)
 
 
 def _sinkhorn(b: Builder, comb: Tensor) -> Tensor:
@@ -95,11 +117,8 @@ def _sinkhorn(b: Builder, comb: Tensor) -> Tensor:
     return comb
 
 
-def _weighted_sum(b: Builder, x: Tensor, weights: Tensor, il: int | None) -> Tensor:
-    if il is not None and PRE not in b.unfused:
-        result = ops.dsv4_hc_pre(x, weights)
-        b.fused_nodes.append((result, il))
-        return result
+def weighted_sum(x: Tensor, weights: Tensor) -> Tensor:
+    """Sum of the streams by their weights, spelled out."""
     n_embd, hc, tokens, _ = x.ne
     total: Tensor | None = None
     for i in range(hc):
@@ -135,9 +154,22 @@ def mix_out(b: Builder, x: Tensor, mix: Mix, il: int) -> Tensor:
     return streams
 
 
-def mix_head(b: Builder, x: Tensor) -> Tensor:
-    """Join the streams before the final norm."""
+def head_weights(b: Builder, x: Tensor) -> Tensor:
+    """Weights of the streams where they are joined at the end."""
     mixes = _mixes(b, x, "output_hc_fn", None)
     pre = _affine(mixes, b.need("output_hc_scale"), b.need("output_hc_base"))
-    pre = ops.scale(ops.unary(pre, "sigmoid"))
-    return _weighted_sum(b, x, pre, None)
+    return ops.scale(ops.unary(pre, "sigmoid"))
+
+
+def mix_head(b: Builder, x: Tensor) -> Tensor:
+    """Join the streams before the final norm."""
+    return weighted_sum(x, head_weights(b, x))
+
+
+def mean(x: Tensor) -> Tensor:
+    """Mean of the streams (build_hc_mean)."""
+    n_embd, hc, tokens, _ = x.ne
+    total = ops.view(x, (n_embd, tokens), (x.nb[2],))
+    for i in range(1, hc):
+        total = ops.add(total, ops.view(x, (n_embd, tokens), (x.nb[2],), i * x.nb[1]))
+    return ops.scale(total)

@@ -9,6 +9,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.llada import build_diffusion, no_cache
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("llada-moe", hparams=no_cache, ties_output=False)
 def build_llada_moe(b: Builder) -> None:
     """Build the llada-moe graph."""

@@ -1,12 +1,14 @@
 """Llama and the plain dense transformers: llama, qwen2, qwen3, llama-embed.
 
-Source: llama.cpp src/models/llama.cpp, qwen2.cpp, qwen3.cpp (pin in core/_pins.py).
+Source: llama.cpp src/models/llama.cpp, llama-embed.cpp, qwen2.cpp, qwen3.cpp
+(pin in core/_pins.py).
 """
 
 from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.graphs.builder import Builder
+from ggufctl.core.graphs.prenorm import longrope_factors
 from ggufctl.core.graphs.registry import architecture
 
 
@@ -14,6 +16,12 @@ from ggufctl.core.graphs.registry import architecture
 def build_llama(b: Builder) -> None:
     """Build the llama graph: dense or mixture of experts, llama3 rope factors."""
     _build(b, uses_rope_factors=True)
+
+
+@architecture("llama-embed")
+def build_llama_embed(b: Builder) -> None:
+    """Build the llama-embed graph: llama's without logits, its cache allocated yet unused."""
+    _build(b, uses_rope_factors=True, embeds=True)
 
 
 @architecture("qwen2")
@@ -28,24 +36,30 @@ def build_qwen3(b: Builder) -> None:
     _build(b, norms_qk=True)
 
 
-
-def _build(b: Builder, *, uses_rope_factors: bool = False, norms_qk: bool = False) -> None:
+def _build(
+    b: Builder,
+    *,
+    uses_rope_factors: bool = False,
+    norms_qk: bool = False,
+    embeds: bool = False,
+) -> None:
     hp = b.hp
     x = b.inp_embd()
     pos = b.inp_pos()
+    mask = b.mask_no_cache() if embeds else None
     out_ids = b.inp_out_ids()
     for il in b.layers:
         residual = x
         cur = b.norm(x, "attn_norm", il)
         q, k, v = b.qkv(cur, il)
-        factors = b.rope_factors(il) if uses_rope_factors else None
+        factors = longrope_factors(b, il) if uses_rope_factors else None
         if norms_qk:
             q = b.norm(q, "attn_q_norm", il)
         q = ops.rope(q, pos, factors)
         if norms_qk:
             k = b.norm(k, "attn_k_norm", il)
         k = ops.rope(k, pos, factors)
-        cur = b.attn(q, k, v, il)
+        cur = b.attn(q, k, v, il) if mask is None else b.attn_no_cache(q, k, v, mask, il)
         if b.is_last(il):
             cur, residual = ops.get_rows(cur, out_ids), ops.get_rows(residual, out_ids)
         ffn_inp = ops.add(cur, residual)
@@ -56,4 +70,7 @@ def _build(b: Builder, *, uses_rope_factors: bool = False, norms_qk: bool = Fals
         else:
             cur = b.ffn(cur, il, bias=True)
         x = ops.add(cur, ffn_inp)
-    b.finish(b.head(x))
+    if embeds:
+        b.embd = b.expand(b.norm(x, "output_norm"))
+    else:
+        b.finish(b.head(x))

@@ -103,7 +103,7 @@ def build_minimax_m3(b: Builder) -> None:
 def _feed_forward(b: Builder, x: Tensor, il: int, n_dense: int) -> Tensor:
     hp = b.hp
     if il < n_dense:
-        return b.ffn(x, il, "swiglu_oai")
+        return b.ffn(x, il, "swiglu_oai", scales=False)
     routed = b.moe(
         x,
         il,
@@ -116,7 +116,13 @@ def _feed_forward(b: Builder, x: Tensor, il: int, n_dense: int) -> Tensor:
         probs_b=b.bias("exp_probs_b", il),
     )
     shared = b.ffn(
-        x, il, "swiglu_oai", up="ffn_up_shexp", gate="ffn_gate_shexp", down="ffn_down_shexp"
+        x,
+        il,
+        "swiglu_oai",
+        up="ffn_up_shexp",
+        gate="ffn_gate_shexp",
+        down="ffn_down_shexp",
+        scales=False,
     )
     return ops.add(routed, shared)
 

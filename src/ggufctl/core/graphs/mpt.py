@@ -11,6 +11,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams
 
+
 def _hparams(hp: HParams) -> None:
     hp.use_alibi = hp.number("attention.max_alibi_bias", 0.0) > 0
 

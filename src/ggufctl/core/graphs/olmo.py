@@ -9,6 +9,7 @@ from ggufctl.core.ggml import ops
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("olmo")
 def build_olmo(b: Builder) -> None:
     """Build the olmo graph."""

@@ -10,6 +10,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams, Memory
 
+
 def _hparams(hp: HParams) -> None:
     n_swa = hp.integer("attention.sliding_window", 0)
     if n_swa:

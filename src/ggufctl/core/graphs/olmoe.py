@@ -9,6 +9,7 @@ from ggufctl.core.ggml import ops
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("olmoe", ties_output=False)
 def build_olmoe(b: Builder) -> None:
     """Build the olmoe graph."""

@@ -9,6 +9,7 @@ from ggufctl.core.ggml import ops
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("phi2", ties_output=False)
 def build_phi2(b: Builder) -> None:
     """Build the phi2 graph."""

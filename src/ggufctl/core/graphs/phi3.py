@@ -6,9 +6,10 @@ Source: llama.cpp src/models/phi3.cpp, phimoe.cpp (pin in core/_pins.py).
 from __future__ import annotations
 
 from ggufctl.core.ggml import ops
-from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.graphs.builder import Builder
+from ggufctl.core.graphs.prenorm import longrope_factors
 from ggufctl.core.graphs.registry import architecture
+
 
 @architecture("phi3")
 def build_phi3(b: Builder) -> None:
@@ -27,7 +28,7 @@ def _build(b: Builder) -> None:
     pos = b.inp_pos()
     out_ids = b.inp_out_ids()
     for il in b.layers:
-        factors = _rope_factors(b, il)
+        factors = longrope_factors(b, il)
         cur = b.norm(x, "attn_norm", il, bias=True)
         q, k, v = b.qkv(cur, il)
         q, k = ops.rope(q, pos, factors), ops.rope(k, pos, factors)
@@ -43,10 +44,3 @@ def _build(b: Builder) -> None:
             cur = b.ffn(cur, il, "swiglu", gate=None, scales=False)
         x = ops.add(residual, cur)
     b.finish(b.head(x, bias=True, output_bias=True))
-
-
-def _rope_factors(b: Builder, il: int) -> Tensor | None:
-    """Rope factors for the length of a slot's context (get_rope_factors)."""
-    n_ctx_orig = b.hp.integer("rope.scaling.original_context_length", b.hp.n_ctx_train)
-    is_long = b.ctx.n_ctx_seq > n_ctx_orig
-    return b.rope_factors(il, "rope_factors_long" if is_long else "rope_factors_short")

@@ -9,6 +9,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.gpt2 import build_blocks
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("pockettts")
 def build_pockettts(b: Builder) -> None:
     """Build the pockettts graph."""

@@ -34,6 +34,7 @@ __all__ = [
     "dsa_layout",
     "expert_gating",
     "feed_forward",
+    "finish",
     "index_cache",
     "indexer_input",
     "latent_block",
@@ -116,17 +117,22 @@ class IndexerInput:
 
     k_idxs: Tensor
     mask: Tensor
-    k_rot: Tensor
+    k_rot: Tensor | None
 
 
-def indexer_input(b: Builder) -> IndexerInput:
-    """Inputs of the indexer. Its mask is f16 always: llama.cpp never unfuses the indexer."""
+def indexer_input(b: Builder, *, rotates: bool = True) -> IndexerInput:
+    """Inputs of the indexer. Its mask is f16 always: llama.cpp never unfuses the indexer.
+
+    Args:
+        b: builder.
+        rotates: whether queries and keys are rotated before they are compared.
+    """
     cache = b.layout.caches[INDEX]
     n = cache.n_rot_k
     return IndexerInput(
         k_idxs=b.input("i64", b.n_tokens, name="k_idxs_lid"),
         mask=b.mask(cache.n_cells, f16=True),
-        k_rot=b.input("f32", n, n, name="k_rot_lid"),
+        k_rot=b.input("f32", n, n, name="k_rot_lid") if rotates else None,
     )
 
 
@@ -139,7 +145,9 @@ def split_streams(x: Tensor, n_stream: int, dim: int) -> Tensor:
     return ops.view(x, tuple(ne), strides)
 
 
-def lightning_indexer(b: Builder, x: Tensor, qr: Tensor, pos: Tensor, inp: IndexerInput, il: int) -> Tensor:
+def lightning_indexer(
+    b: Builder, x: Tensor, qr: Tensor, pos: Tensor, inp: IndexerInput, il: int
+) -> Tensor:
     """Indices of the best-scored cached tokens for each token.
 
     Args:
@@ -158,7 +166,8 @@ def lightning_indexer(b: Builder, x: Tensor, qr: Tensor, pos: Tensor, inp: Index
     k = ops.mul_mat(b.need("indexer.attn_k", il), x)
     k = b.norm(k, "indexer.k_norm", il, kind="layer", bias=True)
     k = ops.rope(ops.reshape(k, size, 1, u), pos)
-    q, k = ops.mul_mat(inp.k_rot, q), ops.mul_mat(inp.k_rot, k)
+    if inp.k_rot is not None:
+        q, k = ops.mul_mat(inp.k_rot, q), ops.mul_mat(inp.k_rot, k)
     b.expand(b.cpy_k(INDEX, k, inp.k_idxs, il))
     weights = ops.mul_mat(b.need("indexer.proj", il), x)
     keys = b.get_k(INDEX, il, size, 1)
@@ -282,11 +291,30 @@ def latent_block(
     return Latent(q, ops.concat(kv, k_pe), kv)
 
 
-def feed_forward(b: Builder, x: Tensor, il: int, *, gating: str) -> Tensor:
-    """Leading dense blocks, then routed experts plus a shared one (DeepSeek style)."""
+def feed_forward(
+    b: Builder,
+    x: Tensor,
+    il: int,
+    *,
+    gating: str,
+    scales: bool = True,
+    gate_up: str | None = "ffn_gate_up_exps",
+    clamp_glu: bool = False,
+) -> Tensor:
+    """Leading dense blocks, then routed experts plus a shared one (DeepSeek style).
+
+    Args:
+        b: builder.
+        x: normed input.
+        il: block.
+        gating: how router logits become probabilities.
+        scales: apply the weights' `.scale` tensors.
+        gate_up: name of merged gate and up experts, None where the C++ takes none.
+        clamp_glu: see `Builder.ffn`.
+    """
     hp = b.hp
     if il < hp.integer("leading_dense_block_count", 0):
-        return b.ffn(x, il)
+        return b.ffn(x, il, scales=scales, clamp_glu=clamp_glu)
     routed = b.moe(
         x,
         il,
@@ -294,6 +322,23 @@ def feed_forward(b: Builder, x: Tensor, il: int, *, gating: str) -> Tensor:
         norm_w=bool(hp.key("expert_weights_norm", False)),
         w_scale=hp.number("expert_weights_scale", 0.0),
         probs_b=b.bias("exp_probs_b", il),
+        scales=scales,
+        gate_up=gate_up,
+        clamp_glu=clamp_glu,
     )
-    shared = b.ffn(x, il, up="ffn_up_shexp", gate="ffn_gate_shexp", down="ffn_down_shexp")
+    shared = b.ffn(
+        x,
+        il,
+        up="ffn_up_shexp",
+        gate="ffn_gate_shexp",
+        down="ffn_down_shexp",
+        scales=scales,
+        clamp_glu=clamp_glu,
+    )
     return ops.add(routed, shared)
+
+
+def finish(b: Builder, x: Tensor) -> None:
+    """Final norm and a plain output matrix, to which neither scale nor adapters apply."""
+    b.embd = b.norm(x, "output_norm")
+    b.finish(ops.mul_mat(b.output_weight(), b.embd))

@@ -10,6 +10,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.gpt2 import build_blocks
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("starcoder")
 def build_starcoder(b: Builder) -> None:
     """Build the starcoder graph."""

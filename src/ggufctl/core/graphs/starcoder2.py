@@ -9,6 +9,7 @@ from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.gpt2 import build_blocks
 from ggufctl.core.graphs.registry import architecture
 
+
 @architecture("starcoder2")
 def build_starcoder2(b: Builder) -> None:
     """Build the starcoder2 graph."""

@@ -1,0 +1,307 @@
+"""The published schema of every JSON document: pydantic models of what `report` makes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ggufctl.core.plan import Plan
+from ggufctl.report import plan_report
+
+__all__ = ["SCHEMAS", "GpusDocument", "NameDocument", "PlanDocument"]
+
+
+class _Document(BaseModel):
+    """Strict: a field that is not described here is a mistake of ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FileDocument(_Document):
+    """One file of the model."""
+
+    path: str
+    size_bytes: int
+    sha256: str | None = None
+
+
+class ModelDocument(_Document):
+    """The model that was planned."""
+
+    ref: str = Field(description="the reference that names exactly this model")
+    source: Literal["local", "url", "hub"]
+    repo: str | None
+    commit: str | None
+    files: list[FileDocument]
+    size_bytes: int
+    architecture: str
+    n_params: int
+    n_active_params: int
+    quant: str | None
+    is_moe: bool
+    n_ctx_train: int = Field(description="0 when the header does not say")
+
+
+class ShardDocument(_Document):
+    """Which part of a split file a name names."""
+
+    index: int
+    count: int
+
+
+class RuleDocument(_Document):
+    """What the name alone suggests."""
+
+    gpu: str
+    memory_utilization: float
+    engine_flags: str
+
+
+class DetectedDocument(_Document):
+    """What the name says."""
+
+    name: str
+    n_params: int | None
+    n_active_params: int | None
+    n_experts: int | None
+    is_moe: bool
+    quant: str | None
+    shard: ShardDocument | None
+    is_gguf: bool
+    kind: str
+    format: str | None
+    rule: RuleDocument | None
+
+
+class RuntimeDocument(_Document):
+    """The settings, under llama-server's names; the context is resolved."""
+
+    n_ctx: int
+    n_parallel: int | None
+    kv_unified: bool | None
+    cache_type_k: str
+    cache_type_v: str
+    flash_attn: str
+    n_batch: int
+    n_ubatch: int
+    n_gpu_layers: int
+    n_cpu_moe: int
+    split_mode: str
+    n_outputs: int | None
+    embeddings: bool
+    swa_full: bool
+    load_mode: str
+    mmproj: str | None
+    draft_model: str | None
+    lora: list[str]
+
+
+class TermDocument(_Document):
+    """One figure and how sure it is."""
+
+    name: str
+    basis: Literal["exact", "derived", "estimated"]
+    low_bytes: int
+    best_bytes: int
+    high_bytes: int
+    note: str
+
+
+class DeviceDocument(_Document):
+    """Memory of one GPU."""
+
+    name: str
+    gpu: str
+    weights_bytes: int
+    kv_cache_bytes: int
+    recurrent_bytes: int
+    compute_bytes: int
+    overhead_bytes: int
+    extras_bytes: int
+    total_bytes: int
+    terms: list[TermDocument]
+
+
+class HostDocument(_Document):
+    """Memory of the host."""
+
+    weights_bytes: int
+    kv_cache_bytes: int
+    recurrent_bytes: int
+    compute_bytes: int
+    output_bytes: int
+    extras_bytes: int
+    total_bytes: int
+    terms: list[TermDocument]
+
+
+class MemoryDocument(_Document):
+    """Memory of everything."""
+
+    devices: list[DeviceDocument]
+    host: HostDocument
+    n_ctx: int
+    n_ctx_seq: int
+    flash_attn: bool
+    has_graph: bool
+
+
+class GpuPlanDocument(_Document):
+    """One type and number of GPUs."""
+
+    gpu: str
+    count: int
+    fits: bool
+    is_allowed: bool
+    used_bytes: int = Field(description="on the fullest device")
+    usable_bytes: int = Field(description="what may be filled of all of them together")
+    usable_bytes_per_gpu: int
+    utilization: float = Field(description="used of usable memory on the fullest device")
+    short_by_bytes: int
+    headroom_bytes: int
+    max_n_ctx: int = Field(description="largest context that fits, 0 when none does")
+    usd_per_hour: float
+    memory: MemoryDocument | None = Field(description="null when the GPU's memory is unknown")
+    reason: str = Field(description="why it may not be chosen; empty when it may")
+
+
+class ChoiceDocument(_Document):
+    """What to rent and how to run it."""
+
+    gpu: str
+    count: int
+    modal_gpu: list[str] = Field(description="for Modal's gpu=, in the order to try")
+    memory_utilization: float
+    usd_per_hour: float
+    max_n_ctx: int
+    engine_args: list[str] = Field(description="llama-server's flags, the model left out")
+    reason: str
+
+
+class StepDocument(_Document):
+    """One change that would make the model fit."""
+
+    kind: Literal["context", "cache_type", "slots", "ubatch", "n_cpu_moe", "gpu", "quant"]
+    changes: list[str]
+    text: str
+    gpu: str
+    count: int
+    usd_per_hour: float
+    n_ctx: int
+    max_n_ctx: int
+    used_bytes: int
+    usable_bytes: int
+    host_bytes: int
+    quant: str | None
+
+
+class QuantChoiceDocument(_Document):
+    """The cheapest GPU of a quant."""
+
+    gpu: str
+    count: int
+    usd_per_hour: float
+    max_n_ctx: int
+
+
+class QuantGpuDocument(_Document):
+    """One quant on one type and number of GPUs."""
+
+    gpu: str
+    count: int
+    fits: bool
+    used_bytes: int
+    usable_bytes: int
+    short_by_bytes: int
+    max_n_ctx: int
+    usd_per_hour: float
+    reason: str
+
+
+class QuantDocument(_Document):
+    """One quant of the repository."""
+
+    quant: str
+    ref: str
+    size_bytes: int
+    n_files: int
+    is_exact: bool = Field(description="false: scaled from another quant by the size of its files")
+    choice: QuantChoiceDocument | None
+    gpus: list[QuantGpuDocument]
+
+
+class PlanDocument(_Document):
+    """Output of `ggufctl plan --json`."""
+
+    schema_version: str
+    llama_cpp_build: str
+    model: ModelDocument
+    detected: DetectedDocument
+    runtime: RuntimeDocument
+    gpus: list[GpuPlanDocument]
+    choice: ChoiceDocument | None = Field(description="null when nothing allowed fits")
+    ladder: list[StepDocument] = Field(description="what would fit, when nothing asked for does")
+    cheaper: list[StepDocument] = Field(description="small changes that reach a cheaper GPU")
+    quants: list[QuantDocument] = Field(description="all quants, for a whole repository")
+    warnings: list[str]
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> PlanDocument:
+        """The document of a plan."""
+        return cls.model_validate(plan_report(plan))
+
+
+class NameDocument(_Document):
+    """Output of `ggufctl plan --name-only --json`."""
+
+    schema_version: str
+    ref: str
+    basis: Literal["name"]
+    detected: DetectedDocument
+
+
+class OverheadDocument(_Document):
+    """What CUDA takes of a GPU before any buffer."""
+
+    low_bytes: int
+    best_bytes: int
+    high_bytes: int
+    source: str
+    is_calibrated: bool
+
+
+class GpuDocument(_Document):
+    """One type of GPU."""
+
+    name: str
+    modal_names: list[str]
+    device_name: str
+    nominal_gb: int
+    cuda_bytes: int | None = Field(description="what CUDA sees; null when nobody knows")
+    bandwidth_gb_s: int
+    fp16_tflops: int
+    compute_capability: str
+    has_bf16: bool
+    max_count: int
+    usd_per_hour: float
+    price_as_of: str
+    price_source: str
+    overhead: OverheadDocument
+    note: str
+
+
+class GpusDocument(_Document):
+    """Output of `ggufctl gpus --json`."""
+
+    schema_version: str
+    as_of: str
+    gpus: list[GpuDocument]
+
+
+SCHEMAS: dict[str, type[_Document]] = {
+    "gpus": GpusDocument,
+    "name": NameDocument,
+    "plan": PlanDocument,
+}
+"""Document → its model, as `ggufctl schema` takes it."""

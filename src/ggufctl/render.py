@@ -1,0 +1,471 @@
+"""Results as people and scripts read them: tables on a terminal, tab-separated values in a pipe.
+
+The only module that imports rich, and only for a terminal.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from ggufctl.core.escape import escape
+from ggufctl.core.estimate import DeviceEstimate, Estimate
+from ggufctl.core.ggml.alloc import Live
+from ggufctl.core.gpus import Gpu, GpuCatalogue
+from ggufctl.core.ladder import Step
+from ggufctl.core.plan import Plan, QuantPlan
+from ggufctl.core.planner import GpuPlan
+from ggufctl.core.units import GIB, format_gib, format_tokens, format_usd
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ggufctl.services.plan import NamePlan
+
+__all__ = ["explanation", "show_gpus", "show_name", "show_plan", "tsv_gpus", "tsv_name", "tsv_plan"]
+
+WIDE = 110
+"""Columns from which a table shows more.  [characters]"""
+
+_BAR = 6
+_SHORT_GPU = {"A100-40GB": "A100-40", "A100-80GB": "A100-80", "RTX-PRO-6000": "RTX6000"}
+_PLAN_COLUMNS = (
+    "quant gpu count fits weights_bytes kv_cache_bytes recurrent_bytes compute_bytes extras_bytes "
+    "overhead_bytes used_bytes usable_bytes utilization short_by_bytes headroom_bytes max_n_ctx "
+    "usd_per_hour host_bytes chosen reason"
+).split()
+_GPU_COLUMNS = (
+    "name modal_names cuda_bytes bandwidth_gb_s compute_capability max_count usd_per_hour "
+    "price_as_of note"
+).split()
+
+
+# Tab-separated values: every figure whole, nothing cut.
+
+
+def tsv_plan(plan: Plan) -> str:
+    """All rows of a plan; of a repository, the rows of all quants."""
+    lines = ["\t".join(_PLAN_COLUMNS)]
+    own = plan.model.quant or ""
+    if not plan.quants:
+        lines += [_tsv_row(own, row, plan) for row in plan.gpus]
+    for quant in plan.quants:
+        rows = plan.gpus if quant.quant == own else quant.rows
+        lines += [_tsv_row(quant.quant, row, plan) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _tsv_row(quant: str, row: GpuPlan, plan: Plan) -> str:
+    device = _fullest(row)
+    choice = plan.choice
+    is_chosen = (
+        choice is not None
+        and quant == (plan.model.quant or "")
+        and (row.gpu, row.count) == (choice.row.gpu, choice.row.count)
+    )
+    memory: tuple[object, ...] = ("",) * 6
+    if device is not None:
+        memory = (
+            device.weights_bytes,
+            device.kv_cache_bytes,
+            device.recurrent_bytes,
+            device.compute_bytes,
+            sum(term.n_bytes for term in device.extras),
+            device.overhead_bytes,
+        )
+    values: tuple[object, ...] = (
+        quant,
+        row.gpu.name,
+        row.count,
+        _yes(row.fits),
+        *memory,
+        row.used_bytes,
+        row.usable_bytes_per_gpu,
+        f"{row.utilization:.6f}",
+        row.short_by_bytes,
+        row.headroom_bytes,
+        row.max_n_ctx,
+        f"{row.usd_per_hour:.4f}",
+        row.estimate.host.total_bytes if row.estimate else "",
+        _yes(is_chosen),
+        row.reason,
+    )
+    return "\t".join(_cell(value) for value in values)
+
+
+def tsv_gpus(catalogue: GpuCatalogue) -> str:
+    """The catalogue."""
+    lines = ["\t".join(_GPU_COLUMNS)]
+    for gpu in catalogue:
+        values: tuple[object, ...] = (
+            gpu.name,
+            ",".join(gpu.modal_names),
+            "" if gpu.cuda_bytes is None else gpu.cuda_bytes,
+            gpu.bandwidth_gb_s,
+            gpu.compute_capability,
+            gpu.max_count,
+            f"{gpu.usd_per_hour:.4f}",
+            gpu.price_as_of,
+            gpu.note,
+        )
+        lines.append("\t".join(_cell(value) for value in values))
+    return "\n".join(lines) + "\n"
+
+
+def tsv_name(plan: NamePlan) -> str:
+    """What a name says, one fact per line."""
+    return "".join(f"{key}\t{_cell(value)}\n" for key, value in _name_facts(plan))
+
+
+def _name_facts(plan: NamePlan) -> tuple[tuple[str, object], ...]:
+    found, rule = plan.detected, plan.rule
+    return (
+        ("name", plan.ref),
+        ("n_params", "" if found.n_params is None else found.n_params),
+        ("n_active_params", "" if found.n_active_params is None else found.n_active_params),
+        ("n_experts", "" if found.n_experts is None else found.n_experts),
+        ("is_moe", _yes(found.is_moe)),
+        ("quant", found.quant or ""),
+        ("gpu", rule.gpu),
+        ("memory_utilization", f"{rule.memory_utilization:.2f}"),
+        ("engine_flags", rule.engine_flags),
+    )
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _cell(value: object) -> str:
+    return escape(str(value))
+
+
+def _fullest(row: GpuPlan) -> DeviceEstimate | None:
+    if row.estimate is None:
+        return None
+    return max(row.estimate.devices, key=lambda device: device.total_bytes)
+
+
+# Lines of text, with or without a table around them.
+
+
+def headline(plan: Plan) -> str:
+    """What the model is, in one line."""
+    model = plan.model
+    parts = [
+        model.ref if model.source == "hub" else model.files[0].path.rpartition("/")[2],
+        model.architecture,
+        f"{_count(model.n_params)} parameters",
+    ]
+    if model.is_moe:
+        parts[-1] += f", {_count(model.n_active_params)} active"
+    if model.quant:
+        parts.append(model.quant)
+    parts.append(f"{format_gib(model.size_bytes)} GiB")
+    if model.is_sharded:
+        parts[-1] += f" in {len(model.files)} files"
+    return escape(" · ".join(parts))
+
+
+def summary(plan: Plan) -> list[str]:
+    """The pick and why, the flags, the name rule, what would be cheaper or fit, warnings."""
+    lines = []
+    choice = plan.choice
+    if choice is not None:
+        row = choice.row
+        lines.append(f"pick: {row.label} at ${format_usd(row.usd_per_hour)}/h: {choice.reason}")
+        lines.append(f"modal: gpu={list(choice.modal_gpu)!r}")
+        lines.append(f"run: {command(plan)}")
+    if plan.rule is not None:
+        lines.append(f"name rule: {plan.rule}; {_verdict_on_rule(plan)}")
+    lines += [f"one step cheaper: {_step_line(step)}" for step in plan.cheaper]
+    if plan.ladder:
+        lines.append("what would fit:")
+        lines += [f"  {_step_line(step)}" for step in plan.ladder]
+    lines += [f"warning: {escape(text)}" for text in plan.warnings]
+    return lines
+
+
+def command(plan: Plan) -> str:
+    """llama-server with the exact flags of a plan."""
+    if plan.choice is None:
+        return ""
+    model = plan.model
+    if model.source == "hub":
+        reference = ["-hf", model.launch_ref]
+    else:
+        reference = ["-m", model.launch_ref]
+    return escape(shlex.join(["llama-server", *reference, *plan.choice.engine_args]))
+
+
+def _verdict_on_rule(plan: Plan) -> str:
+    if plan.choice is None or plan.rule is None:
+        return "by the header nothing asked for fits"
+    row = plan.choice.row
+    names = {row.gpu.name, *row.gpu.modal_names}
+    if plan.rule.gpu in names and row.count == 1:
+        return "the header agrees"
+    others = [r for r in plan.gpus if {r.gpu.name, *r.gpu.modal_names} & {plan.rule.gpu}]
+    if others and others[0].gpu.usd_per_hour < row.usd_per_hour:
+        return f"the header says it takes {row.label}"
+    return f"the header says {row.label} is enough"
+
+
+def _step_line(step: Step) -> str:
+    gpu = step.gpu if step.count == 1 else f"{step.count}×{step.gpu}"
+    used = f"{format_gib(step.used_bytes)}/{format_gib(step.usable_bytes)} GiB"
+    line = f"{step.text}: {gpu} ${format_usd(step.usd_per_hour)}/h, {used}"
+    line += f", up to -c {step.max_n_ctx}"
+    if step.kind.value == "n_cpu_moe":
+        line += f", {format_gib(step.host_bytes)} GiB of host memory"
+    return escape(line)
+
+
+def explanation(estimate: Estimate, *, limit: int = 6) -> list[str]:
+    """What is alive when each compute buffer is fullest, and how sure each term is."""
+    lines = []
+    for device in estimate.devices:
+        lines.append(
+            f"{device.name} compute buffer {device.compute_bytes} bytes: "
+            f"{_peak(device.peak, limit) or device.compute.basis.value}"
+        )
+    lines.append(
+        f"host compute buffer {estimate.host.compute_bytes} bytes: "
+        f"{_peak(estimate.host.peak, limit) or estimate.host.compute.basis.value}"
+    )
+    for device in estimate.devices[:1]:
+        lines += [
+            f"{device.name} {term.name}: {term.basis.value}, {term.low_bytes} to "
+            f"{term.high_bytes} bytes, best {term.n_bytes}{'; ' if term.note else ''}{term.note}"
+            for term in device.terms
+            if term.basis.value != "exact"
+        ]
+    return [escape(line) for line in lines]
+
+
+def _peak(live: Sequence[Live], limit: int) -> str:
+    """`3 × ffn_up 4.0 MiB + KQ mask 2.0 MiB`: equal tensors together, the largest first."""
+    groups: dict[tuple[str, int], int] = {}
+    for tensor in live:
+        name = tensor.name.partition("-")[0] or tensor.op.lower()
+        groups[name, tensor.n_bytes] = groups.get((name, tensor.n_bytes), 0) + 1
+    ordered = sorted(groups.items(), key=lambda item: -item[0][1] * item[1])
+    parts = [
+        f"{f'{n} × ' if n > 1 else ''}{name} {n_bytes / (1 << 20):.1f} MiB"
+        for (name, n_bytes), n in ordered[:limit]
+    ]
+    rest = sum(n_bytes * n for (_, n_bytes), n in ordered[limit:])
+    if rest:
+        parts.append(f"{rest / (1 << 20):.1f} MiB of others")
+    return " + ".join(parts)
+
+
+def _count(n: int) -> str:
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+        if n >= size:
+            return f"{n / size:.1f}{unit}"
+    return str(n)
+
+
+# Tables on a terminal.
+
+
+def show_plan(plan: Plan, stream: TextIO | None = None, *, width: int | None = None) -> None:
+    """Print a plan as tables."""
+    console = _console(stream, width)
+    _print(console, headline(plan), style="bold")
+    if plan.quants:
+        console.print(_quants_table(plan, console.width))
+    console.print(_plan_table(plan, console.width))
+    for line in summary(plan):
+        _print(console, line)
+
+
+def show_gpus(
+    catalogue: GpuCatalogue, stream: TextIO | None = None, *, width: int | None = None
+) -> None:
+    """Print the catalogue as a table."""
+    console = _console(stream, width)
+    is_wide = console.width >= WIDE
+    table = _table()
+    for heading in ("GPU", "CUDA GiB", "GB/s", "compute", "max", "$/h", "price of"):
+        table.add_column(heading, justify="left" if heading == "GPU" else "right", no_wrap=True)
+    if is_wide:
+        table.add_column("note")
+    for gpu in catalogue:
+        cells = [
+            _names(gpu),
+            "unknown" if gpu.cuda_bytes is None else format_gib(gpu.cuda_bytes),
+            str(gpu.bandwidth_gb_s),
+            gpu.compute_capability,
+            str(gpu.max_count),
+            format_usd(gpu.usd_per_hour),
+            gpu.price_as_of,
+        ]
+        table.add_row(*cells, *([gpu.note] if is_wide else []))
+    console.print(table)
+    _print(console, "Prices are of the GPU alone. An unknown memory is never planned with.")
+
+
+def _names(gpu: Gpu) -> str:
+    others = [name for name in gpu.modal_names if name != gpu.name]
+    return f"{gpu.name} ({', '.join(others)})" if others else gpu.name
+
+
+def show_name(plan: NamePlan, stream: TextIO | None = None, *, width: int | None = None) -> None:
+    """Print what a name says."""
+    console = _console(stream, width)
+    _print(console, "from the name only, header not read", style="bold")
+    table = _table()
+    table.add_column("", no_wrap=True)
+    table.add_column("")
+    for key, value in _name_facts(plan):
+        text = "unknown" if value == "" and key != "engine_flags" else str(value)
+        table.add_row(key, escape(text))
+    console.print(table)
+
+
+def _console(stream: TextIO | None, width: int | None) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream or sys.stdout, width=width, highlight=False, emoji=False)
+
+
+def _print(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def _table() -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+
+
+def _shown(plan: Plan, *, is_wide: bool) -> Iterable[GpuPlan]:
+    """One row per type on a narrow terminal: the number that fits, or the largest tried."""
+    if is_wide:
+        return plan.gpus
+    best: dict[str, GpuPlan] = {}
+    for row in plan.gpus:
+        known = best.get(row.gpu.name)
+        if known is None or not known.fits:
+            best[row.gpu.name] = row
+    if plan.choice is not None:
+        best[plan.choice.row.gpu.name] = plan.choice.row
+    return best.values()
+
+
+def _plan_table(plan: Plan, width: int) -> Table:
+    is_wide = width >= WIDE
+    rows = list(_shown(plan, is_wide=is_wide))
+    devices = [device for device in map(_fullest, rows) if device is not None]
+    terms = [("weights", "weights_bytes"), ("KV", "kv_cache_bytes")]
+    if any(device.recurrent_bytes for device in devices):
+        terms.append(("state", "recurrent_bytes"))
+    terms += [("comp", "compute_bytes")]
+    has_extras = any(device.extras for device in devices)
+    table = _table()
+    table.add_column("GPU", no_wrap=True)
+    for heading, _ in terms:
+        table.add_column(heading, justify="right", no_wrap=True)
+    if has_extras:
+        table.add_column("more", justify="right", no_wrap=True)
+    table.add_column("CUDA", justify="right", no_wrap=True)
+    table.add_column("used/usable", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for heading in ("$/h", "max -c"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=not is_wide)
+    if is_wide:
+        table.add_column("host", justify="right", no_wrap=True)
+        table.add_column("GB/s", justify="right", no_wrap=True)
+    for row in rows:
+        device = _fullest(row)
+        cells = [row.label if is_wide else _short(row)]
+        if device is None:
+            cells += ["?"] * (len(terms) + has_extras + 1)
+        else:
+            cells += [_gib(getattr(device, name)) for _, name in terms]
+            if has_extras:
+                cells.append(_gib(sum(term.n_bytes for term in device.extras)))
+            cells.append(_gib(device.overhead_bytes))
+        cells.append(
+            "?" if device is None else f"{_gib(row.used_bytes)}/{_gib(row.usable_bytes_per_gpu)}"
+        )
+        cells += [_bar(row), format_usd(row.usd_per_hour)]
+        cells += [str(row.max_n_ctx) if is_wide else format_tokens(row.max_n_ctx)]
+        cells.append(_verdict(row, plan, is_wide=is_wide))
+        if is_wide:
+            cells.append(_gib(row.estimate.host.total_bytes) if row.estimate else "?")
+            cells.append(str(row.gpu.bandwidth_gb_s))
+        is_pick = plan.choice is not None and row is plan.choice.row
+        table.add_row(*cells, style="bold green" if is_pick else None)
+    return table
+
+
+def _short(row: GpuPlan) -> str:
+    name = _SHORT_GPU.get(row.gpu.name, row.gpu.name)
+    return name if row.count == 1 else f"{row.count}×{name}"
+
+
+def _gib(n_bytes: int) -> str:
+    text = format_gib(n_bytes)
+    return format_gib(n_bytes, digits=0) if len(text) > 5 else text
+
+
+def _bar(row: GpuPlan) -> str:
+    if row.estimate is None:
+        return ""
+    filled = min(_BAR, max(0, round(row.utilization * _BAR)))
+    return "█" * filled + "░" * (_BAR - filled)
+
+
+def _verdict(row: GpuPlan, plan: Plan, *, is_wide: bool) -> str:
+    if plan.choice is not None and row is plan.choice.row:
+        return "pick"
+    if row.estimate is None:
+        return row.reason if is_wide else "unknown"
+    if row.short_by_bytes:
+        # Up: what is missing is never shown smaller than it is.
+        tenths = -(-row.short_by_bytes * 10 // GIB)
+        return f"-{tenths / 10:.1f}"
+    if not row.fits:
+        return row.reason if is_wide else "unfit"
+    if not row.is_allowed:
+        return row.reason if is_wide else "budget"
+    return "fits"
+
+
+def _quants_table(plan: Plan, width: int) -> Table:
+    """Quants × GPUs: the largest context, where one card holds the quant with the asked one."""
+    names = [gpu for gpu in _gpus_of(plan.quants)]
+    table = _table()
+    table.add_column("quant", no_wrap=True)
+    table.add_column("GiB", justify="right", no_wrap=True)
+    table.add_column("$/h", justify="right", no_wrap=True)
+    for gpu in names:
+        label = gpu.name if width >= WIDE else _SHORT_GPU.get(gpu.name, gpu.name)
+        table.add_column(label, justify="right", no_wrap=width >= WIDE)
+    for quant in plan.quants:
+        single = {row.gpu.name: row for row in quant.rows if row.count == 1}
+        cells = [escape(quant.quant), _gib(quant.size_bytes)]
+        cells.append("-" if quant.choice is None else format_usd(quant.choice.usd_per_hour))
+        for gpu in names:
+            row = single.get(gpu.name)
+            cells.append(format_tokens(row.max_n_ctx) if row is not None and row.fits else "-")
+        is_pick = quant.quant == plan.model.quant
+        table.add_row(*cells, style="bold green" if is_pick else None)
+    return table
+
+
+def _gpus_of(quants: Sequence[QuantPlan]) -> list[Gpu]:
+    found: dict[str, Gpu] = {}
+    for quant in quants:
+        for row in quant.rows:
+            if row.gpu.cuda_bytes is not None:
+                found[row.gpu.name] = row.gpu
+    return list(found.values())

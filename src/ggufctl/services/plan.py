@@ -1,0 +1,400 @@
+"""From a reference to a plan: finds the model, reads headers, picks the quant, plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ggufctl.catalog import load_catalogue
+from ggufctl.core.compat import check_settings
+from ggufctl.core.gpus import with_overhead
+from ggufctl.core.estimate import Estimate
+from ggufctl.core.ladder import QuantSize
+from ggufctl.core.memory import ModelShape, estimate_memory
+from ggufctl.core.model import File, Model, quant_of
+from ggufctl.core.names import QUANT_QUALITY_ORDER, Detected, Variant, bits_per_weight, detect
+from ggufctl.core.plan import NameRule, Plan, QuantPlan, make_plan, name_rule, plan_quants
+from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
+from ggufctl.core.runtime import Runtime
+from ggufctl.errors import AmbiguousReference, GgufctlError, RemoteError, UnsupportedModel, UsageError
+from ggufctl.sources.base import OnEvent, ignore
+from ggufctl.sources.references import Reference, ReferenceKind, parse_reference
+from ggufctl.sources.resolve import (
+    RepoListing,
+    ResolvedModel,
+    Role,
+    open_model,
+    open_repo,
+    open_variant,
+)
+
+__all__ = [
+    "DEFAULT_N_CTX",
+    "NamePlan",
+    "estimate",
+    "plan",
+    "plan_by_name",
+    "plan_or_name",
+    "plan_reference",
+    "read_model",
+]
+
+DEFAULT_N_CTX = 8192
+"""Context of a plan that names none, where the model's own is not smaller.  [tokens]"""
+
+BASELINE_QUANT = "Q4_K_M"
+"""The quant whose GPU `--quant auto` may fill."""
+
+BEST_AUTO_QUANT = "Q8_0"
+"""The best quant that `--quant auto` takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamePlan:
+    """What a name alone says, when the header is not wanted or cannot be had."""
+
+    ref: str
+    detected: Detected
+    rule: NameRule
+    error: GgufctlError | None = None
+    """Why the header was not read; None when nobody asked for it."""
+
+
+def read_model(ref: str, *, on_event: OnEvent = ignore) -> Model:
+    """The model that a reference names, with its header; the weights are never read.
+
+    Args:
+        ref: `org/repo`, `org/repo:QUANT`, `org/repo/file.gguf`, an http(s) URL or a path.
+        on_event: hears of progress.
+
+    Raises: a `GgufctlError` that says what is wrong with the reference, the way to it or the file.
+    """
+    return _model(open_model(ref, on_event=on_event))
+
+
+def estimate(
+    model: Model,
+    runtime: Runtime,
+    gpus: Sequence[str] = ("H100",),
+    dry_run: bool = False,
+    *,
+    explain: bool = False,
+) -> Estimate:
+    """What llama.cpp allocates for a model: per device, and on the host.  [bytes]
+
+    Args:
+        model: from `read_model`.
+        runtime: settings.
+        gpus: one name per GPU in the container; none means CPU only.
+        dry_run: what llama.cpp's own dry run reports instead.
+        explain: record what is alive when the compute buffers are fullest.
+
+    Raises:
+        RefusedSettings: llama.cpp does not take these settings for this model.
+        UsageError: an unknown GPU.
+    """
+    catalogue = load_catalogue()
+    names = (gpus,) if isinstance(gpus, str) else tuple(gpus)
+    cards = tuple(catalogue.find(name) for name in names)
+    check_settings(model.shape, runtime)
+    sizes = [card.cuda_bytes or 0 for card in cards]
+    shares = [float(size) for size in sizes] if len(set(sizes)) > 1 and all(sizes) else None
+    found = estimate_memory(
+        model.shape,
+        runtime,
+        tuple(card.name for card in cards),
+        proportions=shares,
+        dry_run=dry_run,
+        explain=explain,
+        extras=_extras(runtime, ignore),
+    )
+    return with_overhead(found, cards)
+
+
+def plan(model: Model, runtime: Runtime, constraints: Constraints | None = None) -> Plan:
+    """Which GPUs hold a model with these settings, and the cheapest of them.
+
+    The plan of something that fits nowhere has no choice and a ladder of what would fit.
+
+    Raises:
+        RefusedSettings: llama.cpp does not take these settings for this model.
+        UsageError: an unknown GPU or budget.
+    """
+    return make_plan(
+        model,
+        runtime,
+        constraints or Constraints(),
+        load_catalogue(),
+        extras=_extras(runtime, ignore),
+    )
+
+
+def plan_by_name(ref: str, error: GgufctlError | None = None) -> NamePlan:
+    """The plan of the name rule alone.
+
+    Raises: UnsupportedModel when the name is not that of a GGUF model.
+    """
+    found = detect(ref)
+    rule = name_rule(ref)
+    if rule is None:
+        what = f"{ref!r} is in {found.format} format by its name" if found.format else (
+            f"{ref!r} is not the name of a GGUF model"
+        )
+        raise UnsupportedModel(f"{what}: only GGUF models are supported in llama-cpp mode.")
+    return NamePlan(ref, found, rule, error)
+
+
+def plan_or_name(
+    ref: str,
+    runtime: Runtime,
+    constraints: Constraints,
+    *,
+    n_ctx: int | None = None,
+    quant: str = "",
+    on_event: OnEvent = ignore,
+) -> Plan | NamePlan:
+    """As `plan_reference`, or what the name says with the error why there is no more.
+
+    Raises: as `plan_reference`; RemoteError only when the name says nothing either.
+    """
+    try:
+        return plan_reference(
+            ref, runtime, constraints, n_ctx=n_ctx, quant=quant, on_event=on_event
+        )
+    except RemoteError as error:
+        if name_rule(ref) is None:
+            raise
+        return plan_by_name(parse_reference(ref).text, error)
+
+
+def plan_reference(
+    ref: str,
+    runtime: Runtime,
+    constraints: Constraints,
+    *,
+    n_ctx: int | None = None,
+    quant: str = "",
+    on_event: OnEvent = ignore,
+) -> Plan:
+    """The plan of a reference; of a whole repository, with the best quant for its GPU.
+
+    Args:
+        ref: as in `read_model`.
+        runtime: settings, but for the context.
+        constraints: what the choice must keep to.
+        n_ctx: context, 0 for the model's own, None for the default.  [tokens]
+        quant: label to take from the repository; empty or `auto` lets the plan pick.
+        on_event: hears of progress.
+
+    Raises: as `read_model` and `plan`.
+    """
+    reference = _with_quant(parse_reference(ref), quant)
+    if reference.kind is ReferenceKind.HUB and not reference.quant and not reference.path:
+        return _plan_repo(reference, runtime, constraints, n_ctx, on_event)
+    resolved = open_model(reference, on_event=on_event)
+    model = _model(resolved)
+    runtime = _with_context(runtime, model, n_ctx)
+    return make_plan(
+        model,
+        runtime,
+        constraints,
+        load_catalogue(),
+        extras=_extras(runtime, on_event),
+        smaller=_smaller(resolved.repo, _by_label(resolved.variants), model.quant),
+    )
+
+
+def _with_quant(reference: Reference, quant: str) -> Reference:
+    if not quant or quant.casefold() == "auto":
+        return reference
+    if reference.kind is not ReferenceKind.HUB or reference.path:
+        raise UsageError(f"{reference.text!r} is one file: --quant picks from a repository.")
+    if reference.quant and reference.quant.casefold() != quant.casefold():
+        raise UsageError(f"The reference says {reference.quant} and --quant says {quant}.")
+    return replace(reference, quant=quant)
+
+
+def _with_context(runtime: Runtime, model: Model, n_ctx: int | None) -> Runtime:
+    if n_ctx is None:
+        n_ctx = min(DEFAULT_N_CTX, model.n_ctx_train or DEFAULT_N_CTX)
+    return runtime.with_(n_ctx=n_ctx or model.n_ctx_train)
+
+
+def _model(resolved: ResolvedModel) -> Model:
+    files = tuple(File(file.path, file.size_bytes, file.sha256) for file in resolved.files)
+    label = resolved.variant.quant if resolved.variant is not None else None
+    return Model(
+        ref=resolved.ref.text,
+        source=resolved.source.value,
+        files=files,
+        header=resolved.header,
+        shape=ModelShape(resolved.header),
+        quant=label or quant_of(resolved.header, files[0].path),
+        repo=resolved.repo,
+        commit=resolved.commit,
+    )
+
+
+def _extras(runtime: Runtime, on_event: OnEvent) -> Extras | None:
+    """Headers of what is loaded beside the model, or None when nothing is."""
+    if not (runtime.mmproj or runtime.draft_model or runtime.lora):
+        return None
+
+    def header(ref: str, role: Role) -> ResolvedModel:
+        return open_model(ref, role=role, on_event=on_event)
+
+    return Extras(
+        mmproj=header(runtime.mmproj, Role.MMPROJ).header if runtime.mmproj else None,
+        draft=ModelShape(header(runtime.draft_model, Role.DRAFT).header)
+        if runtime.draft_model
+        else None,
+        lora=tuple(header(ref, Role.LORA).header for ref in runtime.lora),
+    )
+
+
+def _plan_repo(
+    reference: Reference,
+    runtime: Runtime,
+    constraints: Constraints,
+    n_ctx: int | None,
+    on_event: OnEvent,
+) -> Plan:
+    """One header and the listing give the table; the header of the pick is read as well."""
+    catalogue = load_catalogue()
+    listing = open_repo(reference, on_event=on_event)
+    by_label = _by_label(listing.models)
+    if not by_label:
+        resolved = open_model(reference, on_event=on_event)
+        model = _model(resolved)
+        runtime = _with_context(runtime, model, n_ctx)
+        extras = _extras(runtime, on_event)
+        return make_plan(model, runtime, constraints, catalogue, extras=extras)
+    base = by_label[_baseline(by_label)]
+    model = _model(open_variant(listing, _only_one(listing, base), on_event=on_event))
+    runtime = _with_context(runtime, model, n_ctx)
+    check_settings(model.shape, runtime)
+    extras = _extras(runtime, on_event)
+    planner = Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
+    allowed = Allowed.by(constraints, catalogue)
+    needed = choose(planner.rows(runtime, allowed, with_max_n_ctx=False))
+    if needed is not None:
+        for label in _better(by_label, model.quant):
+            better = _upgrade(planner, needed, runtime, model, listing, by_label[label], on_event)
+            if better is not None:
+                model, planner = better, Planner(
+                    better.shape, catalogue, is_sharded=better.is_sharded, extras=extras
+                )
+                break
+    quants = _quant_plans(planner, runtime, allowed, listing, by_label, model)
+    found = make_plan(
+        replace(model, ref=f"{listing.repo}:{model.quant}"),
+        runtime,
+        constraints,
+        catalogue,
+        planner=planner,
+        extras=extras,
+        quants=quants,
+        smaller=_smaller(listing.repo, by_label, model.quant),
+        warnings=_listing_warnings(listing),
+    )
+    return found
+
+
+def _listing_warnings(listing: RepoListing) -> tuple[str, ...]:
+    if listing.is_stale:
+        return ("The Hub cannot be reached: this is the repository as it was last seen.",)
+    return ()
+
+
+def _by_label(variants: Sequence[Variant]) -> dict[str, tuple[Variant, ...]]:
+    """Complete models by the quant they are labelled with, the best quant first."""
+    found: dict[str, tuple[Variant, ...]] = {}
+    for variant in variants:
+        if variant.kind.value == "model" and variant.complete and variant.quant is not None:
+            found[variant.quant] = (*found.get(variant.quant, ()), variant)
+    order = {label: index for index, label in enumerate(QUANT_QUALITY_ORDER)}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def _baseline(by_label: dict[str, tuple[Variant, ...]]) -> str:
+    """Q4_K_M, or what comes closest to it."""
+    if BASELINE_QUANT in by_label:
+        return BASELINE_QUANT
+    wanted = bits_per_weight(BASELINE_QUANT) or 0.0
+    return min(by_label, key=lambda label: abs((bits_per_weight(label) or 99.0) - wanted))
+
+
+def _only_one(listing: RepoListing, found: tuple[Variant, ...]) -> Variant:
+    if len(found) > 1:
+        raise AmbiguousReference(
+            f"{listing.repo} holds several models with the quant {found[0].quant}.",
+            tuple(f"{listing.repo}/{variant.paths[0]}" for variant in found),
+            "Name one of the files.",
+        )
+    return found[0]
+
+
+def _better(by_label: dict[str, tuple[Variant, ...]], quant: str | None) -> list[str]:
+    """Labels above a quant and up to the best that is taken by itself, the best first."""
+    order = QUANT_QUALITY_ORDER
+    if quant not in order:
+        return []
+    span = order[order.index(BEST_AUTO_QUANT) : order.index(quant)]
+    return [label for label in by_label if label in span]
+
+
+def _upgrade(
+    planner: Planner,
+    needed: GpuPlan,
+    runtime: Runtime,
+    model: Model,
+    listing: RepoListing,
+    found: tuple[Variant, ...],
+    on_event: OnEvent,
+) -> Model | None:
+    """A better quant with its own header, if it fits what the baseline needs."""
+    if len(found) > 1:
+        return None
+    scale = Scale(found[0].size_bytes, model.size_bytes)
+
+    def fits(using: Planner, by: Scale | None) -> bool:
+        row = using.row(needed.gpu, needed.count, runtime, scale=by, with_max_n_ctx=False)
+        return row.fits
+
+    if not fits(planner, scale):
+        return None
+    better = _model(open_variant(listing, found[0], on_event=on_event))
+    exact = Planner(
+        better.shape, planner.catalogue, is_sharded=better.is_sharded, extras=planner.extras
+    )
+    return better if fits(exact, None) else None
+
+
+def _quant_plans(
+    planner: Planner,
+    runtime: Runtime,
+    allowed: Allowed,
+    listing: RepoListing,
+    by_label: dict[str, tuple[Variant, ...]],
+    model: Model,
+) -> tuple[QuantPlan, ...]:
+    sizes = [
+        (QuantSize(label, found[0].size_bytes, f"{listing.repo}:{label}"), len(found[0].paths))
+        for label, found in by_label.items()
+    ]
+    return plan_quants(planner, runtime, allowed, sizes, model.size_bytes)
+
+
+def _smaller(
+    repo: str, by_label: dict[str, tuple[Variant, ...]], quant: str | None
+) -> tuple[QuantSize, ...]:
+    """Quants below one, the best first."""
+    labels = list(by_label)
+    if quant not in labels:
+        return ()
+    own = by_label[quant][0].size_bytes
+    return tuple(
+        QuantSize(label, by_label[label][0].size_bytes, f"{repo}:{label}")
+        for label in labels[labels.index(quant) + 1 :]
+        if by_label[label][0].size_bytes < own
+    )

@@ -1,0 +1,110 @@
+"""Prints how fast ggufctl is, as ratios against public tools run beside it.
+
+    python -m tests.benchmark [FILE.gguf]
+
+Every figure is the best of several runs, alternating with what it is compared to, so
+that a busy machine slows both. Nothing is asserted: ratios are to be read.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ggufctl.core.header import parse_header
+from tests import ggufs
+
+RUNS = 7
+VOCABULARY = 200_000
+"""Tokens of the generated model: a header of about 8 MB."""
+
+
+def best(*commands: Callable[[], object], runs: int = RUNS) -> list[float]:
+    """Shortest time of each command, taken in turns.  [s]"""
+    times = [float("inf")] * len(commands)
+    for _ in range(runs):
+        for i, command in enumerate(commands):
+            started = time.perf_counter()
+            command()
+            times[i] = min(times[i], time.perf_counter() - started)
+    return times
+
+
+def process(*argv: str, **environment: str) -> Callable[[], object]:
+    """A whole process, its output thrown away."""
+    env = {**os.environ, **environment}
+    return lambda: subprocess.run(argv, env=env, check=False, capture_output=True)
+
+
+def ratio(what: str, ours: float, other: float, beside: str, target: str) -> None:
+    """Print one comparison."""
+    print(
+        f"{what:44s} {1000 * ours:8.1f} ms = {ours / other:7.3f} x {beside} "
+        f"({1000 * other:.1f} ms); target {target}"
+    )
+
+
+def big_header(folder: Path) -> tuple[Path, int]:
+    """A llama with a large vocabulary: (file with a hole for weights, bytes of header)."""
+    metadata, tensors = ggufs.llama(
+        n_layer=32, n_embd=4096, n_vocab=VOCABULARY, n_merges=VOCABULARY * 3 // 2
+    )
+    raw, size = ggufs.header(metadata, tensors)
+    return ggufs.write(folder / "big.gguf", raw, size), len(raw)
+
+
+def main(real: str | None) -> None:
+    """Run every comparison."""
+    python = sys.executable
+    bin_dir = Path(python).parent
+    with tempfile.TemporaryDirectory() as folder:
+        path, n_bytes = big_header(Path(folder))
+        _start_up(python)
+        _whole_plan(python, bin_dir, path, n_bytes, real)
+        _reader(path, n_bytes)
+
+
+def _start_up(python: str) -> None:
+    typer = process(python, "-c", "import typer")
+    version, base = best(process(python, "-m", "ggufctl", "--version"), typer)
+    ratio("ggufctl --version", version, base, "import typer", "< 1.5")
+    complete = process(
+        python,
+        "-m",
+        "ggufctl",
+        _GGUFCTL_COMPLETE="complete_bash",
+        COMP_WORDS="ggufctl plan --gpu ",
+        COMP_CWORD="3",
+    )
+    completion, base = best(complete, typer)
+    ratio("completion of --gpu", completion, base, "import typer", "< 3")
+
+
+def _whole_plan(python: str, bin_dir: Path, path: Path, n_bytes: int, real: str | None) -> None:
+    hf = process(str(bin_dir / "hf"), "version")
+    plan = process(python, "-m", "ggufctl", "plan", str(path), "--json")
+    ours, theirs = best(plan, hf)
+    ratio(f"plan FILE --json, {n_bytes / 1e6:.1f} MB header", ours, theirs, "hf version", "< 1")
+    if real:
+        ours, theirs = best(process(python, "-m", "ggufctl", "plan", real, "--json"), hf)
+        ratio("plan of a real SmolLM2 --json", ours, theirs, "hf version", "< 1")
+
+
+def _reader(path: Path, n_bytes: int) -> None:
+    from gguf import GGUFReader
+
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        data = file.read(n_bytes)
+    (ours,) = best(lambda: parse_header(data, size))
+    (theirs,) = best(lambda: GGUFReader(path), runs=1)
+    ratio("reading that header", ours, theirs, "gguf.GGUFReader", "< 0.01")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)
