@@ -11,18 +11,18 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from ggufctl.core.escape import escape
-from ggufctl.core.estimate import DeviceEstimate, Estimate
-from ggufctl.core.ggml.alloc import Live
-from ggufctl.core.gpus import Gpu, GpuCatalogue
-from ggufctl.core.ladder import Step
-from ggufctl.core.plan import Plan, QuantPlan
-from ggufctl.core.planner import GpuPlan
 from ggufctl.core.units import GIB, format_gib, format_tokens, format_usd
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ggufctl.core.estimate import DeviceEstimate, Estimate
+    from ggufctl.core.ggml.alloc import Live
+    from ggufctl.core.gpus import Gpu, GpuCatalogue
+    from ggufctl.core.ladder import Step
+    from ggufctl.core.plan import Plan, QuantPlan
+    from ggufctl.core.planner import GpuPlan
     from ggufctl.services.plan import NamePlan
 
 __all__ = ["explanation", "show_gpus", "show_name", "show_plan", "tsv_gpus", "tsv_name", "tsv_plan"]
@@ -31,16 +31,64 @@ WIDE = 110
 """Columns from which a table shows more.  [characters]"""
 
 _BAR = 6
+_MEANINGS = {
+    "kq_mask": "attention mask",
+    "kq_mask_swa": "sliding-window mask",
+    "flash_attn_ext": "attention output",
+    "soft_max": "attention scores",
+    "kq": "attention scores",
+    "mul_mat": "matrix product",
+    "mul_mat_id": "expert activation",
+    "glu": "FFN activation",
+    "ffn_out": "FFN output",
+    "inp_embd": "input embedding",
+    "inp_mixed_embd": "input embedding",
+    "result_output": "logits",
+    "rms_norm": "normalised activation",
+    "norm": "normalised activation",
+    "get_rows": "gathered rows",
+    "add": "residual",
+    "none": "staged input or weight",
+    "dup": "copy of an input",
+    "cpy": "copy",
+    "rope": "rotated heads",
+    "ssm_scan": "state scan",
+}
+"""What users call the tensors that graphs are made of."""
 _SHORT_GPU = {"A100-40GB": "A100-40", "A100-80GB": "A100-80", "RTX-PRO-6000": "RTX6000"}
-_PLAN_COLUMNS = (
-    "quant gpu count fits weights_bytes kv_cache_bytes recurrent_bytes compute_bytes extras_bytes "
-    "overhead_bytes used_bytes usable_bytes utilization short_by_bytes headroom_bytes max_n_ctx "
-    "usd_per_hour host_bytes chosen reason"
-).split()
-_GPU_COLUMNS = (
-    "name modal_names cuda_bytes bandwidth_gb_s compute_capability max_count usd_per_hour "
-    "price_as_of note"
-).split()
+_PLAN_COLUMNS = [
+    "quant",
+    "gpu",
+    "count",
+    "fits",
+    "weights_bytes",
+    "kv_cache_bytes",
+    "recurrent_bytes",
+    "compute_bytes",
+    "extras_bytes",
+    "overhead_bytes",
+    "used_bytes",
+    "usable_bytes",
+    "utilization",
+    "short_by_bytes",
+    "headroom_bytes",
+    "max_n_ctx",
+    "usd_per_hour",
+    "host_bytes",
+    "chosen",
+    "reason",
+]
+_GPU_COLUMNS = [
+    "name",
+    "modal_names",
+    "cuda_bytes",
+    "bandwidth_gb_s",
+    "compute_capability",
+    "max_count",
+    "usd_per_hour",
+    "price_as_of",
+    "note",
+]
 
 
 # Tab-separated values: every figure whole, nothing cut.
@@ -194,11 +242,9 @@ def command(plan: Plan) -> str:
     if plan.choice is None:
         return ""
     model = plan.model
-    if model.source == "hub":
-        reference = ["-hf", model.launch_ref]
-    else:
-        reference = ["-m", model.launch_ref]
-    return escape(shlex.join(["llama-server", *reference, *plan.choice.engine_args]))
+    option = "-hf" if model.source == "hub" else "-m"
+    arguments = ["llama-server", option, model.launch_ref, *plan.choice.engine_args]
+    return escape(shlex.join(arguments))
 
 
 def _verdict_on_rule(plan: Plan) -> str:
@@ -226,12 +272,11 @@ def _step_line(step: Step) -> str:
 
 def explanation(estimate: Estimate, *, limit: int = 6) -> list[str]:
     """What is alive when each compute buffer is fullest, and how sure each term is."""
-    lines = []
-    for device in estimate.devices:
-        lines.append(
-            f"{device.name} compute buffer {device.compute_bytes} bytes: "
-            f"{_peak(device.peak, limit) or device.compute.basis.value}"
-        )
+    lines = [
+        f"{device.name} compute buffer {device.compute_bytes} bytes: "
+        f"{_peak(device.peak, limit) or device.compute.basis.value}"
+        for device in estimate.devices
+    ]
     lines.append(
         f"host compute buffer {estimate.host.compute_bytes} bytes: "
         f"{_peak(estimate.host.peak, limit) or estimate.host.compute.basis.value}"
@@ -251,6 +296,7 @@ def _peak(live: Sequence[Live], limit: int) -> str:
     groups: dict[tuple[str, int], int] = {}
     for tensor in live:
         name = tensor.name.partition("-")[0] or tensor.op.lower()
+        name = _MEANINGS.get(name, name)
         groups[name, tensor.n_bytes] = groups.get((name, tensor.n_bytes), 0) + 1
     ordered = sorted(groups.items(), key=lambda item: -item[0][1] * item[1])
     parts = [
@@ -442,7 +488,7 @@ def _verdict(row: GpuPlan, plan: Plan, *, is_wide: bool) -> str:
 
 def _quants_table(plan: Plan, width: int) -> Table:
     """Quants × GPUs: the largest context, where one card holds the quant with the asked one."""
-    names = [gpu for gpu in _gpus_of(plan.quants)]
+    names = _gpus_of(plan.quants)
     table = _table()
     table.add_column("quant", no_wrap=True)
     table.add_column("GiB", justify="right", no_wrap=True)

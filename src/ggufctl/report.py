@@ -11,16 +11,16 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
-from ggufctl.core.estimate import Estimate, Term
-from ggufctl.core.gpus import GpuCatalogue
-from ggufctl.core.ladder import Step
-from ggufctl.core.model import Model
-from ggufctl.core.names import Detected
-from ggufctl.core.plan import Choice, NameRule, Plan, QuantPlan
-from ggufctl.core.planner import GpuPlan
-from ggufctl.core.runtime import Runtime
 
 if TYPE_CHECKING:
+    from ggufctl.core.estimate import Estimate, Term
+    from ggufctl.core.gpus import GpuCatalogue
+    from ggufctl.core.ladder import Step
+    from ggufctl.core.model import Model
+    from ggufctl.core.names import Detected
+    from ggufctl.core.plan import Choice, NameRule, Plan, QuantPlan
+    from ggufctl.core.planner import GpuPlan
+    from ggufctl.core.runtime import Runtime
     from ggufctl.services.plan import NamePlan
 
 __all__ = ["SCHEMA_VERSION", "gpus_report", "name_report", "plan_report"]

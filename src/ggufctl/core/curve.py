@@ -29,6 +29,7 @@ class ContextCurve:
         measure: bytes per device at a context.
         step: contexts are multiples of this.  [tokens]
         known: contexts to begin with, where the slope may change.  [tokens]
+        lower: more of them, looked at only when none of the others fits.  [tokens]
         budget: most further measurements.
     """
 
@@ -37,6 +38,7 @@ class ContextCurve:
         measure: Callable[[int], Point],
         step: int,
         known: Sequence[int],
+        lower: Sequence[int] = (),
         budget: int = 6,
     ) -> None:
         self.step = step
@@ -46,6 +48,7 @@ class ContextCurve:
         self._ys: dict[int, Point] = {}
         self._straight: set[int] = set()
         """Left ends of stretches that are known to be straight."""
+        self._lower = tuple(lower)
         for n_ctx in known:
             self._add(n_ctx)
 
@@ -70,6 +73,11 @@ class ContextCurve:
         spare = _EXACT_MEASUREMENTS if exact else 0
         while True:
             found = self._largest_by_chords(limits)
+            if found == 0 and self._lower:
+                for n_ctx in self._lower:
+                    self._add(n_ctx)
+                self._lower = ()
+                continue
             if found in (0, self.last) or found + self.step in self._ys:
                 return found
             left = self._xs[bisect_left(self._xs, found + 1) - 1]

@@ -156,6 +156,9 @@ def is_settled(fold: Fold, starts: dict[int, int], nodes: Sequence[Tensor]) -> b
     for first, second, end in fold.gaps:
         # The end is the block that now follows in the folded graph.
         follower = fold.layers[position[second] + (end - second)]
+        if not starts.keys() >= {first, second, follower}:
+            # The builder does not go through these blocks one by one.
+            return False
         a, b, c = starts[first], starts[second], starts[follower]
         if b - a != c - b:
             return False

@@ -106,7 +106,7 @@ class HParams:
         self.block_marks: list[object] = [None] * self.n_layer_all
         """What a builder decides by a block's number and no tensor shows, per block."""
         self.embedding_scale = float(self.number("embedding_scale", 0.0))
-        self.clamp_kqv = float(self.number("attention.clamp_kqv", 0.0))
+        self.clamp_kqv = 0.0
         self.is_mla = False
         """Whether the cache holds latent K only (n_embd_head_k_mla is set)."""
         self.wkv_head_size = 0

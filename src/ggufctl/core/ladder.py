@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ggufctl.core.compat import check_settings
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.gpus import Gpu
-from ggufctl.core.compat import check_settings
 from ggufctl.core.planner import Allowed, GpuPlan, Planner, Scale, choose
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import RefusedSettings
@@ -24,6 +24,9 @@ SMALLER_UBATCHES = (256, 128, 64)
 
 SMALL_CHANGE = 2
 """A cheaper GPU is worth offering for a context this many times shorter at most."""
+
+MAX_OFFERS = 2
+"""Offers of a cheaper GPU: a plan is not a catalogue of compromises."""
 
 NEXT_QUANTS = 2
 """How many quants below the chosen one are looked at for a cheaper GPU."""
@@ -65,7 +68,7 @@ class Step:
     n_ctx: int
     """Context it then runs with.  [tokens]"""
     max_n_ctx: int
-    """Largest context that would fit after it.  [tokens]"""
+    """Context that would fit after it, at least.  [tokens]"""
     used_bytes: int
     """On the fullest device.  [bytes]"""
     usable_bytes: int
@@ -121,11 +124,16 @@ def cheaper_steps(
     ]
     if not cheaper:
         return ()
-    search = _Search(planner, runtime, cheaper, allowed)
-    steps: list[Step | None] = [search.shorter_context(SMALL_CHANGE), *search.cache_types()]
-    steps += [search.fewer_slots(), search.smaller_ubatch()]
-    steps.append(search.next_quant(quants[:NEXT_QUANTS], size_bytes))
-    found = [step for step in steps if step is not None]
+    search = _Search(planner, runtime, cheaper, allowed, full=False)
+
+    def offers() -> Iterator[Step | None]:
+        yield search.next_quant(quants[:NEXT_QUANTS], size_bytes)
+        yield search.shorter_context(SMALL_CHANGE)
+        yield from search.cache_types()
+        yield search.smaller_ubatch()
+        yield search.fewer_slots()
+
+    found = [step for step, _ in zip(filter(None, offers()), range(MAX_OFFERS), strict=False)]
     return tuple(sorted(found, key=lambda step: step.usd_per_hour))
 
 
@@ -154,7 +162,7 @@ def _step(
         row.count,
         row.usd_per_hour,
         estimate.n_ctx if estimate else runtime.n_ctx,
-        row.max_n_ctx,
+        max(row.max_n_ctx, runtime.n_ctx),
         row.used_bytes,
         row.usable_bytes_per_gpu,
         estimate.host.total_bytes if estimate else 0,
@@ -166,8 +174,16 @@ class _Search:
     """Tries changes on the GPUs of some rows."""
 
     def __init__(
-        self, planner: Planner, runtime: Runtime, rows: Sequence[GpuPlan], allowed: Allowed
+        self,
+        planner: Planner,
+        runtime: Runtime,
+        rows: Sequence[GpuPlan],
+        allowed: Allowed,
+        *,
+        full: bool = True,
     ) -> None:
+        self.full = full
+        """Whether steps say the largest context that would fit after them."""
         self.planner = planner
         self.runtime = runtime
         self.rows = sorted(
@@ -193,8 +209,15 @@ class _Search:
         return None
 
     def _row(
-        self, gpu: Gpu, count: int, runtime: Runtime, scale: Scale | None = None, *, full: bool = True
+        self,
+        gpu: Gpu,
+        count: int,
+        runtime: Runtime,
+        scale: Scale | None = None,
+        *,
+        full: bool = True,
     ) -> GpuPlan:
+        full = full and self.full
         return self.planner.row(gpu, count, runtime, scale=scale, with_max_n_ctx=full)
 
     def shorter_context(self, times: int) -> Step | None:
@@ -210,7 +233,7 @@ class _Search:
             best = max(fitting, key=lambda row: (row.max_n_ctx, -row.usd_per_hour), default=None)
         if best is None:
             return None
-        n_ctx = self._row(best.gpu, best.count, self.runtime).max_n_ctx
+        n_ctx = best.max_n_ctx
         runtime = self.runtime.with_(n_ctx=n_ctx)
         row = self._row(best.gpu, best.count, runtime)
         if not row.fits:

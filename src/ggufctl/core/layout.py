@@ -110,11 +110,13 @@ class Cache:
     n_rot_k: int = 0
     """Side of the Hadamard matrix that keys are rotated with, 0 = none."""
     n_rot_v: int = 0
+    is_shared: bool = False
+    """Whether it is the cache of another context: of a drafter's target."""
 
     def layer_bytes(self, il: int, *, on_gpu: bool = False) -> int:
         """Bytes of one block's cache, 0 for a block without one.  [bytes]"""
         layer = self.layers.get(il)
-        if layer is None:
+        if layer is None or self.is_shared:
             return 0
         cells = self.n_cells * self.n_stream
         return _allocated_bytes(self.type_k, layer.n_k, cells, on_gpu) + _allocated_bytes(

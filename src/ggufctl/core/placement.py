@@ -38,6 +38,9 @@ _FIRST_LAYER = frozenset(
 )
 """Tensors without a block number that go with block 0; all others go with the output."""
 
+_MISNAMED = frozenset((("lfm2", "token_embd_norm"), ("lfm2moe", "token_embd_norm")))
+"""Final norms that converters named like a tensor of the first layer."""
+
 _ROPE = frozenset(("rope_freqs", "rope_factors_long", "rope_factors_short"))
 """Tensors that every device with blocks gets a copy of."""
 
@@ -144,7 +147,8 @@ class Placement:
             rest = name.removesuffix(".weight").removesuffix(".bias")
             if rest in _INPUT:
                 return self.host
-            where = self.layer_backends[0] if rest in _FIRST_LAYER else self.output_backend
+            is_first = rest in _FIRST_LAYER and (self.hp.arch, rest) not in _MISNAMED
+            where = self.layer_backends[0] if is_first else self.output_backend
         if where != self.host and not self._is_supported(rest, info):
             return self.host
         return where

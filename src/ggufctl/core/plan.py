@@ -193,9 +193,7 @@ def make_plan(
     check_settings(model.shape, runtime)
     allowed = Allowed.by(constraints, catalogue)
     everything = Allowed.by(Constraints(), catalogue)
-    planner = planner or Planner(
-        model.shape, catalogue, is_sharded=model.is_sharded, extras=extras
-    )
+    planner = planner or Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
     runtime = runtime.with_(n_ctx=runtime.n_ctx or model.n_ctx_train)
     rows = planner.rows(runtime, allowed)
     chosen = choose(rows)
@@ -208,9 +206,7 @@ def make_plan(
         # Chords never promise too much, but a fragmented buffer may: then one step less.
         chosen = best if best.fits else choose(rows)
     if chosen is not None:
-        rows = tuple(
-            chosen if (r.gpu, r.count) == (chosen.gpu, chosen.count) else r for r in rows
-        )
+        rows = tuple(chosen if (r.gpu, r.count) == (chosen.gpu, chosen.count) else r for r in rows)
     size_bytes = model.size_bytes
     steps: tuple[Step, ...] = ()
     offers: tuple[Step, ...] = ()
@@ -300,5 +296,3 @@ def plan_quants(
             )
         )
     return tuple(found)
-
-

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from ggufctl.core.compat import gpu_objection, settled
 from ggufctl.core.curve import ContextCurve
@@ -224,6 +223,7 @@ class Planner:
         self.is_sharded = is_sharded
         self.extras = extras
         self._estimates: dict[tuple[Runtime, int], Estimate] = {}
+        self._fused: set[tuple[Runtime, int]] = set()
         self._curves: dict[tuple[Runtime, int], ContextCurve] = {}
 
     def estimate(self, runtime: Runtime, count: int) -> Estimate:
@@ -232,8 +232,14 @@ class Planner:
         found = self._estimates.get(key)
         if found is None:
             settings = settled(self.shape, runtime)
+            probed = (settings.with_(n_ctx=0), count)
+            if probed in self._fused:
+                # llama.cpp's probe of fused attention does not depend on the context.
+                settings = settings.with_(flash_attn="on")
             found = estimate_memory(self.shape, settings, ("",) * count, extras=self.extras)
             self._estimates[key] = found
+            if settings.flash_attn == "auto" and found.has_graph and found.flash_attn:
+                self._fused.add(probed)
         return found
 
     def row(
@@ -359,9 +365,7 @@ class Planner:
                     continue
                 if not self._may_fit(last, count):
                     continue
-                row = self.row(
-                    last.gpu, count, runtime, scale=scale, with_max_n_ctx=with_max_n_ctx
-                )
+                row = self.row(last.gpu, count, runtime, scale=scale, with_max_n_ctx=with_max_n_ctx)
                 if row.fits:
                     found.append(_marked(row, allowed))
                     break
@@ -388,20 +392,21 @@ class Planner:
         exact: bool,
     ) -> int:
         assert gpu.cuda_bytes is not None
-        curve = self.curve(runtime, count)
         best = gpu.overhead.term(0)
         usable = gpu.cuda_bytes * permille // 1000
-        added = [0] * count
+        own = self.estimate(runtime, count)
+        added = [0] * len(own.devices)
         if scale is not None:
-            own = self.estimate(runtime, count)
             added = [scale.apply(d.weights_bytes) - d.weights_bytes for d in own.devices]
+        kept = [d.weights_bytes + d.recurrent_bytes for d in own.devices]
+        if any(n + more + best.n_bytes > usable for n, more in zip(kept, added, strict=True)):
+            return 0
         limits = tuple(
             limit - more
             for more in added
             for limit in (usable - best.n_bytes, gpu.cuda_bytes - best.high_bytes)
         )
-        found = curve.largest(limits, exact=exact)
-        return found
+        return self.curve(runtime, count).largest(limits, exact=exact)
 
     def curve(self, runtime: Runtime, count: int) -> ContextCurve:
         """Memory over the context on `count` cards: best and highest figure of each, without
@@ -429,11 +434,16 @@ class Planner:
                 point.append(device.high_bytes + 2 * pool)
             return tuple(point)
 
-        known = {step, asked, last, *self._kinks(runtime, streams, step, last)}
+        kinks = self._kinks(runtime, streams, step, last)
+        known = {asked, last, *(n for n in kinks if n > asked)}
         if count == 1:
-            # Inner points show where memory grows on a line, which makes every answer exact.
-            known.add(max(step, (asked + last) // 2 // step * step))
-        return ContextCurve(measure, step, sorted(known), budget=6 if count == 1 else 1)
+            # A point in between shows where memory grows on a line, which makes answers exact.
+            known.add((asked + last) // 2 // step * step)
+        lower = {step, *kinks} - known
+        budget = 6 if count == 1 else 1
+        return ContextCurve(
+            measure, step, sorted(known), [n for n in sorted(lower) if n < asked], budget
+        )
 
     def _kinks(self, runtime: Runtime, streams: int, step: int, last: int) -> set[int]:
         """Contexts from which on a batch, or a sliding window, grows no further."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.compat import check_settings
-from ggufctl.core.gpus import with_overhead
 from ggufctl.core.estimate import Estimate
+from ggufctl.core.gpus import with_overhead
 from ggufctl.core.ladder import QuantSize
 from ggufctl.core.memory import ModelShape, estimate_memory
 from ggufctl.core.model import File, Model, quant_of
@@ -16,7 +16,13 @@ from ggufctl.core.names import QUANT_QUALITY_ORDER, Detected, Variant, bits_per_
 from ggufctl.core.plan import NameRule, Plan, QuantPlan, make_plan, name_rule, plan_quants
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import AmbiguousReference, GgufctlError, RemoteError, UnsupportedModel, UsageError
+from ggufctl.errors import (
+    AmbiguousReference,
+    GgufctlError,
+    RemoteError,
+    UnsupportedModel,
+    UsageError,
+)
 from ggufctl.sources.base import OnEvent, ignore
 from ggufctl.sources.references import Reference, ReferenceKind, parse_reference
 from ggufctl.sources.resolve import (
@@ -32,6 +38,7 @@ __all__ = [
     "DEFAULT_N_CTX",
     "NamePlan",
     "estimate",
+    "explain",
     "plan",
     "plan_by_name",
     "plan_or_name",
@@ -111,6 +118,16 @@ def estimate(
     return with_overhead(found, cards)
 
 
+def explain(plan: Plan) -> Estimate | None:
+    """The estimate of a plan's choice, or of its first GPU, with what is alive at the peaks."""
+    rows = [row for row in plan.gpus if row.estimate is not None]
+    if not rows:
+        return None
+    row = plan.choice.row if plan.choice is not None else rows[0]
+    names = (row.gpu.name,) * row.count
+    return estimate(plan.model, plan.runtime, names, explain=True)
+
+
 def plan(model: Model, runtime: Runtime, constraints: Constraints | None = None) -> Plan:
     """Which GPUs hold a model with these settings, and the cheapest of them.
 
@@ -137,8 +154,10 @@ def plan_by_name(ref: str, error: GgufctlError | None = None) -> NamePlan:
     found = detect(ref)
     rule = name_rule(ref)
     if rule is None:
-        what = f"{ref!r} is in {found.format} format by its name" if found.format else (
-            f"{ref!r} is not the name of a GGUF model"
+        what = (
+            f"{ref!r} is in {found.format} format by its name"
+            if found.format
+            else (f"{ref!r} is not the name of a GGUF model")
         )
         raise UnsupportedModel(f"{what}: only GGUF models are supported in llama-cpp mode.")
     return NamePlan(ref, found, rule, error)
@@ -281,8 +300,9 @@ def _plan_repo(
         for label in _better(by_label, model.quant):
             better = _upgrade(planner, needed, runtime, model, listing, by_label[label], on_event)
             if better is not None:
-                model, planner = better, Planner(
-                    better.shape, catalogue, is_sharded=better.is_sharded, extras=extras
+                model, planner = (
+                    better,
+                    Planner(better.shape, catalogue, is_sharded=better.is_sharded, extras=extras),
                 )
                 break
     quants = _quant_plans(planner, runtime, allowed, listing, by_label, model)

@@ -421,6 +421,7 @@ class Builder:
         n_embd_head_k: int | None = None,
         n_embd_head_v: int | None = None,
         reshape: bool = True,
+        scale: bool = True,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value (head × heads × n_tokens), fused or separate (build_qkv).
 
@@ -435,6 +436,7 @@ class Builder:
             n_embd_head_k: width of a key head.
             n_embd_head_v: width of a value head.
             reshape: False leaves rows flat (n_embd × n_tokens) and contiguous.
+            scale: apply the weights' `.scale` tensors.
         """
         hp, u = self.hp, self.n_tokens
         head_q = n_embd_head if n_embd_head is not None else hp.n_embd_head_k(il)
@@ -446,14 +448,15 @@ class Builder:
         heads_kv = n_head_kv if n_head_kv is not None else hp.n_head_kv(il)
         fused = self.w("attn_qkv", il)
         if fused is not None:
-            return self._fused_qkv(x, il, (head_q, heads), (head_k, head_v, heads_kv), reshape)
+            kv = (head_k, head_v, heads_kv)
+            return self._fused_qkv(x, il, (head_q, heads), kv, reshape, scale)
         parts = []
         for name, size, n in (
             ("attn_q", head_q, heads),
             ("attn_k", head_k, heads_kv),
             ("attn_v", head_v, heads_kv),
         ):
-            cur = self.mm_bias(name, x, il)
+            cur = self.add_bias(self.mm(name, x, il, scale=scale), name, il)
             if reshape and hp.clamp_kqv > 0:
                 cur = ops.clamp(cur)
             parts.append((cur, size, n))
@@ -470,9 +473,10 @@ class Builder:
         query: tuple[int, int],
         kv: tuple[int, int, int],
         reshape: bool,
+        scale: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         (head_q, heads), (head_k, head_v, heads_kv), u = query, kv, self.n_tokens
-        cur = self.mm("attn_qkv", x, il)
+        cur = self.mm("attn_qkv", x, il, scale=scale)
         bias = self.bias("attn_qkv", il)
         q_b, k_b, v_b = (self.bias(n, il) for n in ("attn_q", "attn_k", "attn_v"))
         if bias is not None:
@@ -1208,7 +1212,8 @@ class Builder:
         return ops.mul_mat(ops.cont(ops.transpose(x)), means)
 
     def _rank(self, x: Tensor) -> Tensor:
-        if self.hp.key("classifier.pooling_type") == POOL_MEAN:
+        default = POOL_MEAN if self.arch == "modern-bert" else None
+        if self.hp.key("classifier.pooling_type", default) == POOL_MEAN:
             x = self._mean(x)
         else:
             x = ops.get_rows(x, self.input("i32", self.n_seqs, name="cls"))

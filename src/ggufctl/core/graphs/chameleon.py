@@ -31,10 +31,10 @@ def build_chameleon(b: Builder) -> None:
             cur, x = ops.get_rows(cur, out_ids), ops.get_rows(x, out_ids)
         if swin_norm:
             cur = b.norm(cur, "attn_norm", il)
-        ffn_inp = cur = ops.add(cur, x)
+        ffn_inp = ops.add(cur, x)
         if not swin_norm:
-            cur = b.norm(cur, "ffn_norm", il)
-        cur = b.ffn(cur, il, scales=False)
+            cur = b.norm(ffn_inp, "ffn_norm", il)
+        cur = b.ffn(cur, il, scales=False)  # with swin_norm llama.cpp leaves the residual out
         if swin_norm:
             cur = b.norm(cur, "ffn_norm", il)
         x = ops.add(cur, ffn_inp)

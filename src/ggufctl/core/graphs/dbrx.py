@@ -8,9 +8,14 @@ from __future__ import annotations
 from ggufctl.core.ggml import ops
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
+from ggufctl.core.hparams import HParams
 
 
-@architecture("dbrx", ties_output=False)
+def _hparams(hp: HParams) -> None:
+    hp.clamp_kqv = hp.number("attention.clamp_kqv", 0.0)
+
+
+@architecture("dbrx", hparams=_hparams, ties_output=False)
 def build_dbrx(b: Builder) -> None:
     """Build the dbrx graph."""
     scale = b.hp.number("expert_weights_scale", 0.0)

@@ -24,10 +24,7 @@ def build_deci(b: Builder) -> None:
         residual = x
         if hp.n_head(il):
             cur = b.norm(x, "attn_norm", il)
-            if hp.n_head_kv(il):
-                cur = attend(cur, il)
-            else:
-                cur = b.mm("attn_output", cur, il, scale=False)
+            cur = attend(cur, il) if hp.n_head_kv(il) else _linear(b, cur, il)
         if b.is_last(il):
             cur, residual = ops.get_rows(cur, out_ids), ops.get_rows(residual, out_ids)
         if not hp.n_ff(il):
@@ -37,3 +34,8 @@ def build_deci(b: Builder) -> None:
         cur = b.ffn(b.norm(ffn_inp, "ffn_norm", il), il, bias=True, scales=False)
         x = ops.add(cur, ffn_inp)
     b.finish(b.head(x))
+
+
+def _linear(b: Builder, x: Tensor, il: int) -> Tensor:
+    """Attention of a block without keys and values: its output matrix alone."""
+    return b.mm("attn_output", x, il, scale=False)

@@ -312,14 +312,25 @@ def _attend(
     return cur if inp.k_rot is None else b.hadamard(cur, inp.k_rot)
 
 
-def _attention(b: Builder, x: Tensor, pos: Tensor, inp: _Inputs, il: int) -> Tensor:
-    hp, u = b.hp, b.n_tokens
-    head, n_head = hp.n_embd_head_k(il), hp.n_head(il)
+def queries(b: Builder, x: Tensor, pos: Tensor, il: int) -> tuple[Tensor, Tensor]:
+    """Return the compressed query and the query itself, normed and roped."""
+    head, n_head = b.hp.n_embd_head_k(il), b.hp.n_head(il)
     qr = b.norm(b.mm("attn_q_a", x, il), "attn_q_a_norm", il)
-    q = ops.rms_norm(ops.reshape(b.mm("attn_q_b", qr, il), head, n_head, u))
-    q = ops.rope(q, pos)
+    q = ops.rms_norm(ops.reshape(b.mm("attn_q_b", qr, il), head, n_head, b.n_tokens))
+    return qr, ops.rope(q, pos)
+
+
+def raw_keys(b: Builder, x: Tensor, pos: Tensor, il: int) -> Tensor:
+    """Return the one key per token, which is its value as well."""
     kv = b.norm(b.mm("attn_kv", x, il), "attn_kv_a_norm", il)
-    kv = ops.rope(ops.reshape(kv, head, 1, u), pos)
+    return ops.rope(ops.reshape(kv, b.hp.n_embd_head_k(il), 1, b.n_tokens), pos)
+
+
+def _attention(b: Builder, x: Tensor, pos: Tensor, inp: _Inputs, il: int) -> Tensor:
+    hp = b.hp
+    head = hp.n_embd_head_k(il)
+    qr, q = queries(b, x, pos, il)
+    kv = raw_keys(b, x, pos, il)
     ratio = _ratios(hp)[il]
     if ratio == CSA:
         _compress(b, x, inp.csa, "attn_compressor", head, il)
@@ -342,9 +353,7 @@ def output_groups(b: Builder, cur: Tensor, pos: Tensor, il: int) -> Tensor:
     cur = ops.rope_back(ops.reshape(cur, head, n_head, u), pos)
     width = n_head // groups * head
     cur = ops.permute(ops.reshape(cur, width, groups, u), 0, 2, 1, 3)
-    stored = b.need("attn_output_a", il)
-    w = Tensor(stored.type, (width, rank, groups), name=stored.name)
-    w.buffer, w.is_weight = stored.buffer, True
+    w = sparse.shaped_weight(b, "attn_output_a", il, width, rank, groups)
     cur = ops.permute(ops.mul_mat(w, cur), 0, 2, 1, 3)
     return b.mm("attn_output_b", ops.cont(cur, rank * groups, u), il)
 

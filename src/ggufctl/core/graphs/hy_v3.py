@@ -12,13 +12,17 @@ from ggufctl.core.graphs.prenorm import (
     QkNorm,
     build_trunk,
     expert_gating,
+    loads_nextn_except,
     self_attention,
     shared_expert,
 )
 from ggufctl.core.graphs.registry import architecture
 
 
-@architecture("hy_v3")
+_loads = loads_nextn_except("attn_", "ffn_norm.", "nextn.eh_proj", "nextn.enorm", "nextn.hnorm")
+
+
+@architecture("hy_v3", loads=_loads)
 def build_hy_v3(b: Builder) -> None:
     """Build the hy_v3 graph; all rows pass the last block and norm, for the nextn output."""
     hp = b.hp

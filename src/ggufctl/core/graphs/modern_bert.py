@@ -76,9 +76,8 @@ def _decide(b: Builder, x: Tensor, mask: Tensor, out_ids: Tensor, first: int) ->
     for kind in range(N_DECISION_TYPES):
         row = ops.view(types, (b.hp.n_embd,), (), kind * types.nb[1])
         cur = ops.add(x, row)
-        for il in b.layers:
-            if il >= first:
-                cur = _decision_block(b, cur, mask, out_ids, il)
+        for il in range(first, b.hp.n_layer):
+            cur = _decision_block(b, cur, mask, out_ids, il)
         cur = b.norm(cur, "cls.norm", kind="layer", bias=True)
         cur = ops.unary(b.mm_bias("cls", cur), "gelu_erf")
         cur = b.mm_bias("cls.output", cur)

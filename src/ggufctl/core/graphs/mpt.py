@@ -13,6 +13,7 @@ from ggufctl.core.hparams import HParams
 
 
 def _hparams(hp: HParams) -> None:
+    hp.clamp_kqv = hp.number("attention.clamp_kqv", 0.0)
     hp.use_alibi = hp.number("attention.max_alibi_bias", 0.0) > 0
 
 

@@ -54,12 +54,13 @@ def build_nanbeige(b: Builder) -> None:
         residual = x
         cur = b.norm(x, b.need("attn_norm", block), il)
         factors = b.rope_factors(block)
-        q, k, v = b.qkv(cur, block)
+        scales = il < n_blocks  # llama.cpp loads them after it copied the blocks
+        q, k, v = b.qkv(cur, block, scale=scales)
         q, k = ops.rope(q, pos, factors), ops.rope(k, pos, factors)
-        cur = b.wo(b.attn(q, k, v, il, wo=None), block)
+        cur = b.mm("attn_output", b.attn(q, k, v, il, wo=None), block, scale=scales)
         if b.is_last(il):
             cur, residual = ops.get_rows(cur, out_ids), ops.get_rows(residual, out_ids)
         ffn_inp = ops.add(cur, residual)
         cur = b.norm(ffn_inp, b.need("ffn_norm", block), il)
-        x = ops.add(b.ffn(cur, block, bias=True), ffn_inp)
+        x = ops.add(b.ffn(cur, block, bias=True, scales=scales), ffn_inp)
     b.finish(b.head(x))

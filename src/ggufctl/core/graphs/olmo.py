@@ -8,9 +8,14 @@ from __future__ import annotations
 from ggufctl.core.ggml import ops
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
+from ggufctl.core.hparams import HParams
 
 
-@architecture("olmo")
+def _hparams(hp: HParams) -> None:
+    hp.clamp_kqv = hp.number("attention.clamp_kqv", 0.0)
+
+
+@architecture("olmo", hparams=_hparams)
 def build_olmo(b: Builder) -> None:
     """Build the olmo graph."""
     x = b.inp_embd()

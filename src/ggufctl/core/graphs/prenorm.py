@@ -12,6 +12,7 @@ from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.hparams import HParams, Memory
+from ggufctl.core.placement import block_of
 from ggufctl.errors import InvalidGguf
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "expert_gating",
     "has_lead",
     "header_experts",
+    "loads_nextn_except",
     "longrope_factors",
     "per_block_numbers",
     "self_attention",
@@ -202,6 +204,22 @@ def shared_expert(b: Builder, x: Tensor, il: int, *, scales: bool = False) -> Te
         down="ffn_down_shexp",
         scales=scales,
     )
+
+
+def loads_nextn_except(*skipped: str) -> Callable[[HParams, str], bool]:
+    """Rule of a loader that reads over only some tensors of nextn blocks.
+
+    Args:
+        skipped: beginnings of the names, after the block's number, of those it reads over.
+    """
+
+    def loads(hp: HParams, name: str) -> bool:
+        il = block_of(name)
+        if il is None or not hp.n_layer or il < hp.n_layer:
+            return True
+        return not name.removeprefix(f"blk.{il}.").startswith(skipped)
+
+    return loads
 
 
 def per_block_numbers(hp: HParams, name: str) -> list[float]:

@@ -43,6 +43,7 @@ __all__ = [
     "lightning_indexer",
     "mask_top_k",
     "set_latent",
+    "shaped_weight",
     "split_streams",
 ]
 
@@ -62,6 +63,14 @@ def expert_gating(hp: HParams, default: int = 0) -> str:
     if value not in _GATING:
         raise InvalidGguf(f"The header's {hp.arch}.expert_gating_func is {value}, unknown.")
     return _GATING[value]
+
+
+def shaped_weight(b: Builder, name: str, il: int | None, *ne: int) -> Tensor:
+    """Weight that the loader reshapes to `ne` (TENSOR_ALLOW_RESHAPE)."""
+    stored = b.need(name, il)
+    w = Tensor(stored.type, ne, name=stored.name)
+    w.buffer, w.is_weight = stored.buffer, True
+    return w
 
 
 # Layout.

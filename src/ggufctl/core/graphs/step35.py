@@ -12,6 +12,7 @@ from ggufctl.core.graphs.prenorm import (
     build_trunk,
     expert_gating,
     header_experts,
+    loads_nextn_except,
     longrope_factors,
     per_block_numbers,
     shared_expert,
@@ -25,9 +26,24 @@ def _hparams(hp: HParams) -> None:
     use_swa(hp, hp.integer("attention.sliding_window", 0))
     hp.swiglu_clamp_exp = per_block_numbers(hp, "swiglu_clamp_exp")
     hp.swiglu_clamp_shexp = per_block_numbers(hp, "swiglu_clamp_shexp")
+    hp.rope_layers = list(range(hp.n_layer_all))
 
 
-@architecture("step35", hparams=_hparams, ties_output=False)
+_loads = loads_nextn_except(
+    "attn_norm.",
+    "attn_q.",
+    "attn_k.",
+    "attn_v.",
+    "attn_qkv.",
+    "attn_output.",
+    "ffn_norm.",
+    "nextn.eh_proj",
+    "nextn.enorm",
+    "nextn.hnorm",
+)
+
+
+@architecture("step35", hparams=_hparams, loads=_loads, ties_output=False)
 def build_step35(b: Builder) -> None:
     """Build the step35 graph; all rows pass the last block, for the nextn output."""
     pos = b.inp_pos()

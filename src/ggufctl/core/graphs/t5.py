@@ -18,13 +18,15 @@ def build_t5(b: Builder) -> None:
     """Build the graph of t5's decoder."""
     hp, u, n_enc = b.hp, b.n_tokens, b.hp.n_ctx_train
     n_decoder = hp.integer("decoder_block_count", hp.n_layer)
-    layers = [il for il in b.layers if il < n_decoder]
+    last = min(n_decoder, hp.n_layer) - 1
     x = b.inp_embd()
     encoded = b.input("f32", hp.n_embd_inp, n_enc, name="cross_embd")
     buckets = b.input("i32", b.layout.caches["base"].n_cells, u, name="pos_bucket_dec")
     mask = b.input("f16" if b.flash_attn else "f32", n_enc, u, 1, 1, name="cross_kq_mask")
     out_ids = b.inp_out_ids()
-    for il in layers:
+    for il in b.layers:
+        if il > last:
+            break
         part = f"dec.blk.{il}"
         cur = b.norm(x, f"{part}.attn_norm", pin_il=il)
         q, k, v = (_project(b, f"{part}.attn_{n}", cur, n, il) for n in "qkv")
@@ -40,7 +42,7 @@ def build_t5(b: Builder) -> None:
             _heads(b, q, il), _heads_kv(b, k, il), _heads_kv(b, v, il), mask, il, wo=None
         )
         cur = b.mm(f"{part}.cross_attn_o", cur)
-        if il == layers[-1]:
+        if il == last:
             cur, x = ops.get_rows(cur, out_ids), ops.get_rows(x, out_ids)
         x = _feed_forward(b, part, ops.add(cur, x), il)
     b.finish(b.head(x, norm="dec.output_norm"))

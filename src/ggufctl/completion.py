@@ -1,0 +1,85 @@
+"""What the shell completes: static tables, so that a keystroke costs nothing.
+
+Tests hold them against the catalogue of GPUs and the labels of quants.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CACHE_TYPES", "GPU_NAMES", "QUANTS", "SCHEMAS", "gpus", "quants"]
+
+GPU_NAMES = [
+    "T4",
+    "L4",
+    "A10",
+    "A10G",
+    "L40S",
+    "A100",
+    "A100-40GB",
+    "A100-80GB",
+    "RTX-PRO-6000",
+    "H100",
+    "H100!",
+    "H200",
+    "B200",
+    "B200+",
+    "B300",
+]
+"""Every name the catalogue knows."""
+
+QUANTS = [
+    "auto",
+    "Q8_0",
+    "Q6_K",
+    "Q5_K_M",
+    "Q5_K_S",
+    "Q4_K_M",
+    "Q4_K_S",
+    "IQ4_NL",
+    "IQ4_XS",
+    "Q4_0",
+    "Q3_K_L",
+    "Q3_K_M",
+    "Q3_K_S",
+    "Q2_K",
+    "UD-Q8_K_XL",
+    "UD-Q6_K_XL",
+    "UD-Q5_K_XL",
+    "UD-Q4_K_XL",
+    "UD-Q3_K_XL",
+    "UD-Q2_K_XL",
+    "IQ3_M",
+    "IQ3_S",
+    "IQ3_XS",
+    "IQ3_XXS",
+    "IQ2_M",
+    "IQ2_S",
+    "IQ2_XS",
+    "IQ2_XXS",
+    "IQ1_M",
+    "IQ1_S",
+    "MXFP4",
+    "BF16",
+    "F16",
+]
+"""The labels that repositories mostly use."""
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+"""As llama-server's -ctk takes them."""
+
+SCHEMAS = ("gpus", "name", "plan")
+"""Documents that `ggufctl schema` prints."""
+
+
+def gpus(incomplete: str) -> list[str]:
+    """GPU names that continue the last of a list separated by commas."""
+    head, comma, last = incomplete.rpartition(",")
+    return [
+        f"{head}{comma}{name}"
+        for name in ("auto", *GPU_NAMES)
+        if name.casefold().startswith(last.casefold()) and not (comma and name == "auto")
+    ]
+
+
+def quants(incomplete: str) -> list[str]:
+    """Quant labels that begin like this."""
+    return [label for label in QUANTS if label.casefold().startswith(incomplete.casefold())]
