@@ -41,6 +41,11 @@ _FIRST_LAYER = frozenset(
 _MISNAMED = frozenset((("lfm2", "token_embd_norm"), ("lfm2moe", "token_embd_norm")))
 """Final norms that converters named like a tensor of the first layer."""
 
+_UNSCANNED = frozenset(
+    "qwen3next qwen35 qwen35moe clef qwen4exp kimi-linear kimi-k3 glm5-next bailingmoe3".split()
+)
+"""Architectures that only multiply by `ssm_a` (SSM_A_NOSCAN)."""
+
 _ROPE = frozenset(("rope_freqs", "rope_factors_long", "rope_factors_short"))
 """Tensors that every device with blocks gets a copy of."""
 
@@ -159,12 +164,8 @@ class Placement:
         shape = (*info.shape, 1, 1, 1)[:4]
         if kind in _KERNELS:
             return shape[1] % 128 == 0
-        if kind == "ssm_a" and shape[1] > 1:
-            if shape[0] == 1:
-                return self.hp.ssm_d_state in (96, 128, 256) and (
-                    self.hp.ssm_d_inner // shape[1] % 16 == 0
-                )
-            return shape[0] == 16 and shape[1] % 128 == 0 and self.hp.ssm_n_group <= 1
+        if kind == "ssm_a" and self.hp.arch not in _UNSCANNED:
+            return self._can_scan(shape[0], shape[1])
         if _ADDED_OR_MULTIPLIED.search(kind) or kind == "ssm_a":
             return info.type in ("f32", "f16")
         if kind == "ffn_gate_tid2eid":
@@ -172,6 +173,14 @@ class Placement:
         if kind == "attn_sinks":
             return info.type in ("f32", "bf16")
         return cuda.can_multiply(info.type)
+
+    def _can_scan(self, size: int, n_head: int) -> bool:
+        """Whether CUDA scans with a matrix of `size` × `n_head` (1 × n_head: Mamba-2)."""
+        hp = self.hp
+        head = hp.ssm_d_inner // n_head
+        if size == 1:
+            return hp.ssm_d_state in (96, 128, 256) and head % 16 == 0
+        return size == 16 and head == 1 and n_head % 128 == 0 and hp.ssm_n_group <= 1
 
     def weights_bytes(self) -> list[int]:
         """Bytes of all loaded weights per backend, padding and copies included.  [bytes]"""

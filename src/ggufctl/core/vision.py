@@ -34,7 +34,6 @@ MAX_BLOCKS = 512
 _SIDE_TOKENS = {
     "qwen2vl_merger": 46,
     "qwen2.5vl_merger": 46,
-    "qwen2.5o": 46,
     "qwen3vl_merger": 46,
     "ling3vl": 46,
     "glm4v": 46,
@@ -71,7 +70,6 @@ _MERGE_DEFAULT = {
     "step3vl": 4,
     "qwen2vl_merger": 2,
     "qwen2.5vl_merger": 2,
-    "qwen2.5o": 2,
     "qwen3vl_merger": 2,
     "ling3vl": 2,
     "glm4v": 2,
@@ -86,8 +84,15 @@ _MERGE_DEFAULT = {
 }
 """Patches merged along each side where the file does not say."""
 
+_GLU_OF = {
+    "silu": "swiglu",
+    "gelu": "geglu",
+    "gelu_erf": "geglu_erf",
+    "gelu_quick": "geglu_quick",
+}
+
 _SWAPS_FFN = frozenset(
-    "mlp mlp_norm ldp ldpv2 qwen2vl_merger qwen2.5vl_merger qwen2.5o exaone4_5 adapter gemma3 "
+    "mlp mlp_norm ldp ldpv2 qwen2vl_merger qwen2.5vl_merger exaone4_5 adapter gemma3 "
     "idefics3 resampler minicpmv4_6".split()
 )
 """Types of which old files hold the feed-forward matrices under each other's name."""
@@ -125,6 +130,8 @@ def _projector_type(header: Header, modality: str) -> str:
     both = header.metadata.get("clip.projector_type")
     own = header.metadata.get(f"clip.{modality}.projector_type")
     kind = both or own
+    if kind == "qwen2.5o":
+        return "qwen2.5vl_merger" if modality == "vision" else "qwen2a"
     return kind if isinstance(kind, str) else ""
 
 
@@ -198,7 +205,8 @@ class _Encoder:
             "spatial_merge_size",
             self.number("projector.scale_factor", _MERGE_DEFAULT.get(kind, 1)),
         )
-        self.side = self._warmup_side() // self.patch
+        self.picture_side = self._warmup_side()
+        self.side = self.picture_side // self.patch
         """Patches along each side of the picture."""
         self.n_patches = self.side * self.side
         metadata = header.metadata
@@ -264,12 +272,8 @@ class _Encoder:
 
     def mm(self, w: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Multiply by a weight and add a bias."""
-        if self.kind == "gemma4v" and w.name.removesuffix(".weight") + ".input_max" in (
-            self.header.tensors
-        ):
-            x = ops.clamp(ops.mul_mat(w, ops.clamp(x)))
-        elif self.kind == "gemma4v":
-            # Unset limits are clamped to as well: every weight has an entry.
+        if self.kind == "gemma4v":
+            # Every weight is clamped, those without limits to the largest number.
             x = ops.clamp(ops.mul_mat(w, ops.clamp(x)))
         else:
             x = ops.mul_mat(w, x)
@@ -307,8 +311,8 @@ class _Encoder:
         if gate is None:
             x = ops.unary(up, act)
         else:
-            flavour = {"silu": "swiglu", "gelu": "geglu"}.get(act, f"ge{act[1:]}".replace("elu", "glu"))
-            x = ops.glu_split(self.mm(gate, x, self.layer(il, "ffn_gate.bias")), up, flavour)
+            x = self.mm(gate, x, self.layer(il, "ffn_gate.bias"))
+            x = ops.glu_split(x, up, _GLU_OF[act])
         return self.linear(down_name, x)
 
     def attention(
@@ -326,7 +330,7 @@ class _Encoder:
         q = ops.permute(q, 0, 2, 1, 3)
         k = ops.permute(k, 0, 2, 1, 3)
         if self.flash:
-            k = ops.cast(k, "f16") if True else k
+            k = ops.cast(k, "f16")
             v = ops.cast(ops.permute(v, 0, 2, 1, 3), "f16")
             mask = None if mask is None else ops.cast(mask, "f16")
             x = ops.flash_attn_ext(q, k, v, mask)
@@ -417,8 +421,9 @@ class _Encoder:
 
     def post_norm(self, x: Tensor, *, rms: bool = False) -> Tensor:
         """Norm after the last block, where the file has one."""
-        w = self.w(f"{self.prefix}.post_ln.weight")
-        return x if w is None else self.norm(x, w, self.w(f"{self.prefix}.post_ln.bias"), rms=rms)
+        name = "mm.post_norm" if self.kind == "dots_ocr" else f"{self.prefix}.post_ln"
+        w = self.w(f"{name}.weight")
+        return x if w is None else self.norm(x, w, self.w(f"{name}.bias"), rms=rms)
 
     def vit(
         self,
@@ -448,7 +453,7 @@ class _Encoder:
 
     def picture(self, channels: int = 3) -> Tensor:
         """Warm-up picture (build_inp_raw)."""
-        width = self.side * self.patch
+        width = self.picture_side
         return self.input("f32", width, width, channels, 1, name="inp_raw")
 
     def conv(self, kernel: Tensor, x: Tensor) -> Tensor:
@@ -653,6 +658,9 @@ def _llava(e: _Encoder) -> Tensor:
             x = ops.concat(x, feature, 0)
     x = ops.reshape(x, x.ne[0], x.ne[1])
     x = ops.get_rows(x, e.input("i32", e.n_patches, name="patches"))
+    if e.w("mm.3.weight") is not None:  # Yi
+        x = ops.unary(e.named_norm("mm.1", e.linear("mm.0", x)), "gelu")
+        return e.named_norm("mm.4", e.linear("mm.3", x))
     x = ops.unary(e.linear("mm.0", x), "gelu")
     return x if e.w("mm.2.weight") is None else e.linear("mm.2", x)
 
@@ -671,6 +679,46 @@ def _internvl(e: _Encoder) -> Tensor:
     x = ops.cont(x, e.n_embd * n * n, x.ne[1] * x.ne[2], x.ne[3])
     x = e.named_norm("mm.model.mlp.0", x)
     return e.mlp(x, "mm.model.mlp.1", "mm.model.mlp.3")
+
+
+def _kimivl(e: _Encoder) -> Tensor:
+    n = e.n_merge
+    pos_h = e.input("i32", e.n_patches, name="pos_h")
+    pos_w = e.input("i32", e.n_patches, name="pos_w")
+    positions = e.resized_positions()
+    x = e.vit(e.patches(), e.n_patches, positions=positions, add_pos=_rope_2d(pos_w, pos_h))
+    x = e.merge(x)
+    width = x.ne[0]
+    x = ops.view(x, (e.n_embd, x.ne[1] * n * n), (4 * e.n_embd,))
+    x = e.named_norm("mm.input_norm", x)
+    x = ops.view(x, (width, x.ne[1] // n // n), (4 * width,))
+    return e.mlp(x, "mm.1", "mm.2")
+
+
+def _paddleocr(e: _Encoder) -> Tensor:
+    ids = e.input("i32", 4 * e.n_patches, name="positions")
+    learned = e.resized_positions()
+    x = e.vit(e.patches(), e.n_patches, positions=learned, add_pos=lambda t: ops.rope(t, ids))
+    return e.mlp(e.merge(e.named_norm("mm.input_norm", x)), "mm.1", "mm.2", e.act)
+
+
+def _dots_ocr(e: _Encoder) -> Tensor:
+    ids = e.input("i32", 4 * e.n_patches, name="positions")
+    add_pos = lambda t: ops.rope(t, ids)  # noqa: E731
+    x = e.vit(e.patches(), e.n_patches, rms=True, add_pos=add_pos)
+    x = e.merge(e.named_norm("mm.input_norm", x))
+    return e.mlp(x, "mm.0", "mm.2", "gelu_erf")
+
+
+def _nemotron(e: _Encoder) -> Tensor:
+    registers = e.need("v.class_embd")
+    n = registers.ne[1]
+    x = ops.add(e.patches(), e.need("v.position_embd.weight"))
+    x = e.vit(ops.concat(registers, x, 1), e.n_patches + n)
+    x = ops.view(x, (e.n_embd, e.n_patches), (4 * e.n_embd,), n * 4 * e.n_embd)
+    x = e.norm(e.merge(x), e.need("mm.model.mlp.0.weight"), rms=True)
+    x = ops.sqr(ops.unary(e.mm(e.need("mm.model.mlp.1.weight"), x), "relu"))
+    return e.mm(e.need("mm.model.mlp.3.weight"), x)
 
 
 def _llama4(e: _Encoder) -> Tensor:
@@ -767,7 +815,7 @@ def _whisper(e: _Encoder) -> Tensor:
     x = ops.cont(ops.transpose(x))
     table = e.need("a.position_embd.weight")
     positions = ops.view(table, (table.ne[0], n_pos), (table.nb[1],))
-    pool = e.kind in ("qwen2a", "qwen2.5o", "musicflamingo")
+    pool = e.kind in ("qwen2a", "voxtral", "musicflamingo")
     x = e.vit(x, n_pos, act="gelu_erf", positions=positions, pool=pool)
     if e.kind in ("ultravox", "voxtral"):
         x = _stack(e, x)
@@ -806,6 +854,10 @@ _BUILDERS: Mapping[str, Callable[[_Encoder], Tensor]] = {
     "llama4": _llama4,
     "resampler": _minicpmv,
     "gemma4v": _gemma4v,
+    "kimivl": _kimivl,
+    "paddleocr": _paddleocr,
+    "dots_ocr": _dots_ocr,
+    "nemotron_v2_vl": _nemotron,
     "ultravox": _whisper,
     "voxtral": _whisper,
     "qwen2a": _whisper,

@@ -512,6 +512,8 @@ class Builder:
             cache = self.layout.caches[cache_name]
             layer = cache.layers[il]
             where = self.placement.layer_backends[il]
+            if cache.is_shared:
+                where = self._target_backend(il)
             k = Tensor(cache.type_k, (layer.n_k, cache.n_cells, cache.n_stream), name="cache_k")
             k.buffer = where
             v = None
@@ -520,6 +522,13 @@ class Builder:
                 v.buffer = where
             found = self._kv[key] = (k, v)
         return found
+
+    def _target_backend(self, il: int) -> int:
+        """Backend of a target's last block of a kind, offloaded as its drafter is."""
+        backends = self.placement.layer_backends
+        behind = 3 if self.hp.is_swa(il) else 2
+        is_offloaded = backends[max(-behind, -len(backends))] != self.placement.host
+        return backends[-1] if is_offloaded else self.placement.host
 
     def get_k(
         self,
@@ -1178,7 +1187,8 @@ class Builder:
 
     def mm_output(self, x: Tensor) -> Tensor:
         """Multiply by the output matrix."""
-        result = self.mm(self.output_weight(), x)
+        w = self.output_weight()
+        result = ops.mul_mat(w, x) if self.arch in PLAIN_OUTPUT else self.mm(w, x)
         factor = self.w("output", None, "scale")
         return result if factor is None else ops.mul(result, factor)
 
@@ -1236,6 +1246,12 @@ class Builder:
 
 
 POOL_MEAN, POOL_CLS, POOL_LAST, POOL_RANK = 1, 2, 3, 4
+
+PLAIN_OUTPUT = frozenset(
+    "bailingmoe3 deepseek2 deepseek2-ocr deepseek32 deepseek4 dots3note glm-dsa glm5-next hy_v4 "
+    "kimi-k3 kimi-linear mistral4".split()
+)
+"""Architectures whose output matrix passes over adapters."""
 
 GLU_OF = {
     "silu": "swiglu",

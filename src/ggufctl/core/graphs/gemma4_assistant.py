@@ -36,9 +36,7 @@ def _loads(hp: HParams, name: str) -> bool:
     return not name.startswith("masked_embd_")
 
 
-@architecture(
-    "gemma4-assistant", hparams=_hparams, layout=_layout, loads=_loads, mixed_batch=False
-)
+@architecture("gemma4-assistant", hparams=_hparams, layout=_layout, loads=_loads, mixed_batch=False)
 def build_gemma4_assistant(b: Builder) -> None:
     """Build the gemma4-assistant graph."""
     hp = b.hp

@@ -77,38 +77,18 @@ def _latent_attention(b: Builder, x: Tensor, il: int) -> Tensor:
         q = ops.mul_mat(b.need("attn_q", il), x)
     kv, k_pe = sparse.latent_kv(b, x, il, rank, n_rot)
     kv = b.norm(kv, "attn_kv_a_norm", il)
-    if b.has("attn_kv_b", il):
-        cur = _decompressed(b, q, kv, k_pe, il)
-    else:
-        row, n_nope = row_bytes(q.type, size), size - n_rot
-        nb = (row, row * n_head)
-        q_nope = ops.view(q, (n_nope, n_head, u), nb)
-        q_pe = ops.view(q, (n_rot, n_head, u), nb, row_bytes(q.type, n_nope))
-        absorbed = ops.mul_mat(b.need("attn_k_b", il), ops.permute(q_nope, 0, 2, 1, 3))
-        q = ops.concat(ops.permute(absorbed, 0, 2, 1, 3), q_pe)
-        kv = ops.reshape(kv, rank, 1, u)
-        k = ops.concat(kv, k_pe)
-        cur = b.attn_k(q, k, kv, il, v_mla=b.need("attn_v_b", il), wo=None)
+    row, n_nope = row_bytes(q.type, size), size - n_rot
+    nb = (row, row * n_head)
+    q_nope = ops.view(q, (n_nope, n_head, u), nb)
+    q_pe = ops.view(q, (n_rot, n_head, u), nb, row_bytes(q.type, n_nope))
+    absorbed = ops.mul_mat(b.need("attn_k_b", il), ops.permute(q_nope, 0, 2, 1, 3))
+    q = ops.concat(ops.permute(absorbed, 0, 2, 1, 3), q_pe)
+    kv = ops.reshape(kv, rank, 1, u)
+    cur = b.attn_k(q, ops.concat(kv, k_pe), kv, il, v_mla=b.need("attn_v_b", il), wo=None)
     gate = b.w("attn_gate", il)
     if gate is not None:
         cur = ops.mul(cur, ops.unary(ops.mul_mat(gate, x), "sigmoid"))
     return ops.mul_mat(b.need("attn_output", il), cur)
-
-
-def _decompressed(b: Builder, q: Tensor, kv: Tensor, k_pe: Tensor, il: int) -> Tensor:
-    """Attention with keys and values brought back to full width (older files)."""
-    hp, u, n_head, n_rot = b.hp, b.n_tokens, b.hp.n_head(il), b.hp.n_rot()
-    size_k = hp.integer("attention.key_length_mla", 0)
-    size_v = hp.integer("attention.value_length_mla", 0)
-    q = ops.reshape(q, size_k, n_head, u)
-    both = ops.mul_mat(b.need("attn_kv_b", il), kv)
-    n_nope = size_k - n_rot
-    row = row_bytes(both.type, n_nope + size_v)
-    nb = (row, row * n_head)
-    k_nope = ops.view(both, (n_nope, n_head, u), nb)
-    v = ops.cont(ops.view(both, (size_v, n_head, u), nb, row_bytes(both.type, n_nope)))
-    k = ops.concat(ops.repeat(k_pe, n_rot, n_head, u, 1), k_nope)
-    return b.attn(q, k, v, il, wo=None)
 
 
 def _situ(b: Builder, gate: Tensor, up: Tensor) -> Tensor:

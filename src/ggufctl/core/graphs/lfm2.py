@@ -12,6 +12,7 @@ from ggufctl.core.graphs.mamba_blocks import F32, set_hybrid
 from ggufctl.core.graphs.prenorm import expert_gating
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams, Memory
+from ggufctl.core.layout import ContextParams, Layout, build_layout
 
 
 def _hparams(hp: HParams) -> None:
@@ -29,7 +30,16 @@ def _lfm2_hparams(hp: HParams) -> None:
         hp.is_swa_arr = [not hp.is_recr(il) for il in range(hp.n_layer_all)]
 
 
-@architecture("lfm2", hparams=_lfm2_hparams)
+def _layout(hp: HParams, ctx: ContextParams) -> Layout:
+    layout = build_layout(hp, ctx)
+    if hp.has_swa:
+        # llama.cpp leaves rotation out of the inputs of this kind of memory.
+        for cache in layout.caches.values():
+            cache.n_rot_k = cache.n_rot_v = 0
+    return layout
+
+
+@architecture("lfm2", hparams=_lfm2_hparams, layout=_layout)
 def build_lfm2(b: Builder) -> None:
     """Build the lfm2 graph."""
     _build(b, b.hp.n_layer)

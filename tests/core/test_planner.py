@@ -1,0 +1,372 @@
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.ggufs import header, llama
+
+from ggufctl.catalog import load_catalogue
+from ggufctl.core.compat import check_settings
+from ggufctl.core.estimate import Basis, Estimate
+from ggufctl.core.header import parse_header
+from ggufctl.core.ladder import QuantSize, StepKind
+from ggufctl.core.memory import ModelShape
+from ggufctl.core.model import File, Model, quant_of
+from ggufctl.core.plan import Plan, make_plan
+from ggufctl.core.planner import Allowed, Constraints, Planner, Scale, choose, parse_gpu_list
+from ggufctl.core.runtime import Runtime
+from ggufctl.errors import DoesNotFit, RefusedSettings, UsageError
+
+CATALOGUE = load_catalogue()
+SEVEN_B = {"n_layer": 32, "n_embd": 4096, "n_vocab": 32000, "n_merges": 10}
+SEVENTY_B = {"n_layer": 80, "n_embd": 12288, "n_vocab": 32000, "n_merges": 10}
+
+
+@cache
+def model(type_: str = "q4_K", n_files: int = 1, n_ctx: int = 131072, **shape: int) -> Model:
+    given = shape or SEVEN_B
+    n_head = given["n_embd"] // 128 if given["n_embd"] % 128 == 0 else 4
+    raw, size = header(
+        *llama(
+            type_=type_,
+            llama__context_length=n_ctx,
+            llama__attention__head_count=n_head,
+            llama__attention__head_count_kv=n_head // 2,
+            **given,
+        )
+    )
+    parsed = parse_header(raw, size)
+    files = tuple(File(f"model-{i}.gguf", size // n_files) for i in range(n_files))
+    return Model(
+        "model", "local", files, parsed, ModelShape(parsed), quant_of(parsed, "m-Q4_K_M.gguf")
+    )
+
+
+@cache
+def planner(**shape: int) -> Planner:
+    return Planner(model(**shape).shape, CATALOGUE)
+
+
+def plan(
+    gpus: str = "",
+    budget: float | None = None,
+    runtime: Runtime | None = None,
+    of: Model | None = None,
+    **more: object,
+) -> Plan:
+    constraints = Constraints(gpus=parse_gpu_list(gpus), max_usd_per_hour=budget)
+    chosen = runtime or Runtime(n_ctx=8192)
+    return make_plan(of or model(), chosen, constraints, CATALOGUE, **more)
+
+
+def test_the_cheapest_gpu_that_holds_the_model_is_chosen():
+    found = plan().require_choice()
+
+    assert found.row.gpu.name == "T4"
+    assert found.modal_gpu == ("T4", "L4", "A10")
+    assert found.engine_args == ("-c", "8192", "-ngl", "all", "-fit", "off")
+
+
+def test_every_gpu_is_listed_and_what_does_not_fit_says_by_how_much():
+    found = plan(of=model(**SEVENTY_B))
+
+    assert {row.gpu.name for row in found.gpus} == {gpu.name for gpu in CATALOGUE}
+    for row in found.gpus:
+        if row.estimate is None:
+            assert "published" in row.reason
+            continue
+        short = sum(
+            max(0, device.total_bytes - row.usable_bytes_per_gpu) for device in row.estimate.devices
+        )
+        assert row.fits == (short == 0)
+        assert row.short_by_bytes == short
+
+
+def test_a_model_that_fits_one_card_is_never_split_though_two_would_be_cheaper():
+    found = plan("T4,B200", of=model(**SEVENTY_B))
+
+    assert any(row.fits and row.count > 1 and row.gpu.name == "T4" for row in found.gpus)
+    assert found.require_choice().row.label == "B200"
+
+
+def test_several_cards_are_taken_when_one_is_not_enough_and_no_more_than_needed():
+    found = plan("L40S", of=model(**SEVENTY_B)).require_choice()
+
+    n = found.row.count
+    assert n > 1
+    assert found.modal_gpu == (f"L40S:{n}",)
+    runtime = Runtime(n_ctx=8192)
+    fewer = Planner(model(**SEVENTY_B).shape, CATALOGUE).row(CATALOGUE.find("L40S"), n - 1, runtime)
+    assert not fewer.fits
+
+
+def test_an_exact_number_of_cards_can_be_asked_for():
+    found = plan("L4:2").require_choice()
+
+    assert (found.row.gpu.name, found.row.count) == ("L4", 2)
+
+
+@pytest.mark.parametrize("name", ["L4:0", "L4:9", "L4:x", "L4:", "H1", "A10:5"])
+def test_gpus_that_nobody_rents_are_a_usage_error(name):
+    if name == "L4:":
+        assert plan(name).require_choice().row.gpu.name == "L4"
+        return
+    with pytest.raises(UsageError):
+        plan(name)
+
+
+def test_a_budget_is_kept_and_the_ladder_names_the_next_gpu():
+    found = plan(budget=0.1)
+
+    assert found.choice is None
+    assert all(not row.is_allowed for row in found.gpus)
+    assert [step.kind for step in found.ladder] == [StepKind.GPU]
+    with pytest.raises(DoesNotFit) as caught:
+        found.require_choice()
+    assert "budget" in caught.value.message
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_budget_must_be_a_number_of_dollars(budget):
+    with pytest.raises(UsageError):
+        Constraints(max_usd_per_hour=budget)
+
+
+def test_bf16_weights_do_not_go_to_a_card_without_bf16():
+    found = plan("T4", of=model("bf16", n_layer=2, n_embd=1024, n_vocab=1000, n_merges=10))
+
+    assert found.choice is None
+    assert "bf16" in found.gpus[0].reason
+    assert found.gpus[0].short_by_bytes == 0
+
+
+def test_a_bf16_cache_does_not_go_to_a_card_without_bf16():
+    runtime = Runtime(n_ctx=4096, cache_type_k="bf16", cache_type_v="bf16")
+
+    assert plan(runtime=runtime).require_choice().row.gpu.name == "L4"
+
+
+def test_the_largest_context_fits_and_the_next_one_does_not():
+    runtime = Runtime(n_ctx=8192)
+    row = planner().row(CATALOGUE.find("T4"), 1, runtime, exact=True)
+
+    assert planner().row(row.gpu, 1, runtime.with_(n_ctx=row.max_n_ctx)).fits
+    assert not planner().row(row.gpu, 1, runtime.with_(n_ctx=row.max_n_ctx + 256)).fits
+
+
+def test_the_largest_context_is_not_longer_than_what_the_model_was_made_for():
+    row = planner().row(CATALOGUE.find("H200"), 1, Runtime(n_ctx=8192))
+
+    assert row.max_n_ctx == model().n_ctx_train
+
+
+def test_max_context_raises_the_context_to_what_the_chosen_gpu_holds():
+    constraints = Constraints(max_context=True)
+    found = make_plan(model(), Runtime(n_ctx=8192), constraints, CATALOGUE)
+
+    chosen = found.require_choice()
+    assert chosen.row.gpu.name == "T4"
+    assert found.runtime.n_ctx == chosen.row.max_n_ctx > 8192
+    assert chosen.row.fits
+    assert chosen.engine_args[:2] == ("-c", str(found.runtime.n_ctx))
+
+
+def test_a_sharded_model_is_planned_with_more_headroom():
+    whole, sharded = plan(of=model()), plan(of=model(n_files=3, **SEVEN_B))
+
+    pairs = list(zip(whole.gpus, sharded.gpus, strict=True))
+    assert all(a.usable_bytes > b.usable_bytes for a, b in pairs if a.estimate is not None)
+    assert whole.require_choice().memory_utilization == 0.95
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 128), st.sampled_from([1, 2, 3]))
+def test_memory_never_shrinks_when_the_context_grows(steps, count):
+    def total(n_ctx: int) -> int:
+        estimate = planner().estimate(Runtime(n_ctx=n_ctx), count)
+        return sum(device.total_bytes for device in estimate.devices)
+
+    assert total(steps * 256) <= total((steps + 1) * 256)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(1, 128),
+    st.sampled_from([None, 1, 2, 4]),
+    st.sampled_from(["f16", "q8_0"]),
+    st.sampled_from(["", "L4,H100", "T4"]),
+)
+def test_a_choice_never_has_less_usable_memory_than_the_need(steps, n_parallel, cache, names):
+    runtime = Runtime(
+        n_ctx=steps * 1024, n_parallel=n_parallel, cache_type_k=cache, cache_type_v=cache
+    )
+    found = plan(names, runtime=runtime)
+
+    for row in found.gpus:
+        if row.fits and row.estimate is not None:
+            for device in row.estimate.devices:
+                assert device.total_bytes <= row.usable_bytes_per_gpu
+                assert device.high_bytes <= (row.gpu.cuda_bytes or 0)
+    if found.choice is not None:
+        rows = [row for row in found.gpus if row.is_candidate]
+        cheapest = min(row.usd_per_hour for row in rows if row.count == found.choice.row.count)
+        assert found.choice.row.usd_per_hour == cheapest
+
+
+def total_bytes(estimate: Estimate) -> int:
+    return sum(device.total_bytes for device in estimate.devices)
+
+
+def test_another_quant_differs_in_its_weights_alone():
+    runtime = Runtime(n_ctx=8192)
+    own = planner().row(CATALOGUE.find("H100"), 1, runtime)
+    half = planner().row(CATALOGUE.find("H100"), 1, runtime, scale=Scale(1, 2))
+
+    assert own.estimate is not None
+    assert half.estimate is not None
+    saved = own.estimate.devices[0].weights_bytes // 2
+    assert total_bytes(own.estimate) - total_bytes(half.estimate) == saved
+
+
+def test_the_ladder_offers_what_would_fit_with_its_numbers():
+    deep = model(**{**SEVEN_B, "n_layer": 140})
+    smaller = (QuantSize("Q2_K", deep.size_bytes // 2, "r:Q2_K"),)
+    found = plan("T4:1", runtime=Runtime(n_ctx=4096), smaller=smaller, of=deep)
+
+    assert found.choice is None
+    kinds = [step.kind for step in found.ladder]
+    assert kinds[0] is StepKind.CONTEXT
+    assert StepKind.GPU in kinds
+    assert StepKind.QUANT in kinds
+    for step in found.ladder:
+        assert step.used_bytes <= step.usable_bytes
+        assert step.n_ctx <= step.max_n_ctx
+
+
+def test_a_step_of_the_ladder_fits_when_it_is_taken():
+    big = model(**{**SEVEN_B, "n_layer": 64})
+    found = plan("T4:1", runtime=Runtime(n_ctx=32768), of=big)
+    by_kind = {step.kind: step for step in found.ladder}
+
+    shorter = by_kind[StepKind.CONTEXT]
+    assert shorter.changes == ("-c", str(shorter.n_ctx))
+    assert plan("T4:1", runtime=Runtime(n_ctx=shorter.n_ctx), of=big).choice is not None
+
+
+def moe() -> Model:
+    metadata, tensors = llama(**SEVEN_B, type_="q4_K", llama__expert_count=8)
+    metadata |= {"llama.expert_used_count": 2, "llama.context_length": 8192}
+    experts = []
+    for tensor in tensors:
+        if ".ffn_" in tensor.name and "norm" not in tensor.name:
+            name = tensor.name.replace(".weight", "_exps.weight")
+            experts.append(tensor._replace(name=name, shape=(*tensor.shape, 8)))
+            if ".ffn_up." in tensor.name:
+                gate = tensor.name.replace("ffn_up", "ffn_gate_inp")
+                experts.append(tensor._replace(name=gate, type="f32", shape=(4096, 8)))
+        else:
+            experts.append(tensor)
+    raw, size = header(metadata, experts)
+    parsed = parse_header(raw, size)
+    return Model("moe", "local", (File("moe.gguf", size),), parsed, ModelShape(parsed), "Q4_K_M")
+
+
+def test_experts_are_moved_to_the_host_by_the_fewest_blocks_that_do():
+    found = plan("T4:1", runtime=Runtime(n_ctx=4096), of=moe())
+    step = next(step for step in found.ladder if step.kind is StepKind.CPU_MOE)
+    n = int(step.changes[1])
+
+    assert 0 < n <= 32
+    assert step.host_bytes > 0
+    assert plan("T4:1", runtime=Runtime(n_ctx=4096, n_cpu_moe=n), of=moe()).choice is not None
+    assert plan("T4:1", runtime=Runtime(n_ctx=4096, n_cpu_moe=n - 1), of=moe()).choice is None
+
+
+def test_active_parameters_count_experts_by_the_share_that_is_used():
+    found = moe()
+
+    assert found.is_moe
+    experts = sum(
+        t.shape[0] * t.shape[1] * t.shape[2]
+        for name, t in found.header.tensors.items()
+        if "_exps." in name
+    )
+    assert found.n_params - found.n_active_params == experts * 6 // 8
+
+
+def test_a_small_change_that_reaches_a_cheaper_gpu_is_offered():
+    found = plan(of=model(**{**SEVEN_B, "n_layer": 140}), runtime=Runtime(n_ctx=2048))
+    chosen = found.require_choice()
+
+    assert found.cheaper
+    assert all(step.usd_per_hour < chosen.row.usd_per_hour for step in found.cheaper)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"split_mode": "row"}, "row"),
+        ({"split_mode": "tensor"}, "tensor"),
+        ({"flash_attn": "off", "cache_type_v": "q8_0"}, "flash attention"),
+    ],
+)
+def test_settings_that_llama_cpp_refuses_are_refused_before_anything_is_planned(settings, word):
+    with pytest.raises(RefusedSettings) as caught:
+        plan(runtime=Runtime(n_ctx=4096, **settings))
+
+    assert word in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_quantised_cache_must_divide_the_heads():
+    odd = model("f16", n_layer=2, n_embd=320, n_vocab=512, n_merges=10)
+
+    with pytest.raises(RefusedSettings) as caught:
+        check_settings(odd.shape, Runtime(cache_type_k="q8_0"))
+
+    assert "80" in caught.value.message
+
+
+def test_slots_of_their_own_divide_the_context_and_the_plan_says_so():
+    found = plan(runtime=Runtime(n_ctx=8192, n_parallel=4))
+
+    assert any("2048 tokens per slot" in text for text in found.warnings)
+    assert not plan().warnings
+
+
+def test_flags_repeat_only_what_differs_from_the_defaults_of_llama_server():
+    runtime = Runtime(
+        n_ctx=4096, n_parallel=2, kv_unified=True, cache_type_k="q8_0", cache_type_v="q8_0",
+        n_ubatch=256, swa_full=True, n_cpu_moe=0, flash_attn="on", load_mode="none",
+    )  # fmt: skip
+
+    assert plan(runtime=runtime).require_choice().engine_args == (
+        *("-c", "4096", "-np", "2", "-kvu", "-ngl", "all", "-ctk", "q8_0", "-ctv", "q8_0"),
+        *("-fa", "on", "-ub", "256", "--load-mode", "none", "--swa-full", "-fit", "off"),
+    )
+
+
+def test_the_name_rule_is_shown_beside_what_the_header_says():
+    found = plan()
+
+    assert found.rule is None or found.rule.gpu
+    assert found.detected.name
+
+
+def test_only_the_overhead_is_an_estimate_for_a_model_with_a_graph():
+    row = plan().require_choice().row
+
+    assert row.estimate is not None
+    terms = row.estimate.devices[0].terms
+    assert {term.basis for term in terms[:-1]} == {Basis.EXACT}
+    assert terms[-1].basis is Basis.ESTIMATED
+
+
+def test_rows_are_chosen_by_price_then_count_then_bandwidth():
+    runtime = Runtime(n_ctx=4096)
+    rows = planner().rows(runtime, Allowed.by(Constraints(), CATALOGUE))
+
+    assert choose(rows) is not None
+    assert choose(row for row in rows if not row.fits) is None
