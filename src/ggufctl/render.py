@@ -31,6 +31,7 @@ WIDE = 110
 """Columns from which a table shows more.  [characters]"""
 
 _BAR = 6
+_TALL_GPU = {"A100-40GB": "A100\n40GB", "A100-80GB": "A100\n80GB", "RTX-PRO-6000": "RTX\n6000"}
 _MEANINGS = {
     "kq_mask": "attention mask",
     "kq_mask_swa": "sliding-window mask",
@@ -494,8 +495,8 @@ def _quants_table(plan: Plan, width: int) -> Table:
     table.add_column("GiB", justify="right", no_wrap=True)
     table.add_column("$/h", justify="right", no_wrap=True)
     for gpu in names:
-        label = gpu.name if width >= WIDE else _SHORT_GPU.get(gpu.name, gpu.name)
-        table.add_column(label, justify="right", no_wrap=width >= WIDE)
+        label = gpu.name if width >= WIDE else _TALL_GPU.get(gpu.name, gpu.name)
+        table.add_column(label, justify="right", no_wrap=True)
     for quant in plan.quants:
         single = {row.gpu.name: row for row in quant.rows if row.count == 1}
         cells = [escape(quant.quant), _gib(quant.size_bytes)]

@@ -35,6 +35,9 @@ class Adapter:
 def read_adapter(header: Header, hp: HParams) -> Adapter:
     """Read a LoRA adapter and check that it belongs to a model.
 
+    Norms (`*_norm.weight`) are passed over, as llama.cpp does. Adapters with a calling
+    sequence (aLoRA) take the same memory.
+
     Raises:
         InvalidGguf: not a LoRA adapter, or one of another model.
 
@@ -59,21 +62,41 @@ def read_adapter(header: Header, hp: HParams) -> Adapter:
         if len(found) != 2 or weight is None:
             raise InvalidGguf(f"The LoRA adapter does not match the model at {base!r:.80}.")
         a, b = found["a"], found["b"]
-        if base == "token_embd.weight":
-            fits = weight.shape[0] == b.shape[1] and weight.shape[1] == a.shape[1]
-        else:
-            fits = weight.shape[0] == a.shape[0] and weight.shape[1] == b.shape[1]
-        if not fits:
+        if not _fits(base, weight.shape, a.shape, b.shape):
             raise InvalidGguf(f"The LoRA adapter has another shape than the model at {base!r:.80}.")
         pairs[base] = (a, b)
     return Adapter(pairs)
 
 
+def _fits(
+    base: str, weight: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]
+) -> bool:
+    """Whether a pair has the shape of the weight it adapts."""
+    if min(len(weight), len(a), len(b)) < 2:
+        return False
+    if base == "token_embd.weight":  # Rows of a are looked up, and b is not transposed.
+        return weight[:2] == (b[1], a[1]) and a[0] == b[0]
+    return weight[:2] == (a[0], b[1]) and a[1] == b[0]
+
+
 def lora_terms(adapters: Sequence[Adapter], placement: Placement) -> list[Term]:
-    """Adapter tensors per backend: each lies with the weight it adapts.  [bytes]"""
+    """Adapter tensors per backend: each lies with the weight it adapts.  [bytes]
+
+    Raises:
+        InvalidGguf: llama.cpp cannot load or run the adapter on this model.
+
+    Source: llama.cpp src/llama-adapter.cpp, src/llama-graph.cpp `build_lora_mm`.
+    """
     totals = [0] * (placement.n_gpus + 1)
     for adapter in adapters:
         for base, pair in adapter.pairs.items():
+            if not placement.is_loaded(base):
+                raise InvalidGguf(f"The LoRA adapter does not match the model at {base!r:.80}.")
+            if base == "token_embd.weight" and placement.is_tied:
+                raise InvalidGguf(
+                    "The LoRA adapter changes token_embd, which is this model's output matrix as "
+                    "well: llama.cpp aborts on that."
+                )
             where = placement.backend(base)
             totals[where] += sum(placement.tensor_bytes(info, where) for info in pair)
     return [Term("LoRA", n) for n in totals]

@@ -51,6 +51,7 @@ class QuantSize:
     quant: str
     size_bytes: int
     ref: str = ""
+    n_files: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,7 @@ class _Search:
         if not size_bytes:
             return None
         for other in quants:
-            scale = Scale(other.size_bytes, size_bytes)
+            scale = Scale(other.size_bytes, size_bytes, other.n_files > 1)
             row = self._first_fit(self.runtime, _weights_saved(scale), scale)
             if row is not None:
                 text = f"{other.quant} fits {row.label}"

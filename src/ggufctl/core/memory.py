@@ -151,7 +151,8 @@ def estimate_memory(
     extras = extras or Extras()
     if extras.draft is not None and runtime.n_outputs is None and not runtime.embeddings:
         # Every drafted token of every slot is verified in one batch.
-        runtime = runtime.with_(n_outputs=runtime.n_seq_max * (1 + DRAFT_N_MAX))
+        rows = runtime.n_seq_max * (1 + DRAFT_N_MAX)
+        runtime = runtime.with_(n_outputs=min(runtime.n_batch, rows))
     devices = gpus[:1] if runtime.split_mode == "none" else gpus
     ctx, layout = shape.context(runtime)
     placed = shape.placed(len(devices), runtime, layout, proportions)
@@ -182,7 +183,7 @@ def estimate_memory(
         compute = compute_terms(hp, ctx, layout, placement, pipelined=pipelined)
     else:
         compute = [Term("compute", size) for size in buffers.sizes]
-    beside = _extra_terms(extras, adapters, placement, runtime, devices, ctx)
+    beside = _extra_terms(extras, adapters, placement, runtime, devices, ctx, proportions, dry_run)
     estimates = tuple(
         DeviceEstimate(
             name=f"CUDA{i}",
@@ -205,7 +206,7 @@ def estimate_memory(
             kv_cache=Term("KV cache", kv[host]),
             recurrent=Term("recurrent state", recurrent[host]),
             compute=compute[host],
-            output=Term("outputs", _output_bytes(hp, ctx)),
+            output=Term("outputs", _output_bytes(hp, ctx, speculates=extras.draft is not None)),
             extras=beside[host],
             peak=buffers.peaks[host] if buffers and explain else (),
         ),
@@ -228,24 +229,43 @@ def _extra_terms(
     runtime: Runtime,
     devices: Sequence[str],
     ctx: ContextParams,
+    proportions: Sequence[float] | None,
+    dry_run: bool,
 ) -> list[tuple[Term, ...]]:
     """Terms of everything beside the model, per backend."""
     found: list[list[Term]] = []
     if adapters:
         found.append(lora_terms(adapters, placement))
     if extras.draft is not None:
-        found.append(_draft_terms(extras.draft, runtime, devices, ctx))
+        found.append(
+            _draft_terms(extras.draft, runtime, devices, ctx, proportions, dry_run)
+        )
     if extras.mmproj is not None:
         found.append(mmproj_terms(extras.mmproj, len(devices)))
     return [tuple(terms[i] for terms in found) for i in range(len(devices) + 1)]
 
 
 def _draft_terms(
-    draft: ModelShape, runtime: Runtime, devices: Sequence[str], ctx: ContextParams
+    draft: ModelShape,
+    runtime: Runtime,
+    devices: Sequence[str],
+    ctx: ContextParams,
+    proportions: Sequence[float] | None,
+    dry_run: bool,
 ) -> list[Term]:
     """Draft model per backend: its weights, its cache of the same length, its graph.
 
-    Source: llama.cpp common/speculative.cpp `common_base_params_to_speculative`.
+    It runs on all blocks' default devices with an f16 cache, whatever the model's own
+    `-ngl`, `-ncmoe` and cache types are; `-ts` holds for both.
+
+    This is `--model-draft` with a smaller model of the same vocabulary. Not counted are
+    the buffers of backend samplers, and everything that other kinds of speculation add
+    (`--spec-type draft-mtp`, `draft-eagle3`, `draft-dflash`): the MTP blocks' weights and
+    their context, the hidden states handed to the draft, and the states that recurrent
+    models keep to roll back.
+
+    Source: llama.cpp common/speculative.cpp `common_base_params_to_speculative`,
+    `common_speculative_init_result`.
     """
     own = Runtime(
         n_ctx=ctx.n_ctx,
@@ -258,7 +278,7 @@ def _draft_terms(
         split_mode=runtime.split_mode,
         swa_full=runtime.swa_full,
     )
-    estimate = estimate_memory(draft, own, devices)
+    estimate = estimate_memory(draft, own, devices, proportions=proportions, dry_run=dry_run)
     basis = Basis.EXACT if estimate.is_exact else Basis.DERIVED
     totals = [d.total_bytes for d in estimate.devices] + [estimate.host.total_bytes]
     return [Term("draft model", n, basis) for n in totals]
@@ -292,10 +312,12 @@ def _reserve(engine: Engine, *, explain: bool, fold: bool) -> Buffers | None:
         return None
 
 
-def _output_bytes(hp: HParams, ctx: ContextParams) -> int:
+def _output_bytes(hp: HParams, ctx: ContextParams, *, speculates: bool = False) -> int:
     """Logits (and embeddings) of one row per sequence, in pinned memory.  [bytes]
+
+    With a draft model, of all rows that a batch verifies.
 
     Source: src/llama-context.cpp `output_reserve`.
     """
-    n = max(1, ctx.n_seq_max)
+    n = max(1, ctx.n_seq_max, ctx.n_outputs_max if speculates else 0)
     return 4 * n * (hp.n_vocab + (hp.n_embd_out if ctx.embeddings else 0))

@@ -172,6 +172,7 @@ def make_plan(
     quants: tuple[QuantPlan, ...] = (),
     smaller: Sequence[QuantSize] = (),
     warnings: tuple[str, ...] = (),
+    because: str = "",
 ) -> Plan:
     """Plan one model on every GPU.
 
@@ -185,6 +186,7 @@ def make_plan(
         quants: plans of all quants, for the table of a repository.
         smaller: smaller quants of the repository, the best first.
         warnings: to be shown with it.
+        because: why this quant, for the reason of the choice.
 
     Raises:
         RefusedSettings: llama.cpp does not take these settings for this model.
@@ -214,7 +216,7 @@ def make_plan(
     if chosen is None:
         steps = ladder(planner, runtime, rows, allowed, everything, smaller, size_bytes)
     else:
-        choice = _choice(chosen, rows, runtime)
+        choice = _choice(chosen, rows, runtime, because)
         offers = cheaper_steps(planner, runtime, chosen, rows, allowed, smaller, size_bytes)
     name = model.ref if not model.repo else f"{model.repo}/{model.files[0].path}"
     said = [*warnings, *setting_warnings(model.shape, runtime)]
@@ -236,7 +238,7 @@ def make_plan(
     )
 
 
-def _choice(chosen: GpuPlan, rows: Sequence[GpuPlan], runtime: Runtime) -> Choice:
+def _choice(chosen: GpuPlan, rows: Sequence[GpuPlan], runtime: Runtime, because: str) -> Choice:
     fallbacks = sorted(
         (
             row
@@ -254,6 +256,8 @@ def _choice(chosen: GpuPlan, rows: Sequence[GpuPlan], runtime: Runtime) -> Choic
         f"cheapest that holds everything on the GPU: {chosen.utilization:.0%} of what may be "
         f"filled, {free:.1f} GiB to spare"
     )
+    if because:
+        reason = f"{reason}; {because}"
     return Choice(
         chosen,
         tuple(names[:MAX_FALLBACKS]),
@@ -267,7 +271,7 @@ def plan_quants(
     planner: Planner,
     runtime: Runtime,
     allowed: Allowed,
-    quants: Sequence[tuple[QuantSize, int]],
+    quants: Sequence[QuantSize],
     of_bytes: int,
 ) -> tuple[QuantPlan, ...]:
     """Plans of all quants of a repository from one header and the sizes of the files.
@@ -276,19 +280,19 @@ def plan_quants(
         planner: of the quant whose header was read.
         runtime: settings.
         allowed: what may be chosen.
-        quants: sizes and numbers of files.
+        quants: sizes of all quants, the best first.
         of_bytes: size of the quant whose header was read.
     """
     found = []
-    for quant, n_files in quants:
+    for quant in quants:
         is_exact = quant.size_bytes == of_bytes
-        scale = None if is_exact else Scale(quant.size_bytes, of_bytes)
-        rows = planner.rows(runtime, allowed, scale=scale)
+        scale = None if is_exact else Scale(quant.size_bytes, of_bytes, quant.n_files > 1)
+        rows = planner.rows(runtime, allowed, scale=scale, single_first=True)
         found.append(
             QuantPlan(
                 quant.quant,
                 quant.size_bytes,
-                n_files,
+                quant.n_files,
                 rows,
                 choose(rows),
                 quant.ref,

@@ -194,6 +194,7 @@ class Scale:
 
     size_bytes: int
     of_bytes: int
+    is_sharded: bool = False
 
     def apply(self, n_bytes: int) -> int:
         """Scaled weights, rounded up.  [bytes]"""
@@ -223,11 +224,16 @@ class Planner:
         self.is_sharded = is_sharded
         self.extras = extras
         self._estimates: dict[tuple[Runtime, int], Estimate] = {}
+        self._recent_runtime: Runtime | None = None
+        self._recent: dict[int, Estimate] = {}
+        self._recent_curves: dict[int, ContextCurve] = {}
         self._fused: set[tuple[Runtime, int]] = set()
         self._curves: dict[tuple[Runtime, int], ContextCurve] = {}
 
     def estimate(self, runtime: Runtime, count: int) -> Estimate:
         """Memory on `count` equal GPUs, without their overhead."""
+        if runtime is self._recent_runtime and (kept := self._recent.get(count)) is not None:
+            return kept
         key = (runtime, count)
         found = self._estimates.get(key)
         if found is None:
@@ -240,6 +246,15 @@ class Planner:
             self._estimates[key] = found
             if settings.flash_attn == "auto" and found.has_graph and found.flash_attn:
                 self._fused.add(probed)
+        return found
+
+    def _remember(self, runtime: Runtime, count: int) -> Estimate:
+        """The estimate of settings that are asked about again and again."""
+        found = self.estimate(runtime, count)
+        if runtime is not self._recent_runtime:
+            # Telling settings apart by their values takes longer than most else does.
+            self._recent_runtime, self._recent, self._recent_curves = runtime, {}, {}
+        self._recent[count] = found
         return found
 
     def row(
@@ -265,10 +280,11 @@ class Planner:
         if gpu.cuda_bytes is None:
             reason = "nobody has published what CUDA sees of its memory: not plannable"
             return GpuPlan(gpu, count, False, 0, 0, 0, 0, None, 0, reason)
-        estimate = with_overhead(self.estimate(runtime, count), (gpu,) * count)
+        estimate = with_overhead(self._remember(runtime, count), (gpu,) * count)
         if scale is not None:
             estimate = _scaled(estimate, scale)
-        permille = usable_permille(estimate, is_sharded=self.is_sharded)
+        is_sharded = self.is_sharded if scale is None else scale.is_sharded
+        permille = usable_permille(estimate, is_sharded=is_sharded)
         usable = gpu.cuda_bytes * permille // 1000
         short = sum(
             max(0, device.total_bytes - usable, device.high_bytes - gpu.cuda_bytes)
@@ -298,14 +314,28 @@ class Planner:
         *,
         scale: Scale | None = None,
         with_max_n_ctx: bool = True,
+        single_first: bool = False,
     ) -> tuple[GpuPlan, ...]:
-        """Every type, with one card and with more where one is not enough."""
-        found = []
-        for gpu in self.catalogue:
-            found.extend(
-                self._rows_of(gpu, runtime, allowed, scale=scale, with_max_n_ctx=with_max_n_ctx)
-            )
-        marked = [_marked(row, allowed) for row in found]
+        """Every type, with one card and with more where one is not enough.
+
+        Args:
+            runtime: settings.
+            allowed: what may be looked at, and what may be chosen.
+            scale: plan for another quant of the same model.
+            with_max_n_ctx: find the largest contexts too.
+            single_first: look at several cards only when no single one can be chosen.
+        """
+
+        def rows(few: tuple[int, ...]) -> list[GpuPlan]:
+            return [
+                _marked(row, allowed)
+                for gpu in self.catalogue
+                for row in self._rows_of(gpu, runtime, allowed, few, scale, with_max_n_ctx)
+            ]
+
+        marked = rows(FEW_COUNTS[:1] if single_first else FEW_COUNTS)
+        if single_first and choose(marked) is None:
+            marked = rows(FEW_COUNTS)
         if not any(row.is_candidate and row.count == 1 for row in marked):
             between = self._between(marked, runtime, allowed, scale, with_max_n_ctx)
             marked = sorted(
@@ -321,7 +351,7 @@ class Planner:
         gpu: Gpu,
         runtime: Runtime,
         allowed: Allowed,
-        *,
+        few: tuple[int, ...],
         scale: Scale | None,
         with_max_n_ctx: bool,
     ) -> list[GpuPlan]:
@@ -329,7 +359,7 @@ class Planner:
         if not counts:
             return []
         if len(counts) > 1:
-            counts = tuple(n for n in FEW_COUNTS if n in counts)
+            counts = tuple(n for n in few if n in counts)
         if runtime.split_mode == "none":
             counts = counts[:1]
         found: list[GpuPlan] = []
@@ -406,7 +436,12 @@ class Planner:
             for more in added
             for limit in (usable - best.n_bytes, gpu.cuda_bytes - best.high_bytes)
         )
-        return self.curve(runtime, count).largest(limits, exact=exact)
+        curve = self._recent_curves.get(count)
+        if curve is None or runtime is not self._recent_runtime:
+            curve = self.curve(runtime, count)
+            if runtime is self._recent_runtime:
+                self._recent_curves[count] = curve
+        return curve.largest(limits, exact=exact)
 
     def curve(self, runtime: Runtime, count: int) -> ContextCurve:
         """Memory over the context on `count` cards: best and highest figure of each, without
@@ -439,8 +474,9 @@ class Planner:
         if count == 1:
             # A point in between shows where memory grows on a line, which makes answers exact.
             known.add((asked + last) // 2 // step * step)
-        lower = {step, *kinks} - known
-        budget = 6 if count == 1 else 1
+        # A context shorter than a batch would make the batch shorter too, and is of no use.
+        lower = (kinks or {step}) - known
+        budget = 6 if count == 1 else 0
         return ContextCurve(
             measure, step, sorted(known), [n for n in sorted(lower) if n < asked], budget
         )

@@ -456,10 +456,10 @@ class _Encoder:
         width = self.picture_side
         return self.input("f32", width, width, channels, 1, name="inp_raw")
 
-    def conv(self, kernel: Tensor, x: Tensor) -> Tensor:
-        """Patches of a picture (ggml_conv_2d with the patch as stride)."""
+    def conv(self, kernel: Tensor, x: Tensor, stride: int) -> Tensor:
+        """Convolve without padding (ggml_conv_2d)."""
         type_ = "f32" if kernel.type == "bf16" else "f16"
-        cols = ops.im2col(kernel, x, self.patch, 0, 1, two_dimensional=True, type_=type_)
+        cols = ops.im2col(kernel, x, stride, 0, 1, two_dimensional=True, type_=type_)
         flat = ops.reshape(cols, cols.ne[0], cols.ne[1] * cols.ne[2] * cols.ne[3])
         rows = ops.reshape(kernel, kernel.ne[0] * kernel.ne[1] * kernel.ne[2], kernel.ne[3])
         x = ops.reshape(ops.mul_mat(flat, rows), cols.ne[1], cols.ne[2], cols.ne[3], kernel.ne[3])
@@ -467,7 +467,7 @@ class _Encoder:
 
     def patches(self, picture: Tensor | None = None) -> Tensor:
         """Embedded patches (build_inp)."""
-        x = self.conv(self.need("v.patch_embd.weight"), picture or self.picture())
+        x = self.conv(self.need("v.patch_embd.weight"), picture or self.picture(), self.patch)
         x = ops.reshape(x, self.n_patches, self.n_embd, 1)
         x = ops.cont(ops.transpose(x))
         bias = self.w("v.patch_embd.bias")
@@ -490,8 +490,10 @@ class _Encoder:
     def frames_by_pairs(self) -> Tensor:
         """Patches of a still picture taken as two frames, in 2 × 2 order (qwen2vl)."""
         raw = self.picture()
-        first = self.conv(self.need("v.patch_embd.weight"), raw)
-        x = ops.add(first, self.conv(self.need("v.patch_embd.weight.1"), raw))
+        first, second = (
+            self.conv(self.need(f"v.patch_embd.weight{i}"), raw, self.patch) for i in ("", ".1")
+        )
+        x = ops.add(first, second)
         return self.by_windows(ops.permute(x, 1, 2, 0, 3))
 
     def by_windows(self, x: Tensor) -> Tensor:
@@ -710,6 +712,27 @@ def _dots_ocr(e: _Encoder) -> Tensor:
     return e.mlp(x, "mm.0", "mm.2", "gelu_erf")
 
 
+def _glm4v(e: _Encoder) -> Tensor:
+    n, n_pos = e.n_merge, e.n_patches
+    ids = e.input("i32", 4 * n_pos, name="positions")
+    x = ops.add(e.frames_by_pairs(), e.need("v.patch_embd.bias"))
+    if e.w("v.norm_embd.weight") is not None:
+        x = e.named_norm("v.norm_embd", x, rms=True)
+    learned = None
+    if e.w("v.position_embd.weight") is not None:
+        learned = e.by_windows(e.resized_positions())
+    x = e.vit(x, n_pos, rms=True, positions=learned, add_pos=lambda t: ops.rope(t, ids))
+    n_out = n_pos // n // n
+    x = ops.cont(ops.permute(ops.reshape(x, e.n_embd, n, n, n_out), 2, 0, 1, 3))
+    x = e.conv(e.need("mm.patch_merger.weight"), x, n)
+    x = ops.add(ops.reshape(x, x.ne[2], n_out), e.need("mm.patch_merger.bias"))
+    x = e.mm(e.need("mm.model.fc.weight"), x)
+    x = ops.unary(e.named_norm("mm.post_norm", x), "gelu_erf")
+    up = e.linear("mm.up", x)
+    x = ops.glu_split(e.linear("mm.gate", x), up, _GLU_OF[e.act])
+    return e.linear("mm.down", x)
+
+
 def _nemotron(e: _Encoder) -> Tensor:
     registers = e.need("v.class_embd")
     n = registers.ne[1]
@@ -857,6 +880,7 @@ _BUILDERS: Mapping[str, Callable[[_Encoder], Tensor]] = {
     "kimivl": _kimivl,
     "paddleocr": _paddleocr,
     "dots_ocr": _dots_ocr,
+    "glm4v": _glm4v,
     "nemotron_v2_vl": _nemotron,
     "ultravox": _whisper,
     "voxtral": _whisper,

@@ -295,18 +295,17 @@ def _plan_repo(
     extras = _extras(runtime, on_event)
     planner = Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
     allowed = Allowed.by(constraints, catalogue)
-    needed = choose(planner.rows(runtime, allowed, with_max_n_ctx=False))
+    needed = choose(planner.rows(runtime, allowed, with_max_n_ctx=False, single_first=True))
     if needed is not None:
         for label in _better(by_label, model.quant):
             better = _upgrade(planner, needed, runtime, model, listing, by_label[label], on_event)
             if better is not None:
-                model, planner = (
-                    better,
-                    Planner(better.shape, catalogue, is_sharded=better.is_sharded, extras=extras),
-                )
+                model, planner = better
                 break
     quants = _quant_plans(planner, runtime, allowed, listing, by_label, model)
-    found = make_plan(
+    baseline = base[0].quant
+    because = f"{model.quant} is the best quant on the GPU that {baseline} needs"
+    return make_plan(
         replace(model, ref=f"{listing.repo}:{model.quant}"),
         runtime,
         constraints,
@@ -316,8 +315,8 @@ def _plan_repo(
         quants=quants,
         smaller=_smaller(listing.repo, by_label, model.quant),
         warnings=_listing_warnings(listing),
+        because=because if len(by_label) > 1 else "",
     )
-    return found
 
 
 def _listing_warnings(listing: RepoListing) -> tuple[str, ...]:
@@ -371,11 +370,11 @@ def _upgrade(
     listing: RepoListing,
     found: tuple[Variant, ...],
     on_event: OnEvent,
-) -> Model | None:
-    """A better quant with its own header, if it fits what the baseline needs."""
+) -> tuple[Model, Planner] | None:
+    """A better quant with its own header and planner, if it fits what the baseline needs."""
     if len(found) > 1:
         return None
-    scale = Scale(found[0].size_bytes, model.size_bytes)
+    scale = Scale(found[0].size_bytes, model.size_bytes, len(found[0].paths) > 1)
 
     def fits(using: Planner, by: Scale | None) -> bool:
         row = using.row(needed.gpu, needed.count, runtime, scale=by, with_max_n_ctx=False)
@@ -387,7 +386,7 @@ def _upgrade(
     exact = Planner(
         better.shape, planner.catalogue, is_sharded=better.is_sharded, extras=planner.extras
     )
-    return better if fits(exact, None) else None
+    return (better, exact) if fits(exact, None) else None
 
 
 def _quant_plans(
@@ -398,11 +397,13 @@ def _quant_plans(
     by_label: dict[str, tuple[Variant, ...]],
     model: Model,
 ) -> tuple[QuantPlan, ...]:
-    sizes = [
-        (QuantSize(label, found[0].size_bytes, f"{listing.repo}:{label}"), len(found[0].paths))
-        for label, found in by_label.items()
-    ]
+    sizes = [_quant_size(listing.repo, found) for found in by_label.values()]
     return plan_quants(planner, runtime, allowed, sizes, model.size_bytes)
+
+
+def _quant_size(repo: str, found: tuple[Variant, ...]) -> QuantSize:
+    first = found[0]
+    return QuantSize(str(first.quant), first.size_bytes, f"{repo}:{first.quant}", len(first.paths))
 
 
 def _smaller(
@@ -414,7 +415,7 @@ def _smaller(
         return ()
     own = by_label[quant][0].size_bytes
     return tuple(
-        QuantSize(label, by_label[label][0].size_bytes, f"{repo}:{label}")
+        _quant_size(repo, by_label[label])
         for label in labels[labels.index(quant) + 1 :]
         if by_label[label][0].size_bytes < own
     )

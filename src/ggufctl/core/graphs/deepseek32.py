@@ -35,8 +35,8 @@ def build_dsa(b: Builder, has_indexer: list[bool], *, gating: str) -> None:
         gating: how router logits become probabilities.
     """
     hp = b.hp
-    size = hp.integer("attention.key_length_mla", 0)
-    rank = hp.integer("attention.kv_lora_rank", 0)
+    size = sparse.positive(hp, "attention.key_length_mla")
+    rank = sparse.positive(hp, "attention.kv_lora_rank")
     x = b.inp_embd()
     pos = b.inp_pos()
     indexer = sparse.indexer_input(b)
@@ -48,9 +48,7 @@ def build_dsa(b: Builder, has_indexer: list[bool], *, gating: str) -> None:
         qr = b.norm(ops.mul_mat(b.need("attn_q_a", il), cur), "attn_q_a_norm", il)
         if has_indexer[il] or top_k is None:
             top_k = sparse.lightning_indexer(b, cur, qr, pos, indexer, il)
-        latent = sparse.latent_block(
-            b, cur, qr, pos, il, n_head=hp.n_head(), size=size, rank=rank
-        )
+        latent = sparse.latent_block(b, cur, qr, pos, il, n_head=hp.n_head(), size=size, rank=rank)
         cur = sparse.attn_top_k(b, latent, top_k, il, v_mla=b.need("attn_v_b", il))
         if b.is_last(il):
             cur, residual = ops.get_rows(cur, out_ids), ops.get_rows(residual, out_ids)

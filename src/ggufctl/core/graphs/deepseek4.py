@@ -66,14 +66,14 @@ def _hparams(hp: HParams) -> None:
     hp.n_swa = hp.integer("attention.sliding_window", 0)
     hp.has_swa = True
     hp.is_swa_arr = [True] * hp.n_layer_all
-    hp.n_embd_out = hp.integer("hyper_connection.count", 1) * hp.n_embd
+    hp.n_embd_out = sparse.positive(hp, "hyper_connection.count", sparse.MAX_STREAMS) * hp.n_embd
     set_clamps(hp)
 
 
 def _layout(hp: HParams, ctx: ContextParams) -> Layout:
     ctx = replace(ctx, n_stream=ctx.n_seq_max, kv_unified=False)
     ratios = _ratios(hp)
-    head, index = hp.n_embd_head_k(), hp.integer("attention.indexer.key_length", 0)
+    head, index = hp.n_embd_head_k(), sparse.positive(hp, "attention.indexer.key_length")
     layout = Layout(n_rs=max(1, ctx.n_seq_max))
     layout.caches[RAW] = _cache(hp, ctx, list(range(hp.n_layer_all)), swa_cells(hp, ctx), head)
     for ratio, name in _CACHE_OF.items():
@@ -97,7 +97,7 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
 
 def _cache(hp: HParams, ctx: ContextParams, layers: list[int], n_cells: int, head: int) -> Cache:
     cache = make_cache(hp, ctx, layers, n_cells, k_only=True)
-    if layers and hp.n_embd_head_k_full == hp.integer("attention.indexer.key_length", 0):
+    if layers and hp.n_embd_head_k_full == sparse.positive(hp, "attention.indexer.key_length"):
         cache.n_rot_k = hadamard_size(head)
     return cache
 
@@ -271,8 +271,8 @@ def _pool_overlapping(kv: Tensor, score: Tensor, inp: _Compression, head: int) -
 def _top_k(b: Builder, x: Tensor, qr: Tensor, pos: Tensor, inp: _Compression, il: int) -> Tensor:
     """Indices of the best-scored compressed keys."""
     hp = b.hp
-    n_head = hp.integer("attention.indexer.head_count", 0)
-    size = hp.integer("attention.indexer.key_length", 0)
+    n_head = sparse.positive(hp, "attention.indexer.head_count")
+    size = sparse.positive(hp, "attention.indexer.key_length")
     q = ops.reshape(b.mm("indexer.attn_q_b", qr, il), size, n_head, b.n_tokens)
     q = ops.rope(q, pos)
     assert inp.k_rot is not None
@@ -334,7 +334,7 @@ def _attention(b: Builder, x: Tensor, pos: Tensor, inp: _Inputs, il: int) -> Ten
     ratio = _ratios(hp)[il]
     if ratio == CSA:
         _compress(b, x, inp.csa, "attn_compressor", head, il)
-        index = hp.integer("attention.indexer.key_length", 0)
+        index = sparse.positive(hp, "attention.indexer.key_length")
         _compress(b, x, inp.lid, "indexer_compressor", index, il)
     elif ratio == HCA:
         _compress(b, x, inp.hca, "attn_compressor", head, il)
@@ -348,8 +348,8 @@ def output_groups(b: Builder, cur: Tensor, pos: Tensor, il: int) -> Tensor:
     """Undo rope on attention's result and project it group by group."""
     hp, u = b.hp, b.n_tokens
     head, n_head = hp.n_embd_head_k(il), hp.n_head(il)
-    groups = hp.integer("attention.output_group_count", 1)
-    rank = hp.integer("attention.output_lora_rank", 0)
+    groups = sparse.positive(hp, "attention.output_group_count")
+    rank = sparse.positive(hp, "attention.output_lora_rank")
     cur = ops.rope_back(ops.reshape(cur, head, n_head, u), pos)
     width = n_head // groups * head
     cur = ops.permute(ops.reshape(cur, width, groups, u), 0, 2, 1, 3)
@@ -369,7 +369,7 @@ def output_groups(b: Builder, cur: Tensor, pos: Tensor, il: int) -> Tensor:
 def build_deepseek4(b: Builder) -> None:
     """Build the deepseek4 graph."""
     hp = b.hp
-    hc = hp.integer("hyper_connection.count", 1)
+    hc = sparse.positive(hp, "hyper_connection.count", sparse.MAX_STREAMS)
     n_hash = hp.integer("hash_layer_count", 0)
     x = b.inp_embd()
     pos = b.inp_pos()

@@ -126,9 +126,7 @@ def _interleave(x: Tensor, times: int) -> Tensor:
     )
 
 
-def gated_output(
-    b: Builder, x: Tensor, z: Tensor, il: int, *, scale: bool = True
-) -> Tensor:
+def gated_output(b: Builder, x: Tensor, z: Tensor, il: int, *, scale: bool = True) -> Tensor:
     """Norm per head, gate with `z`, project back (n_embd × n_tokens)."""
     size, heads, tokens, seqs = x.ne
     z = ops.reshape(z, size, heads, tokens, seqs)
@@ -137,9 +135,7 @@ def gated_output(
     return ops.reshape(x, b.hp.n_embd, tokens * seqs)
 
 
-def gated_query_key_value(
-    b: Builder, x: Tensor, il: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def gated_query_key_value(b: Builder, x: Tensor, il: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Normed queries and keys, values, and the gate that the query projection holds."""
     hp, u = b.hp, b.n_tokens
     size, heads, heads_kv = hp.n_embd_head_v_full, hp.n_head(il), hp.n_head_kv(il)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
-from ggufctl.core.graphs import draft, hyper
+from ggufctl.core.graphs import draft, hyper, sparse
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.deepseek4 import (
     feed_forward,
@@ -156,9 +156,7 @@ def _convolve(
             before = ops.view(blocks, (n_embd, size - tap, n_block), blocks.nb[1:3])
             values = ops.pad(before, 0, tap)
         values = ops.reshape(values, n_embd, u)
-        weight = ops.view(
-            weights, (group, n_group, 1, u), weights.nb[1:], tap * weights.nb[2]
-        )
+        weight = ops.view(weights, (group, n_group, 1, u), weights.nb[1:], tap * weights.nb[2])
         term = ops.mul(ops.reshape(ops.cont(weight), n_embd, u), values)
         total = term if total is None else ops.add(total, term)
     assert total is not None
@@ -273,7 +271,7 @@ def _block_major(x: Tensor, n_block: int, per_block: int) -> Tensor:
 
 
 def _deepseek4_trunk(b: Builder, x: Tensor, pos: Tensor) -> None:
-    x = hyper.spread(b, x, b.hp.integer("hyper_connection.count", 1))
+    x = hyper.spread(b, x, sparse.positive(b.hp, "hyper_connection.count", sparse.MAX_STREAMS))
     for il in b.layers:
         cur, mix = hyper.mix_in(b, x, "hc_attn", il)
         cur = _deepseek4_attention(b, b.norm(cur, "attn_norm", il), pos, il)

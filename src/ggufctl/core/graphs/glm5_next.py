@@ -104,7 +104,7 @@ def _pools(b: Builder) -> _Pools:
 def build_glm5_next(b: Builder) -> None:
     """Build the glm5-next graph."""
     hp = b.hp
-    hc = hp.integer("hyper_connection.count", 1)
+    hc = sparse.positive(hp, "hyper_connection.count", sparse.MAX_STREAMS)
     gating = sparse.expert_gating(hp, SIGMOID)
     own = _has_indexer(hp)
     x = b.inp_embd()
@@ -137,8 +137,8 @@ def _attention(
 ) -> tuple[Tensor, Tensor]:
     """Latent attention without rope over a selection; returns it to share it."""
     hp, u, n_head = b.hp, b.n_tokens, b.hp.n_head()
-    rank = hp.integer("attention.kv_lora_rank", 0)
-    size = hp.integer("attention.key_length_mla", 0)
+    rank = sparse.positive(hp, "attention.kv_lora_rank")
+    size = sparse.positive(hp, "attention.key_length_mla")
     qr = b.norm(ops.mul_mat(b.need("attn_q_a", il), x), "attn_q_a_norm", il)
     q = ops.reshape(ops.mul_mat(b.need("attn_q_b", il), qr), size - hp.n_rot(), n_head, u)
     kv = b.norm(ops.mul_mat(b.need("attn_kv_a_mqa", il), x), "attn_kv_a_norm", il)
@@ -163,9 +163,7 @@ def _attention(
     return ops.mul_mat(b.need("attn_output", il), cur), chosen
 
 
-def _gathered(
-    b: Builder, q: Tensor, chosen: Tensor, pools: _Pools, v_b: Tensor, il: int
-) -> Tensor:
+def _gathered(b: Builder, q: Tensor, chosen: Tensor, pools: _Pools, v_b: Tensor, il: int) -> Tensor:
     k, _ = b.kv_tensors("base", il)
     rank, n, u = k.ne[0], chosen.ne[0], b.n_tokens
     rows = ops.view(k, (rank, k.ne[1] * k.ne[2]), (k.nb[1],))
@@ -178,13 +176,11 @@ def _gathered(
     return ops.reshape(ops.cont(ops.permute(cur, 0, 2, 1, 3)), cur.ne[0] * q.ne[1], u)
 
 
-def _select(
-    b: Builder, x: Tensor, qr: Tensor, mask: Tensor, pools: _Pools, il: int
-) -> Tensor:
+def _select(b: Builder, x: Tensor, qr: Tensor, mask: Tensor, pools: _Pools, il: int) -> Tensor:
     """Mask of the best-scored pools and the unfinished one, or their cells when gathering."""
     hp, u = b.hp, b.n_tokens
-    n_head = hp.integer("attention.indexer.head_count", 0)
-    head = hp.integer("attention.indexer.key_length", 0)
+    n_head = sparse.positive(hp, "attention.indexer.head_count")
+    head = sparse.positive(hp, "attention.indexer.key_length")
     q = ops.reshape(ops.mul_mat(b.need("indexer.attn_q_b", il), qr), head, n_head, u)
     k = ops.mul_mat(b.need("indexer.attn_k", il), x)
     k = b.norm(k, "indexer.k_norm", il, kind="layer", bias=True)
@@ -196,7 +192,7 @@ def _select(
     weights = ops.scale(ops.mul_mat(b.need("indexer.proj", il), x))
     scores = ops.lightning_indexer(q, pooled, weights, pools.mask)
     cells = _best_cells(scores, pools, u)
-    return cells if pools.gathers else _shown(b, cells, mask, pools, il)
+    return cells if pools.gathers else _shown(b, cells, mask, pools)
 
 
 def _pool_keys(b: Builder, pools: _Pools, head: int, il: int) -> Tensor:
@@ -230,7 +226,7 @@ def _best_cells(scores: Tensor, pools: _Pools, u: int) -> Tensor:
     return ops.concat(cells, pools.tail) if pools.has_tail else cells
 
 
-def _shown(b: Builder, cells: Tensor, mask: Tensor, pools: _Pools, il: int) -> Tensor:
+def _shown(b: Builder, cells: Tensor, mask: Tensor, pools: _Pools) -> Tensor:
     """Attention mask with all but `cells` hidden; slots without a cell write past its end."""
     u, n, n_kv = b.n_tokens, cells.ne[0], mask.ne[0]
     b.expand(cells)

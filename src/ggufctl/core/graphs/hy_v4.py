@@ -42,7 +42,7 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
 def build_hy_v4(b: Builder) -> None:
     """Build the hy_v4 graph."""
     hp = b.hp
-    hc = hp.integer("hyper_connection.count", 1)
+    hc = sparse.positive(hp, "hyper_connection.count", sparse.MAX_STREAMS)
     gating = sparse.expert_gating(hp)
     own = _has_indexer(hp)
     x = b.inp_embd()
@@ -82,8 +82,8 @@ def _attention(
         pos,
         il,
         n_head=hp.n_head(),
-        size=hp.integer("attention.key_length_mla", 0),
-        rank=hp.integer("attention.kv_lora_rank", 0),
+        size=sparse.positive(hp, "attention.key_length_mla"),
+        rank=sparse.positive(hp, "attention.kv_lora_rank"),
     )
     v_b, sinks = b.need("attn_v_b", il), b.w("attn_sinks", il)
     if top_k is None:

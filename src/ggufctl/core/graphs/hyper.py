@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.graphs.builder import Builder
+from ggufctl.core.graphs.sparse import positive
 
 __all__ = [
     "FUSED_OPS",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 PRE, COMB, POST = "DSV4_HC_PRE", "DSV4_HC_COMB", "DSV4_HC_POST"
+
+MAX_ITERATIONS = 1024
+"""Most iterations of the normalisation that a header may ask for."""
 
 FUSED_OPS = (PRE, COMB, POST)
 """Operations that llama.cpp probes for, in its order."""
@@ -111,7 +115,7 @@ def _sinkhorn(b: Builder, comb: Tensor) -> Tensor:
         return ops.div(comb, ops.permute(ops.add(total, epsilon), 1, 0, 2, 3))
 
     comb = norm_columns(comb)
-    for _ in range(1, b.hp.integer("hyper_connection.sinkhorn_iterations", 1)):
+    for _ in range(1, positive(b.hp, "hyper_connection.sinkhorn_iterations", MAX_ITERATIONS)):
         comb = ops.div(comb, ops.add(ops.sum_rows(comb), epsilon))
         comb = norm_columns(comb)
     return comb
@@ -144,7 +148,9 @@ def mix_out(b: Builder, x: Tensor, mix: Mix, il: int) -> Tensor:
         weight = ops.view(post, (1, tokens), (post.nb[1],), to * post.nb[0])
         cur = ops.mul(x, weight)
         for source in range(hc):
-            stream = ops.view(residual, (n_embd, tokens), (residual.nb[2],), source * residual.nb[1])
+            stream = ops.view(
+                residual, (n_embd, tokens), (residual.nb[2],), source * residual.nb[1]
+            )
             offset = to * comb.nb[0] + source * comb.nb[1]
             share = ops.view(comb, (1, tokens), (comb.nb[2],), offset)
             cur = ops.add(cur, ops.mul(stream, share))

@@ -41,7 +41,7 @@ FAMILIES: dict[str, str] = {
     "qwen3vlmoe": "qwen3vl",
     "qwen35": "qwen35",
     "qwen35moe": "qwen35",
-    "clef": "qwen35",
+    "clef": "clef",
     "qwen4exp": "qwen4exp",
     "phi2": "phi2",
     "phi3": "phi3",

@@ -6,12 +6,15 @@ src/models/delta-net-base.cpp `build_recurrent_attn` (pin in core/_pins.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.graphs.builder import Builder, RecurrentInput
+from ggufctl.core.graphs.sparse import positive
 from ggufctl.core.hparams import HParams, Memory
 
-__all__ = ["delta_rule", "kda", "l2_norm", "set_kda"]
+__all__ = ["delta_rule", "kda", "l2_norm", "run_delta_rule", "set_kda"]
 
 F32 = 4
 """Bytes of a state's element."""
@@ -21,7 +24,7 @@ def set_kda(hp: HParams) -> None:
     """Blocks without key/value heads are recurrent; the others cache a compressed latent."""
     hp.memory = Memory.HYBRID
     hp.n_embd_head_kda = hp.integer("kda.head_dim", 0)
-    hp.n_embd_head_v_full = hp.integer("attention.kv_lora_rank", 0)
+    hp.n_embd_head_v_full = positive(hp, "attention.kv_lora_rank")
     hp.is_recr_arr = [n == 0 for n in hp.n_head_kv_arr]
 
 
@@ -30,10 +33,10 @@ def l2_norm(x: Tensor) -> Tensor:
     return ops.scale(ops.rms_norm(x))
 
 
-def delta_rule(
-    b: Builder, q: Tensor, k: Tensor, v: Tensor, gate: Tensor, beta: Tensor, state: Tensor, il: int
-) -> Tensor:
-    """Run the fused gated delta rule and store the new state; returns its output.
+def run_delta_rule(
+    q: Tensor, k: Tensor, v: Tensor, gate: Tensor, beta: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Run the fused gated delta rule; returns its output and the new state.
 
     llama.cpp never resolves whether the fusion is supported: it is always used.
     """
@@ -47,12 +50,28 @@ def delta_rule(
         (row, row * size, row * size * heads),
         row * heads * tokens * seqs,
     )
+    return output, new_state
+
+
+def delta_rule(
+    b: Builder, q: Tensor, k: Tensor, v: Tensor, gate: Tensor, beta: Tensor, state: Tensor, il: int
+) -> Tensor:
+    """Run the fused gated delta rule and store the new state; returns its output."""
+    output, new_state = run_delta_rule(q, k, v, gate, beta, state)
     _, stored = b.states(il)
-    b.expand(ops.cpy(new_state, ops.view(stored, (stored.ne[0], seqs), (stored.nb[1],))))
+    b.expand(ops.cpy(new_state, ops.view(stored, (stored.ne[0], v.ne[3]), (stored.nb[1],))))
     return output
 
 
-def kda(b: Builder, x: Tensor, inp: RecurrentInput, il: int, *, full_gate: bool) -> Tensor:
+def kda(
+    b: Builder,
+    x: Tensor,
+    inp: RecurrentInput,
+    il: int,
+    *,
+    full_gate: bool,
+    decay: Callable[[Builder, Tensor, int], Tensor] | None = None,
+) -> Tensor:
     """Build a block of Kimi delta attention.
 
     Args:
@@ -61,13 +80,14 @@ def kda(b: Builder, x: Tensor, inp: RecurrentInput, il: int, *, full_gate: bool)
         inp: recurrent inputs.
         il: block.
         full_gate: gate the output by one full matrix instead of two thin ones.
+        decay: decay per channel, if not as the header's bound has it.
     """
     hp, u, seqs, tokens = b.hp, b.n_tokens, b.n_seqs, b.n_seq_tokens
     n_head, size = hp.n_head(), hp.n_embd_head_kda
     conv_state, state = b.states(il)
     windows = b.rs(inp, conv_state, hp.n_embd_r)
     q, k, v = (_conv(b, x, conv_state, windows, i, name, il) for i, name in enumerate("qkv"))
-    gate = _decay(b, x, il)
+    gate = (decay or _decay)(b, x, il)
     gate = ops.reshape(gate, size, n_head, tokens, seqs)
     beta = ops.mul_mat(b.need("ssm_beta", il), x)
     beta = ops.unary(ops.reshape(beta, 1, n_head, tokens, seqs), "sigmoid")
@@ -77,7 +97,9 @@ def kda(b: Builder, x: Tensor, inp: RecurrentInput, il: int, *, full_gate: bool)
     if full_gate:
         out_gate = ops.mul_mat(b.need("ssm_g", il), ops.reshape(flat, x.ne[0], u))
     else:
-        out_gate = ops.mul_mat(b.need("ssm_g_b", il), ops.mul_mat(b.need("ssm_g_a", il), x))
+        out_gate = ops.mul_mat(b.need("ssm_g_a", il), x)
+        if b.has("ssm_g_b", il):
+            out_gate = ops.mul_mat(b.need("ssm_g_b", il), out_gate)
     out_gate = ops.reshape(out_gate, size, n_head, u)
     normed = b.norm(ops.reshape(cur, size, n_head, u), "ssm_norm", il)
     cur = ops.mul(normed, ops.unary(out_gate, "sigmoid"))

@@ -68,8 +68,8 @@ def _mix(bank: Tensor | None, x: Tensor, weight: Tensor | None) -> Tensor:
 def _latent_attention(b: Builder, x: Tensor, il: int) -> Tensor:
     """Latent attention without rope, gated before its output matrix."""
     hp, u, n_head = b.hp, b.n_tokens, b.hp.n_head(il)
-    rank, n_rot = hp.integer("attention.kv_lora_rank", 0), hp.n_rot()
-    size = hp.integer("attention.key_length_mla", 0)
+    rank, n_rot = sparse.positive(hp, "attention.kv_lora_rank"), hp.n_rot()
+    size = sparse.positive(hp, "attention.key_length_mla")
     if b.has("attn_q_a", il):
         q = b.norm(ops.mul_mat(b.need("attn_q_a", il), x), "attn_q_a_norm", il)
         q = ops.mul_mat(b.need("attn_q_b", il), q)

@@ -14,7 +14,7 @@ from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.ggml.types import row_bytes
 from ggufctl.core.graphs.builder import Builder
-from ggufctl.core.graphs.sparse import INDEX
+from ggufctl.core.graphs.sparse import INDEX, positive
 from ggufctl.core.hparams import HParams
 from ggufctl.core.layout import Cache, CacheLayer, ContextParams, pad
 
@@ -26,7 +26,7 @@ POOL_PADDING = 64
 
 def pooled_cache(hp: HParams, ctx: ContextParams, layers: list[int], n_rows: int) -> Cache:
     """Cache of an indexer whose rows hold `n_rows` keys side by side."""
-    width = n_rows * hp.integer("attention.indexer.key_length", 0)
+    width = n_rows * positive(hp, "attention.indexer.key_length")
     cache = Cache(ctx.n_ctx_seq, ctx.n_stream, ctx.type_k, ctx.type_v, ctx.v_trans)
     cache.layers = {il: CacheLayer(width, 0) for il in layers}
     return cache

@@ -41,7 +41,9 @@ def convolve(
     joined = ops.concat(windows, ops.transpose(x))
     last = ops.view(joined, windows.ne[:3], joined.nb[1:3], x.ne[1] * F32)
     row = taps * channels
-    target = ops.view(stored, (row * seqs,)) if flat else ops.view(stored, (row, seqs), (row * F32,))
+    target = (
+        ops.view(stored, (row * seqs,)) if flat else ops.view(stored, (row, seqs), (row * F32,))
+    )
     b.expand(ops.cpy(last, target))
     cur = ops.ssm_conv(joined, b.need("ssm_conv1d", il))
     if bias:

@@ -53,7 +53,7 @@ def _selection(b: Builder) -> _Blocks:
     hp, u = b.hp, b.n_tokens
     mask = b.attn_input().mask
     n_kv, per_stream, _, n_stream = mask.ne
-    size = hp.integer("attention.indexer.block_size", 1)
+    size = sparse.positive(hp, "attention.indexer.block_size")
     n_pos = pad(POSITION_PADDING, size)
     n_block = n_pos // size
     blocks = _Blocks(
@@ -139,8 +139,8 @@ def _attn_blocks(
 ) -> Tensor:
     """Attention over the blocks of positions that the indexer scores best."""
     hp, u, inp = b.hp, b.n_tokens, b.attn_input()
-    n_head = hp.integer("attention.indexer.head_count", 0)
-    size = hp.integer("attention.indexer.key_length", 0)
+    n_head = sparse.positive(hp, "attention.indexer.head_count")
+    size = sparse.positive(hp, "attention.indexer.key_length")
     iq = ops.reshape(b.mm("indexer.q_proj", x, il, scale=False), size, n_head, u)
     ik = ops.reshape(b.mm("indexer.k_proj", x, il, scale=False), size, 1, u)
     iq, ik = b.norm(iq, "indexer.q_norm", il), b.norm(ik, "indexer.k_norm", il)

@@ -82,7 +82,6 @@ def _parameters(b: Builder, x: Tensor, il: int) -> tuple[Tensor, Tensor, Tensor]
     dt = part(max(MIN_DT_DIM, hp.n_embd // 16), 2 * d_state, "ssm_dt_norm")
     dt = ops.add(b.mm("ssm_dt", dt, il, scale=False), b.need("ssm_dt", il, "bias"))
     b_mat, c_mat = (
-        ops.view(t, (d_state, 1, tokens, seqs), (d_state * F32, *t.nb[1:3]))
-        for t in (b_mat, c_mat)
+        ops.view(t, (d_state, 1, tokens, seqs), (d_state * F32, *t.nb[1:3])) for t in (b_mat, c_mat)
     )
     return dt, b_mat, c_mat

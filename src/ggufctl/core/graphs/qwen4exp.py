@@ -19,6 +19,7 @@ from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.graphs.sparse import INDEX
 from ggufctl.core.hparams import HParams, Memory
 from ggufctl.core.layout import ContextParams, Layout, make_cache
+from ggufctl.errors import InvalidGguf
 
 F32 = 4
 """Bytes of a state's element."""
@@ -30,7 +31,7 @@ FULL_ATTENTION_INTERVAL = 4
 def _hparams(hp: HParams) -> None:
     hp.memory = Memory.HYBRID
     hp.is_mrope = True
-    hp.n_embd_out = hp.integer("hyper_connection.count", 1) * hp.n_embd
+    hp.n_embd_out = sparse.positive(hp, "hyper_connection.count", sparse.MAX_STREAMS) * hp.n_embd
     recurrent = hp.flags("attention.recurrent_layers")
     if recurrent is None:
         interval = hp.integer("full_attention_interval", FULL_ATTENTION_INTERVAL, low=1)
@@ -41,7 +42,10 @@ def _hparams(hp: HParams) -> None:
 def _pool_size(hp: HParams) -> int:
     """Tokens per pooled indexer key, 0 for dense attention."""
     ratios = hp.per_layer("attention.compress_ratios", None)
-    return next((r for r in ratios if r), 0)
+    size = next((r for r in ratios if r), 0)
+    if size > sparse.MAX_STREAMS:
+        raise InvalidGguf(f"The header's {hp.arch}.attention.compress_ratios holds {size}.")
+    return size
 
 
 def _ple_layers(hp: HParams) -> tuple[int, ...]:
@@ -64,7 +68,7 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
     layout.recr_layers = [il for il in range(hp.n_layer) if hp.is_recr(il)]
     layout.n_embd_r, layout.n_embd_s = hp.n_embd_r, hp.n_embd_s
     row = _ple_history(hp) * hp.n_embd_out
-    layout.extra_recurrent = {il: F32 * row * layout.n_rs for il in _ple_layers(hp)}
+    layout.extra_recurrent = dict.fromkeys(_ple_layers(hp), F32 * row * layout.n_rs)
     return layout
 
 
@@ -107,13 +111,11 @@ def _pools(b: Builder) -> _Pools | None:
     return pools
 
 
-@architecture(
-    "qwen4exp", hparams=_hparams, layout=_layout, fused_ops=(hyper.PRE, hyper.POST)
-)
+@architecture("qwen4exp", hparams=_hparams, layout=_layout, fused_ops=(hyper.PRE, hyper.POST))
 def build_qwen4exp(b: Builder) -> None:
     """Build the qwen4exp graph."""
     hp = b.hp
-    hc = hp.integer("hyper_connection.count", 1)
+    hc = sparse.positive(hp, "hyper_connection.count", sparse.MAX_STREAMS)
     x = b.expand(b.inp_embd())
     recurrent = b.recurrent_input()
     pools = _pools(b)
@@ -206,10 +208,7 @@ def _attention(b: Builder, x: Tensor, pos: Tensor, pools: _Pools | None, il: int
     gate = ops.cont(ops.view(both, (head, n_head, u), nb, head * F32), head * n_head, u)
     v = ops.reshape(v, head, n_kv_head, u)
     q, k = ops.rope(q, pos), ops.rope(k, pos)
-    if shown is None:
-        cur = b.attn(q, k, v, il, wo=None)
-    else:
-        cur = _attend(b, q, k, v, shown, il)
+    cur = b.attn(q, k, v, il, wo=None) if shown is None else _attend(b, q, k, v, shown, il)
     return b.mm("attn_output", ops.mul(cur, ops.unary(gate, "sigmoid")), il)
 
 
@@ -232,8 +231,8 @@ def _attend(b: Builder, q: Tensor, k: Tensor, v: Tensor, shown: Tensor, il: int)
 def _select(b: Builder, x: Tensor, pos: Tensor, mask: Tensor, pools: _Pools, il: int) -> Tensor:
     """Attention mask of the best-scored pools and the unfinished one."""
     hp, u = b.hp, b.n_tokens
-    head = hp.integer("attention.indexer.key_length", 0)
-    n_head = hp.integer("attention.indexer.head_count", 0)
+    head = sparse.positive(hp, "attention.indexer.key_length")
+    n_head = sparse.positive(hp, "attention.indexer.head_count")
     k = b.mm("indexer.k_proj", x, il, scale=False)
     blank = ops.fill(ops.new_tensor("f32", head, u))
     row = ops.reshape(ops.concat(k, blank), 2 * head, 1, u)
@@ -393,7 +392,8 @@ def _dilated_conv(b: Builder, window: Tensor, n_before: int, width: int, il: int
     """Depth-wise convolution as a sum of shifted copies."""
     hp, seqs, tokens = b.hp, b.n_seqs, b.n_seq_tokens
     kernel = b.need("ple_conv1d", il)
-    taps, step = hp.integer("ple.conv_kernel", 1), hp.integer("ple.ngram_size", 0)
+    taps = sparse.positive(hp, "ple.conv_kernel", sparse.MAX_STREAMS)
+    step = hp.integer("ple.ngram_size", 0)
     total: Tensor | None = None
     for i in range(taps):
         start = n_before - (taps - 1 - i) * step

@@ -66,9 +66,7 @@ def _time_mix() -> TimeMix:
         k = ops.add(k, ops.sub(ops.mul(a, scaled), scaled))
         r, w, k, v, a = (ops.reshape(t, size, n_head, u) for t in (r, w, k, v, a))
         state = b.rs(inp, b.states(il)[1], hp.n_embd_s)
-        result = ops.rwkv_wkv7(
-            r, w, k, v, ops.unary(removed, "neg"), ops.mul(removed, a), state
-        )
+        result = ops.rwkv_wkv7(r, w, k, v, ops.unary(removed, "neg"), ops.mul(removed, a), state)
         cur = _normed(b, store_wkv(b, result, il), n_head, il)
         bonus = ops.reshape(b.need("time_mix_r_k", il), size, n_head)
         bonus = ops.sum_rows(ops.mul(ops.mul(k, r), bonus))
@@ -96,6 +94,4 @@ def _mixes(b: Builder, x: Tensor, before: Tensor, il: int, n: int) -> list[Tenso
     n_embd, u = b.hp.n_embd, b.n_tokens
     step = ops.repeat(ops.sub(before, x), n_embd, b.n_seq_tokens, b.n_seqs, n)
     mixed = ops.add(ops.mul(step, b.need("time_mix_lerp_fused", il)), x)
-    return [
-        ops.view(mixed, (n_embd, u), (mixed.nb[1],), i * n_embd * u * F32) for i in range(n)
-    ]
+    return [ops.view(mixed, (n_embd, u), (mixed.nb[1],), i * n_embd * u * F32) for i in range(n)]

@@ -28,6 +28,8 @@ from ggufctl.core.layout import (
 from ggufctl.errors import InvalidGguf
 
 __all__ = [
+    "INDEX",
+    "MAX_STREAMS",
     "IndexerInput",
     "Latent",
     "attn_top_k",
@@ -42,15 +44,31 @@ __all__ = [
     "latent_query",
     "lightning_indexer",
     "mask_top_k",
+    "positive",
     "set_latent",
     "shaped_weight",
     "split_streams",
 ]
 
+MAX_STREAMS = 64
+"""Most hyper-connection streams and pooled tokens that a header may ask for."""
+
 INDEX = "idx"
 """Name of the indexer's key cache in a layout."""
 
 _GATING = {1: "softmax", 2: "sigmoid", 3: "softmax_weight", 4: "sqrt_softplus"}
+
+
+def positive(hp: HParams, name: str, most: int = 1 << 20) -> int:
+    """Integer of the header that must be at least one.
+
+    Raises:
+        InvalidGguf: it is missing, zero, or above `most`.
+    """
+    value = hp.integer(name, 0)
+    if not 1 <= value <= most:
+        raise InvalidGguf(f"The header's {hp.arch}.{name} must be 1 to {most}, not {value}.")
+    return value
 
 
 def expert_gating(hp: HParams, default: int = 0) -> str:
@@ -77,10 +95,14 @@ def shaped_weight(b: Builder, name: str, il: int | None, *ne: int) -> Tensor:
 
 
 def set_latent(hp: HParams) -> None:
-    """Mark the attention as latent when the header gives its decompressed head sizes."""
-    hp.is_mla = bool(
-        hp.integer("attention.key_length_mla", 0) and hp.integer("attention.value_length_mla", 0)
-    )
+    """Mark the attention as latent: the cache keeps one compressed key per token.
+
+    Raises:
+        InvalidGguf: the header lacks the decompressed head sizes.
+    """
+    for name in ("attention.key_length_mla", "attention.value_length_mla"):
+        positive(hp, name)
+    hp.is_mla = True
 
 
 def index_cache(
@@ -100,7 +122,7 @@ def index_cache(
         width: elements of a cached row, by default one key.
         n_v: elements of the value row that llama.cpp allocates beside it, never used.
     """
-    head = hp.integer("attention.indexer.key_length", 0)
+    head = positive(hp, "attention.indexer.key_length")
     cache = Cache(ctx.n_ctx_seq, ctx.n_stream, ctx.type_k, ctx.type_v, ctx.v_trans)
     cache.layers = {il: CacheLayer(width or head, n_v) for il in layers}
     cache.n_rot_k = hadamard_size(head)
@@ -168,8 +190,8 @@ def lightning_indexer(
         il: block.
     """
     hp, u = b.hp, b.n_tokens
-    n_head = hp.integer("attention.indexer.head_count", 0)
-    size = hp.integer("attention.indexer.key_length", 0)
+    n_head = positive(hp, "attention.indexer.head_count")
+    size = positive(hp, "attention.indexer.key_length")
     q = ops.mul_mat(b.need("indexer.attn_q_b", il), qr)
     q = ops.rope(ops.reshape(q, size, n_head, u), pos)
     k = ops.mul_mat(b.need("indexer.attn_k", il), x)

@@ -1,0 +1,1 @@
+// clang includes this for the sake of programs that draw random numbers. llama.cpp does not.
