@@ -68,6 +68,8 @@ class HParams:
         if self.n_expert > MAX_EXPERTS:
             raise InvalidGguf(f"The header says {self.n_expert} experts; llama.cpp reads 1024.")
         self.n_expert_used_arr = self.per_layer("expert_used_count", 0)
+        if max(self.n_expert_used_arr) > max(self.n_expert, 1):
+            raise InvalidGguf("The header uses more experts per token than the model has.")
         self.n_expert_groups = self.integer("expert_group_count", 0)
         self.n_group_used = self.integer("expert_group_used_count", 0)
         self.n_ff_arr = self.per_layer("feed_forward_length", 0)

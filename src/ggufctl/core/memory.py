@@ -159,7 +159,7 @@ def estimate_memory(
     placement, weights = placed.placement, placed.weights
     kv, recurrent = _state_bytes(hp, layout, placement)
     adapters = tuple(read_adapter(header, hp) for header in extras.lora)
-    warnings: list[str] = []
+    warnings = [arch.caveat] if arch is not None and arch.caveat else []
     buffers = None
     if arch is not None:
         engine = Engine(

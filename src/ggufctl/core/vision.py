@@ -98,6 +98,10 @@ _SWAPS_FFN = frozenset(
 """Types of which old files hold the feed-forward matrices under each other's name."""
 
 
+_NO_TRANSFORMER = frozenset(("deepseekocr", "deepseekocr2", "gemma3nv", "yasa2"))
+"""Types that a transformer's graph says nothing about: convolutions, or two encoders."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderBuffers:
     """Compute buffers of one encoder.  [bytes]
@@ -151,7 +155,7 @@ def encoder_buffers(header: Header, modality: str, *, on_gpu: bool) -> EncoderBu
     kind = _projector_type(header, modality)
     build, is_exact = _BUILDERS.get(kind), True
     if build is None:
-        if modality == "audio" or not kind:
+        if modality == "audio" or not kind or kind in _NO_TRANSFORMER:
             return None
         build, is_exact = _plain, False
     # Attention is fused first; where no kernel fits, a second graph without it follows
@@ -195,9 +199,9 @@ class _Encoder:
         self.prefix = "a" if modality == "audio" else "v"
         self._weights: dict[str, Tensor | None] = {}
         self.n_embd = self.number("embedding_length")
-        self.n_head = self.number("attention.head_count")
+        self.n_head = max(1, self.number("attention.head_count", 0))
         self.n_head_kv = self.number("attention.head_count_kv", self.n_head)
-        self.n_layer = min(self.number("block_count"), MAX_BLOCKS)
+        self.n_layer = min(self.number("block_count", 0), MAX_BLOCKS)
         self.d_head = self.number("attention.head_dim", self.n_embd // self.n_head)
         self.image_size = self.number("image_size", 0)
         self.patch = self.number("patch_size", 1)
@@ -353,9 +357,7 @@ class _Encoder:
         if fused is not None:
             x = self.mm(fused, x, self.layer(il, "attn_qkv.bias"))
             nb = (4 * d, x.nb[1], x.nb[1] * n_pos)
-            q, k, v = (
-                ops.view(x, (d, heads, n_pos, 1), nb, i * 4 * heads * d) for i in range(3)
-            )
+            q, k, v = (ops.view(x, (d, heads, n_pos, 1), nb, i * 4 * heads * d) for i in range(3))
             q = q if q_norm is None else self.norm(q, q_norm, rms=rms)
             k = k if k_norm is None else self.norm(k, k_norm, rms=rms)
             return q, k, v
@@ -502,6 +504,15 @@ class _Encoder:
         x = ops.cont(x, 2 * n, side // 2, side, 1)
         x = ops.permute(ops.reshape(x, 2 * n, side // 2, 2, side // 2), 0, 2, 1, 3)
         return ops.cont(x, n, side * side, 1)
+
+    def add_table(self, x: Tensor, ids: list[Tensor]) -> Tensor:
+        """Add learned positions of columns and rows, two tables in one tensor (Gemma 4)."""
+        table = self.need("v.position_embd.weight")
+        rows, row = table.ne[1], table.row_bytes
+        for i, positions in enumerate(ids):
+            half = ops.view(table, (self.n_embd, rows), (row,), i * rows * row)
+            x = ops.add(x, ops.get_rows(half, positions))
+        return x
 
     def resized_positions(self) -> Tensor:
         """Learned positions, interpolated where the picture has another size."""
@@ -683,6 +694,18 @@ def _internvl(e: _Encoder) -> Tensor:
     return e.mlp(x, "mm.model.mlp.1", "mm.model.mlp.3")
 
 
+def _gemma4uv(e: _Encoder) -> Tensor:
+    kernel = Tensor("f32", (e.patch, e.patch, 3))
+    x = ops.im2col(kernel, e.picture(), e.patch, 0, 1, two_dimensional=True, type_="f32")
+    x = ops.reshape(x, x.ne[0], x.ne[1] * x.ne[2] * x.ne[3])
+    x = e.named_norm("v.patch_norm.1", x)
+    x = ops.mul_mat(e.need("v.patch_embd.weight"), x)
+    x = e.named_norm("v.patch_norm.2", ops.add(x, e.need("v.patch_embd.bias")))
+    ids = [e.input("i32", e.n_patches, name=name) for name in ("pos_x", "pos_y")]
+    x = e.named_norm("v.patch_norm.3", e.add_table(x, ids))
+    return e.mm(e.need("mm.input_projection.weight"), ops.rms_norm(x))
+
+
 def _kimivl(e: _Encoder) -> Tensor:
     n = e.n_merge
     pos_h = e.input("i32", e.n_patches, name="pos_h")
@@ -794,11 +817,7 @@ def _gemma4v(e: _Encoder) -> Tensor:
     inp = e.patches(ops.scale(e.picture()))
     pos_x = e.input("i32", e.n_patches, name="pos_x")
     pos_y = e.input("i32", e.n_patches, name="pos_y")
-    table = e.need("v.position_embd.weight")
-    rows, row = table.ne[1], table.row_bytes
-    for i, ids in enumerate((pos_x, pos_y)):
-        half = ops.view(table, (e.n_embd, rows), (row,), i * rows * row)
-        inp = ops.add(inp, ops.get_rows(half, ids))
+    inp = e.add_table(inp, [pos_x, pos_y])
     x = e.vit(inp, e.n_patches, rms=True, add_pos=_rope_2d(pos_x, pos_y))
     x = ops.cont(ops.transpose(x), side, side, e.n_embd, 1)
     x = ops.pool_2d(x, n, n, n, n)
@@ -852,12 +871,19 @@ def _whisper(e: _Encoder) -> Tensor:
     return e.linear("mm.a.fc", x)
 
 
+_WINDOW_KEYS = ("n_wa_pattern", "wa_layer_indexes", "wa_pattern_mode", "window_size")
+"""Keys of encoders whose blocks see windows of the picture, through a mask."""
+
+
 def _plain(e: _Encoder) -> Tensor:
     """Stand-in for projectors without a graph here: a transformer without its head."""
     x = ops.cont(ops.view(e.picture(), (e.patch * e.patch * 3, e.n_patches)))
     x = Tensor("f32", (e.n_embd, e.n_patches), "MUL_MAT", (x, x))
+    mask = None
+    if any(f"clip.vision.{key}" in e.header.metadata for key in _WINDOW_KEYS):
+        mask = e.input("f32", e.n_patches, e.n_patches, name="window_mask")
     for il in range(e.n_layer):
-        x = e.block(il, x, e.n_patches, rms=False, act=e.act)
+        x = e.block(il, x, e.n_patches, rms=False, act=e.act, mask=mask)
     return x
 
 
@@ -877,6 +903,7 @@ _BUILDERS: Mapping[str, Callable[[_Encoder], Tensor]] = {
     "llama4": _llama4,
     "resampler": _minicpmv,
     "gemma4v": _gemma4v,
+    "gemma4uv": _gemma4uv,
     "kimivl": _kimivl,
     "paddleocr": _paddleocr,
     "dots_ocr": _dots_ocr,

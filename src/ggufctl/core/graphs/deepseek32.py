@@ -19,7 +19,7 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
     return sparse.dsa_layout(hp, ctx, trunk, trunk)
 
 
-@architecture("deepseek32", hparams=sparse.set_latent, layout=_layout)
+@architecture("deepseek32", hparams=sparse.set_latent, layout=_layout, loads=sparse.loads_trunk)
 def build_deepseek32(b: Builder) -> None:
     """Build the deepseek32 graph: every block has an indexer."""
     build_dsa(b, [True] * b.hp.n_layer, gating=sparse.expert_gating(b.hp))

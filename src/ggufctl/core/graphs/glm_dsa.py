@@ -34,7 +34,7 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
     return sparse.dsa_layout(hp, ctx, list(range(hp.n_layer)), own)
 
 
-@architecture("glm-dsa", hparams=sparse.set_latent, layout=_layout)
+@architecture("glm-dsa", hparams=sparse.set_latent, layout=_layout, loads=sparse.loads_trunk)
 def build_glm_dsa(b: Builder) -> None:
     """Build the glm-dsa graph."""
     build_dsa(b, _has_indexer(b.hp), gating=sparse.expert_gating(b.hp, SIGMOID))

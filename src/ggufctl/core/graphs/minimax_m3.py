@@ -72,7 +72,12 @@ def _selection(b: Builder) -> _Blocks:
     return blocks
 
 
-@architecture("minimax-m3", layout=_layout, ties_output=False)
+@architecture(
+    "minimax-m3",
+    layout=_layout,
+    ties_output=False,
+    caveat="llama.cpp reserves minimax-m3 for an empty cache: its compute buffer grows in use.",
+)
 def build_minimax_m3(b: Builder) -> None:
     """Build the minimax-m3 graph; dense attention without flash attention or own streams."""
     hp = b.hp

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ggufctl.core.graphs.index import FAMILIES
 
@@ -28,7 +28,20 @@ def _no_hparams(hp: HParams) -> None:
     """Architectures without hyper-parameters of their own."""
 
 
-@dataclass(frozen=True, slots=True)
+class _Traits(TypedDict, total=False):
+    hparams: Callable[[HParams], None]
+    layout: Callable[[HParams, ContextParams], Layout]
+    loads: Callable[[HParams, str], bool]
+    ties_output: bool
+    mixed_batch: bool
+    has_encoder: bool
+    reserve_one_seq: bool
+    period: int
+    fused_ops: tuple[str, ...]
+    caveat: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """How llama.cpp treats one `general.architecture`.
 
@@ -45,6 +58,7 @@ class Architecture:
         period: period, in blocks, of what the builder decides by the block's number
             alone (rope on every fourth block …), which no tensor shows.
         fused_ops: operations used only if every block's would land on its own device.
+        caveat: what the reserved buffers do not tell about this architecture.
     """
 
     name: str
@@ -58,40 +72,18 @@ class Architecture:
     reserve_one_seq: bool = False
     period: int = 1
     fused_ops: tuple[str, ...] = ()
+    caveat: str = ""
 
 
 _REGISTERED: dict[str, Architecture] = {}
 
 
-def architecture(
-    *names: str,
-    hparams: Callable[[HParams], None] = _no_hparams,
-    layout: Callable[[HParams, ContextParams], Layout] | None = None,
-    loads: Callable[[HParams, str], bool] | None = None,
-    ties_output: bool = True,
-    mixed_batch: bool = True,
-    has_encoder: bool = False,
-    reserve_one_seq: bool = False,
-    period: int = 1,
-    fused_ops: tuple[str, ...] = (),
-) -> Callable[[BuildGraph], BuildGraph]:
-    """Register a builder for the named architectures; see `Architecture`."""
+def architecture(*names: str, **traits: Unpack[_Traits]) -> Callable[[BuildGraph], BuildGraph]:
+    """Register a builder for the named architectures; the traits are `Architecture`'s."""
 
     def register(build: BuildGraph) -> BuildGraph:
         for name in names:
-            _REGISTERED[name] = Architecture(
-                name,
-                build,
-                hparams,
-                layout,
-                loads,
-                ties_output,
-                mixed_batch,
-                has_encoder,
-                reserve_one_seq,
-                period,
-                fused_ops,
-            )
+            _REGISTERED[name] = Architecture(name=name, build=build, **traits)
         return build
 
     return register

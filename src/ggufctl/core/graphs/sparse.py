@@ -25,6 +25,7 @@ from ggufctl.core.layout import (
     hadamard_size,
     make_cache,
 )
+from ggufctl.core.placement import block_of
 from ggufctl.errors import InvalidGguf
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "latent_kv",
     "latent_query",
     "lightning_indexer",
+    "loads_trunk",
     "mask_top_k",
     "positive",
     "set_latent",
@@ -81,6 +83,12 @@ def expert_gating(hp: HParams, default: int = 0) -> str:
     if value not in _GATING:
         raise InvalidGguf(f"The header's {hp.arch}.expert_gating_func is {value}, unknown.")
     return _GATING[value]
+
+
+def loads_trunk(hp: HParams, name: str) -> bool:
+    """Load the trunk, and of nextn blocks the selection bias, whose skip flag is missing."""
+    il = block_of(name)
+    return il is None or il < hp.n_layer or name.endswith(".exp_probs_b.bias")
 
 
 def shaped_weight(b: Builder, name: str, il: int | None, *ne: int) -> Tensor:
