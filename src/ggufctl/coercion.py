@@ -55,6 +55,9 @@ def _process(
         except ValueError:
             wanted = {int: "whole number", float: "number"}.get(annotation, "truth value")
             raise refusal(f"{value!r} is not a {wanted}.", ctx=ctx, param=parameter) from None
+    if ctx.resilient_parsing:
+        # The shell is completing: nothing has to be there yet.
+        return value
     if parameter.required and parameter.value_is_missing(value):
         # Typer's own method says what is missing.
         return type(parameter).process_value(parameter, ctx, value)

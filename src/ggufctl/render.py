@@ -228,6 +228,8 @@ def summary(plan: Plan) -> list[str]:
         lines.append(f"pick: {row.label} at ${format_usd(row.usd_per_hour)}/h: {choice.reason}")
         lines.append(f"modal: gpu={list(choice.modal_gpu)!r}")
         lines.append(f"run: {command(plan)}")
+        if row.estimate is not None:
+            lines.append(f"host memory: {format_gib(row.estimate.host.total_bytes)} GiB")
     if plan.rule is not None:
         lines.append(f"name rule: {plan.rule}; {_verdict_on_rule(plan)}")
     lines += [f"one step cheaper: {_step_line(step)}" for step in plan.cheaper]
@@ -242,9 +244,7 @@ def command(plan: Plan) -> str:
     """llama-server with the exact flags of a plan."""
     if plan.choice is None:
         return ""
-    model = plan.model
-    option = "-hf" if model.source == "hub" else "-m"
-    arguments = ["llama-server", option, model.launch_ref, *plan.choice.engine_args]
+    arguments = ["llama-server", *plan.model.launch_args, *plan.choice.engine_args]
     return escape(shlex.join(arguments))
 
 
@@ -262,10 +262,10 @@ def _verdict_on_rule(plan: Plan) -> str:
 
 
 def _step_line(step: Step) -> str:
-    gpu = step.gpu if step.count == 1 else f"{step.count}×{step.gpu}"
     used = f"{format_gib(step.used_bytes)}/{format_gib(step.usable_bytes)} GiB"
-    line = f"{step.text}: {gpu} ${format_usd(step.usd_per_hour)}/h, {used}"
-    line += f", up to -c {step.max_n_ctx}"
+    line = f"{step.text}: ${format_usd(step.usd_per_hour)}/h, {used}"
+    if step.max_n_ctx > step.n_ctx:
+        line += f", up to -c {step.max_n_ctx}"
     if step.kind.value == "n_cpu_moe":
         line += f", {format_gib(step.host_bytes)} GiB of host memory"
     return escape(line)

@@ -117,6 +117,15 @@ def test_gpus_that_nobody_rents_are_a_usage_error(name):
         plan(name)
 
 
+def test_a_gpu_whose_memory_is_unknown_is_shown_and_never_chosen():
+    found = plan("B300")
+
+    assert found.choice is None
+    assert found.gpus[0].estimate is None
+    with pytest.raises(DoesNotFit, match="published"):
+        found.require_choice()
+
+
 def test_a_budget_is_kept_and_the_ladder_names_the_next_gpu():
     found = plan(budget=0.1)
 

@@ -50,7 +50,7 @@ HOST_SOURCES = (
 which kernel would run. The others only launch kernels; where they are called, a trap is. A new
 llama.cpp that asks another file says so in its answer (`OracleError`): add it here."""
 
-SUCCEEDING = """
+_SUCCEEDING = """
     __cudaPopCallConfiguration __cudaPushCallConfiguration __cudaRegisterFatBinaryEnd
     __cudaRegisterFunction __cudaRegisterVar __cudaUnregisterFatBinary
     cuDeviceGet cuGetErrorString cuMemAddressFree cuMemAddressReserve cuMemCreate
@@ -65,7 +65,8 @@ SUCCEEDING = """
     cudaMemsetAsync cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags cudaSetDeviceFlags
     cudaStreamBeginCapture cudaStreamDestroy cudaStreamEndCapture cudaStreamSynchronize
     cudaStreamWaitEvent
-""".split()
+"""
+SUCCEEDING = frozenset(_SUCCEEDING.split())
 """Functions of CUDA that need only succeed; those that answer something are in stand_in.cpp."""
 
 CACHE_TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "BF16", "F16")

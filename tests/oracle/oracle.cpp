@@ -24,6 +24,9 @@
 #include <cstdlib>
 #include <iostream>
 #include <list>
+#include <map>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -237,7 +240,7 @@ llama_context_params context_params(const json & line) {
     params.n_rs_seq              = line.value("n_rs_seq", 0);
     params.n_outputs_max         = line.value("n_outputs", 0);
     params.n_outputs_max_per_seq = line.value("n_outputs_per_seq", 0);
-    params.pooling_type          = llama_pooling_type(line.value("pooling_type", -1));
+    params.pooling_type          = static_cast<enum llama_pooling_type>(line.value("pooling_type", -1));
     params.embeddings            = line.value("embeddings", false);
     params.swa_full              = line.value("swa_full", false);
     params.kv_unified            = line.value("kv_unified", false);
@@ -296,10 +299,7 @@ json breakdown(const llama_context * context) {
 void answer(llama_model * model, json line) {
     llama_context_params params = context_params(line);
     params.ctx_other            = other_context(model, line);
-    if (!line.contains("target")) {
-        params.ctx_type =
-            by_name(CONTEXT_TYPES, line, "ctx_type", LLAMA_CONTEXT_TYPE_DEFAULT);
-    }
+    params.ctx_type  = by_name(CONTEXT_TYPES, line, "ctx_type", LLAMA_CONTEXT_TYPE_DEFAULT);
     if (params.ctx_type == LLAMA_CONTEXT_TYPE_MTP) {
         params.n_rs_seq      = 0;
         params.n_outputs_max = line.value("n_outputs_mtp", params.n_outputs_max);

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ggufctl.core.header import Header, parse_header
 from ggufctl.core.memory import ModelShape
@@ -59,11 +60,16 @@ def shape(model: str) -> ModelShape:
     return ModelShape(headers()[model])
 
 
-def runs(every: int = 1) -> Iterator[Run]:
-    """Recorded runs on equal GPUs, every n-th of them."""
+def rows(every: int = 1) -> Iterator[dict[str, Any]]:
+    """Recorded runs as they are packed, every n-th of them."""
     text = lzma.decompress((HERE / "runs.jsonl.xz").read_bytes()).decode()
     for line in text.splitlines()[::every]:
-        r = json.loads(line)
+        yield json.loads(line)
+
+
+def runs(every: int = 1) -> Iterator[Run]:
+    """Recorded runs on equal GPUs, every n-th of them."""
+    for r in rows(every):
         if r.get("tensor_split", "-") != "-" or r["split_mode"] not in ("layer", "none"):
             continue
         _, _, count = r["device"].partition("x")

@@ -138,6 +138,7 @@ class Engine:
             layers=layers,
             adapters=self.adapters,
             unfused=unfused,
+            in_use=not self.dry_run,
         )
         self.arch.build(builder)
         builder.pool()

@@ -119,36 +119,53 @@ def mmproj_terms(header: Header, n_gpus: int) -> list[Term]:
     if not found and not has_speech:
         raise InvalidGguf("The projector says of no encoder that it has it (clip.has_*_encoder).")
     on_gpu = n_gpus > 0
-    sizes, lows, highs = [0, 0], [0, 0], [0, 0]
-    is_exact = not has_speech
-    for modality in (*found, *(("speech",) if has_speech else ())):
-        weights = _encoder_weights(header, modality, len(found) > 1 or has_speech, on_gpu)
-        buffers = None if modality == "speech" else _buffers(header, modality, on_gpu)
-        if buffers is None:
-            low, graph, high = 0, weights // 2, 4 * weights
-            gpu_host = ((graph, low, high), (0, 0, 0)) if on_gpu else ((0,) * 3, (graph, low, high))
-            is_exact = False
-        else:
-            is_exact = is_exact and buffers.is_exact
-            percents = (100, 100, 100) if buffers.is_exact else STAND_IN_PERCENTS
-            gpu_host = tuple(
-                tuple(n * percent // 100 for percent in percents)
-                for n in (buffers.gpu, buffers.host)
-            )
-        for i, (graph, low, high) in enumerate(gpu_host):
-            own = weights if i == (0 if on_gpu else 1) else 0
-            sizes[i] += own + graph
-            lows[i] += own + low
-            highs[i] += own + high
+    speech = ("speech",) if has_speech else ()
+    parts = [_encoder(header, m, len(found) > 1 or has_speech, on_gpu) for m in (*found, *speech)]
     terms = [Term("projector", 0)] * (n_gpus + 1)
-    for i, where in enumerate((0, n_gpus)):
-        if is_exact and (on_gpu or i):
-            terms[where] = Term("projector", sizes[i], note=_AT_WARMUP)
-        elif on_gpu or i:
-            terms[where] = Term(
-                "projector", sizes[i], Basis.ESTIMATED, lows[i], highs[i], _NO_OWN_GRAPH
-            )
+    for i in (0, n_gpus) if on_gpu else (0,):
+        is_host = i == n_gpus
+        terms[i] = _sum([p.host if is_host else p.gpu for p in parts])
     return terms
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What one encoder takes on the first GPU and on the host."""
+
+    gpu: Term
+    host: Term
+
+
+def _encoder(header: Header, modality: str, is_mixed: bool, on_gpu: bool) -> _Parts:
+    weights = _encoder_weights(header, modality, is_mixed, on_gpu)
+    buffers = None if modality == "speech" else _buffers(header, modality, on_gpu)
+    if buffers is None:
+        graph, high = weights // 2, 4 * weights
+        guess = Term(
+            "projector", weights + graph, Basis.ESTIMATED, weights, weights + high, _NO_OWN_GRAPH
+        )
+        return _Parts(guess, Term("projector", 0)) if on_gpu else _Parts(guess, guess)
+    own = weights if on_gpu else 0
+    return _Parts(
+        _with_graph(own, buffers.gpu, buffers.is_exact),
+        _with_graph(weights - own, buffers.host, buffers.is_exact),
+    )
+
+
+def _with_graph(weights: int, graph: int, is_exact: bool) -> Term:
+    if is_exact:
+        return Term("projector", weights + graph, note=_AT_WARMUP)
+    best, low, high = (weights + graph * percent // 100 for percent in STAND_IN_PERCENTS)
+    return Term("projector", best, Basis.ESTIMATED, low, high, _NO_OWN_GRAPH)
+
+
+def _sum(terms: Sequence[Term]) -> Term:
+    """Add up several encoders' terms."""
+    total = sum(t.n_bytes for t in terms)
+    if all(t.basis is Basis.EXACT for t in terms):
+        return Term("projector", total, note=terms[0].note)
+    low, high = sum(t.low_bytes for t in terms), sum(t.high_bytes for t in terms)
+    return Term("projector", total, Basis.ESTIMATED, low, high, _NO_OWN_GRAPH)
 
 
 STAND_IN_PERCENTS = (120, 70, 250)

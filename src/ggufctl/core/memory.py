@@ -237,9 +237,7 @@ def _extra_terms(
     if adapters:
         found.append(lora_terms(adapters, placement))
     if extras.draft is not None:
-        found.append(
-            _draft_terms(extras.draft, runtime, devices, ctx, proportions, dry_run)
-        )
+        found.append(_draft_terms(extras.draft, runtime, devices, ctx, proportions, dry_run))
     if extras.mmproj is not None:
         found.append(mmproj_terms(extras.mmproj, len(devices)))
     return [tuple(terms[i] for terms in found) for i in range(len(devices) + 1)]
@@ -284,9 +282,7 @@ def _draft_terms(
     return [Term("draft model", n, basis) for n in totals]
 
 
-def _state_bytes(
-    hp: HParams, layout: Layout, placement: Placement
-) -> tuple[list[int], list[int]]:
+def _state_bytes(hp: HParams, layout: Layout, placement: Placement) -> tuple[list[int], list[int]]:
     """KV and recurrent bytes per backend.  [bytes]"""
     kv = [0] * (placement.n_gpus + 1)
     recurrent = [0] * (placement.n_gpus + 1)

@@ -100,11 +100,19 @@ class Model:
         return total
 
     @property
-    def launch_ref(self) -> str:
-        """What llama-server takes for it: the first file, or `repo:QUANT` for `-hf`."""
-        if self.source == "hub":
-            return f"{self.repo}:{self.quant}" if self.quant else f"{self.repo}"
-        return self.files[0].path
+    def launch_args(self) -> tuple[str, ...]:
+        """What llama-server takes to load exactly this model.
+
+        Source: llama.cpp common/arg.cpp.
+        """
+        first = self.files[0].path
+        if self.source == "url":
+            return ("-mu", first)
+        if self.source != "hub":
+            return ("-m", first)
+        if self.ref.lower().endswith(".gguf") or not self.quant:
+            return ("-hf", self.repo, "-hff", first)
+        return ("-hf", f"{self.repo}:{self.quant}")
 
 
 def quant_of(header: Header, *names: str) -> str | None:

@@ -42,7 +42,17 @@ _MISNAMED = frozenset((("lfm2", "token_embd_norm"), ("lfm2moe", "token_embd_norm
 """Final norms that converters named like a tensor of the first layer."""
 
 _UNSCANNED = frozenset(
-    "qwen3next qwen35 qwen35moe clef qwen4exp kimi-linear kimi-k3 glm5-next bailingmoe3".split()
+    (
+        "bailingmoe3",
+        "clef",
+        "glm5-next",
+        "kimi-k3",
+        "kimi-linear",
+        "qwen35",
+        "qwen35moe",
+        "qwen3next",
+        "qwen4exp",
+    )
 )
 """Architectures that only multiply by `ssm_a` (SSM_A_NOSCAN)."""
 

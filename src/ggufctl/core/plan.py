@@ -109,6 +109,8 @@ class Plan:
         if self.constraints.max_usd_per_hour is not None:
             message = f"{subject} fits nothing allowed within the budget of "
             message += f"${self.constraints.max_usd_per_hour:g} per hour."
+        elif all(row.estimate is None for row in self.gpus):
+            message = f"{wanted} cannot be planned with: nobody has published its memory."
         elif self.constraints.gpus:
             message = f"{subject} does not fit {wanted}."
         else:

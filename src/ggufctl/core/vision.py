@@ -92,8 +92,20 @@ _GLU_OF = {
 }
 
 _SWAPS_FFN = frozenset(
-    "mlp mlp_norm ldp ldpv2 qwen2vl_merger qwen2.5vl_merger exaone4_5 adapter gemma3 "
-    "idefics3 resampler minicpmv4_6".split()
+    (
+        "mlp",
+        "mlp_norm",
+        "ldp",
+        "ldpv2",
+        "qwen2vl_merger",
+        "qwen2.5vl_merger",
+        "exaone4_5",
+        "adapter",
+        "gemma3",
+        "idefics3",
+        "resampler",
+        "minicpmv4_6",
+    )
 )
 """Types of which old files hold the feed-forward matrices under each other's name."""
 
@@ -276,11 +288,10 @@ class _Encoder:
 
     def mm(self, w: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Multiply by a weight and add a bias."""
-        if self.kind == "gemma4v":
-            # Every weight is clamped, those without limits to the largest number.
-            x = ops.clamp(ops.mul_mat(w, ops.clamp(x)))
-        else:
-            x = ops.mul_mat(w, x)
+        # Gemma 4 clamps around every weight, to the largest number where none is given.
+        clamps = self.kind == "gemma4v"
+        x = ops.mul_mat(w, ops.clamp(x) if clamps else x)
+        x = ops.clamp(x) if clamps else x
         return x if bias is None else ops.add(x, bias)
 
     def linear(self, name: str, x: Tensor) -> Tensor:

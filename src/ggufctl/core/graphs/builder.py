@@ -71,6 +71,7 @@ class Builder:
         layers: blocks of the trunk to build, by default all.
         adapters: LoRA adapters in use.
         unfused: operations that must be spelled out instead (see `Architecture.fused_ops`).
+        in_use: build for a full cache where llama.cpp itself reserves for an empty one.
 
     Attributes:
         logits, embd: results, set by `head` or by the family (t_logits, t_embd).
@@ -92,8 +93,10 @@ class Builder:
         layers: list[int] | None = None,
         adapters: Sequence[Adapter] = (),
         unfused: frozenset[str] = frozenset(),
+        in_use: bool = False,
     ) -> None:
         self.hp = hp
+        self.in_use = in_use
         self.ctx = ctx
         self.layout = layout
         self.placement = placement
@@ -1248,8 +1251,20 @@ class Builder:
 POOL_MEAN, POOL_CLS, POOL_LAST, POOL_RANK = 1, 2, 3, 4
 
 PLAIN_OUTPUT = frozenset(
-    "bailingmoe3 deepseek2 deepseek2-ocr deepseek32 deepseek4 dots3note glm-dsa glm5-next hy_v4 "
-    "kimi-k3 kimi-linear mistral4".split()
+    (
+        "bailingmoe3",
+        "deepseek2",
+        "deepseek2-ocr",
+        "deepseek32",
+        "deepseek4",
+        "dots3note",
+        "glm-dsa",
+        "glm5-next",
+        "hy_v4",
+        "kimi-k3",
+        "kimi-linear",
+        "mistral4",
+    )
 )
 """Architectures whose output matrix passes over adapters."""
 

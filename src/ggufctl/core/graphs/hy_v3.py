@@ -18,7 +18,6 @@ from ggufctl.core.graphs.prenorm import (
 )
 from ggufctl.core.graphs.registry import architecture
 
-
 _loads = loads_nextn_except("attn_", "ffn_norm.", "nextn.eh_proj", "nextn.enorm", "nextn.hnorm")
 
 

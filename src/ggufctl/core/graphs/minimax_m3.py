@@ -1,7 +1,8 @@
 """MiniMax-M3: grouped-query attention over blocks of positions that an indexer picks.
 
-At reserve time the cache is empty, so the axis of positions has its least length, one
-padding step: llama.cpp's own reserve is that small, and allocates more as it fills.
+When llama.cpp reserves, the cache is empty and the axis of positions has its least length,
+one padding step; the buffer grows as the cache fills. A dry run tells the small buffer, an
+estimate of the real run the one of a full cache.
 
 Source: llama.cpp src/models/minimax-m3.cpp, src/llama-kv-cache-msa.cpp
 (pin in core/_pins.py).
@@ -54,7 +55,7 @@ def _selection(b: Builder) -> _Blocks:
     mask = b.attn_input().mask
     n_kv, per_stream, _, n_stream = mask.ne
     size = sparse.positive(hp, "attention.indexer.block_size")
-    n_pos = pad(POSITION_PADDING, size)
+    n_pos = pad(b.ctx.n_ctx_seq if b.in_use else POSITION_PADDING, size)
     n_block = n_pos // size
     blocks = _Blocks(
         size=size,
@@ -76,7 +77,7 @@ def _selection(b: Builder) -> _Blocks:
     "minimax-m3",
     layout=_layout,
     ties_output=False,
-    caveat="llama.cpp reserves minimax-m3 for an empty cache: its compute buffer grows in use.",
+    caveat="minimax-m3's compute buffer is told for a full cache; it starts smaller.",
 )
 def build_minimax_m3(b: Builder) -> None:
     """Build the minimax-m3 graph; dense attention without flash attention or own streams."""

@@ -1,0 +1,446 @@
+"""Starts an engine, watches it until it has answered, and ends it cleanly. Standard library only.
+
+The same code runs in a container and on this machine. It looks at four things at once: the
+process, its log, its health and the clock; the first of them that says that the engine does not
+come up ends the attempt. A URL alone is never waited for: behind one that starts what is not
+running, a server that fails would be started, and paid for, at every question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from ggufctl.core.engine_log import EngineLog, Failure, FailureKind, Phase, hide_keys
+
+__all__ = ["Answer", "EngineFailed", "Event", "OnEvent", "Spec", "Supervisor", "ask"]
+
+POLL_SECONDS = 0.1
+"""Between two looks at process, log and clock."""
+
+HEALTH_TIMEOUT_SECONDS = 2.0
+LAST_WORDS_SECONDS = 2.0
+"""How long a process that said it gives up may take to end by itself, and to say why."""
+
+TAIL_LINES = 40
+"""Lines of the log that are kept for an explanation."""
+
+MAX_LINE = 4096
+"""Characters of one line that are kept; a prompt may be in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened while an engine ran."""
+
+    kind: str
+    """`start`, `phase`, `log`, `healthy`, `token`, `failed`, `stopping` or `stopped`."""
+    seconds: float
+    """Since the engine was started."""
+    text: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps({"event": self.kind, **asdict(self)} | {"kind": self.kind})
+
+
+OnEvent: TypeAlias = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One engine to run.
+
+    Attributes:
+        argv: program and arguments, without any secret.
+        env: the whole environment, which holds the key.
+        base_url: where it will listen.
+        model: the name to ask it for.
+        deadline_seconds: from the start to the first token.
+        key: what the engine demands of its clients; empty = nothing.
+        ready_path: answers 200 once the engine is ready.
+        ready_needs_key: whether that path asks for the key.
+        is_embedding: asks for an embedding instead of a token.
+        expected_layers: blocks that must be on GPUs; 0 = not checked.
+        grace_seconds: between the request to stop and the order.
+        log_path: where the log is kept, without secrets; None = nowhere.
+        cwd: directory to run in.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    base_url: str
+    model: str
+    deadline_seconds: float
+    key: str = field(default="", repr=False)
+    ready_path: str = "/health"
+    ready_needs_key: bool = False
+    is_embedding: bool = False
+    expected_layers: int = 0
+    grace_seconds: float = 10.0
+    log_path: Path | None = None
+    cwd: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine said to one question, and how long it took."""
+
+    text: str
+    n_tokens: int
+    seconds: float
+    tokens_per_second: float
+
+
+class EngineFailed(Exception):
+    """The engine did not come up, or stopped being there.
+
+    Args:
+        failure: why.
+        tail: the last lines of its log, without secrets.
+        exit_code: of its process; None where it had to be ended.
+    """
+
+    def __init__(self, failure: Failure, tail: tuple[str, ...], exit_code: int | None) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+        self.tail = tail
+        self.exit_code = exit_code
+
+
+def ask(
+    base_url: str,
+    model: str,
+    prompt: str,
+    *,
+    key: str = "",
+    n_predict: int = 1,
+    timeout_seconds: float = 60.0,
+    as_chat: bool = False,
+) -> Answer:
+    """The engine's answer to one prompt.
+
+    Raises: OSError, HTTPException or ValueError when there is none.
+    """
+    body: dict[str, Any] = {"model": model, "max_tokens": n_predict, "temperature": 0.0}
+    if as_chat:
+        path = "/v1/chat/completions"
+        body["messages"] = [{"role": "user", "content": prompt}]
+    else:
+        path = "/v1/completions"
+        body["prompt"] = prompt
+    started = time.monotonic()
+    found = _post(base_url + path, body, key, timeout_seconds)
+    seconds = time.monotonic() - started
+    choice = found["choices"][0]
+    text = choice["message"]["content"] if as_chat else choice["text"]
+    n_tokens = int(found["usage"]["completion_tokens"])
+    speed = found.get("timings", {}).get("predicted_per_second")
+    rate = float(speed) if isinstance(speed, int | float) else n_tokens / max(seconds, 1e-9)
+    return Answer(str(text), n_tokens, seconds, rate)
+
+
+def _post(url: str, body: object, key: str, timeout_seconds: float) -> Any:
+    data = json.dumps(body).encode()
+    return json.loads(_open(url, key, timeout_seconds, data))
+
+
+def _open(url: str, key: str, timeout_seconds: float, data: bytes | None = None) -> bytes:
+    headers = {"Content-Type": "application/json"} if data else {}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url, data=data, headers=headers)
+    # No proxy of the environment's: this is a machine talking to itself.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=timeout_seconds) as response:
+        return bytes(response.read())
+
+
+class Supervisor:
+    """One engine from its start to its end.
+
+    Args:
+        spec: what to run.
+        on_event: hears of everything; it is called from two threads.
+    """
+
+    def __init__(self, spec: Spec, on_event: OnEvent = lambda event: None) -> None:
+        self.spec = spec
+        self.log = EngineLog()
+        self.tail: list[str] = []
+        self.durations: dict[str, float] = {}
+        """Phase → seconds it took, once the next has begun."""
+        self._on_event = on_event
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._started = 0.0
+        self._phase: tuple[Phase, float] = (Phase.PROCESS, 0.0)
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """Of the engine; 0 before it was started."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the engine was started."""
+        return time.monotonic() - self._started
+
+    def start(self) -> None:
+        """Run the engine until it has answered with one token; then it is left running.
+
+        Raises: EngineFailed, after the engine was ended; what interrupts it passes through, and
+        ends the engine as well.
+        """
+        try:
+            self._launch()
+            self._await_health()
+            self._check_offload()
+            self._first_token()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> int:
+        """The exit code of the engine, once it ends by itself or `stop` was called."""
+        process = self._running()
+        while (code := process.poll()) is None:
+            if self._stopping.wait(POLL_SECONDS):
+                return process.wait()
+        self._drain()
+        return code
+
+    def stop(self) -> None:
+        """End the engine and all it started: first asked, then made to. Safe to call twice."""
+        process = self._process
+        if process is None:
+            return
+        self._stopping.set()
+        if process.poll() is None:
+            self._emit("stopping", "asking the engine to stop")
+            self._signal(signal.SIGTERM)
+            try:
+                process.wait(self.spec.grace_seconds)
+            except subprocess.TimeoutExpired:
+                self._emit("stopping", "the engine did not stop in time: it is killed")
+            except BaseException:
+                # Asked to hurry: nothing may be left behind all the same.
+                self._signal(signal.SIGKILL)
+                raise
+        self._signal(signal.SIGKILL)
+        process.wait()
+        self._drain()
+        self._process = None
+        self._emit("stopped", data={"exit_code": process.returncode})
+
+    def failed(self) -> EngineFailed:
+        """Why an engine that ended by itself did so."""
+        code = self._process.poll() if self._process is not None else None
+        return self._failure(self.log.failed(1 if code is None else code))
+
+    def _launch(self) -> None:
+        spec = self.spec
+        self._started = time.monotonic()
+        argv = (sys.executable, "-m", "ggufctl.remote.tether", str(os.getpid()), *spec.argv)
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                env={**spec.env, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=spec.cwd,
+                # A session of its own: a Ctrl-C in this terminal is ours to pass on.
+                start_new_session=True,
+            )
+        except OSError as error:
+            failure = Failure(FailureKind.OTHER, f"The engine cannot be run: {error.strerror}.")
+            raise EngineFailed(failure, (), None) from None
+        self._emit("start", data={"pid": self._process.pid, "argv": list(spec.argv)})
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(
+            target=self._read_log, args=(self._process.stdout,), name="engine-log", daemon=True
+        )
+        self._reader.start()
+
+    def _read_log(self, stream: IO[bytes]) -> None:
+        keys = (self.spec.key,) if self.spec.key else ()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(stream)
+            file = None
+            if self.spec.log_path is not None:
+                file = stack.enter_context(_private_file(self.spec.log_path))
+            for raw in stream:
+                text = raw.decode("utf-8", "replace").rstrip("\r\n")
+                line = hide_keys(text, keys)[:MAX_LINE]
+                if file is not None:
+                    # A full disk must not stop what reads the pipe: the engine would block.
+                    with contextlib.suppress(OSError):
+                        file.write(line + "\n")
+                        file.flush()
+                self._take(line)
+
+    def _take(self, line: str) -> None:
+        with self._lock:
+            self.tail.append(line)
+            del self.tail[:-TAIL_LINES]
+            phase = self.log.feed(line)
+        self._emit("log", line)
+        if phase is not None:
+            self._enter(phase)
+
+    def _enter(self, phase: Phase) -> None:
+        before, since = self._phase
+        now = self.seconds
+        self.durations[before.value] = now - since
+        self._phase = (phase, now)
+        self._emit("phase", phase.value, {"after": before.value, "took": round(now - since, 3)})
+
+    def _await_health(self) -> None:
+        process = self._running()
+        spec = self.spec
+        url = spec.base_url + spec.ready_path
+        key = spec.key if spec.ready_needs_key else ""
+        while True:
+            if (code := process.poll()) is not None:
+                self._drain()
+                raise self._failure(self.log.failed(code))
+            if self.log.is_fatal:
+                self._hear_last_words()
+                raise self._failure(self.log.failure or self.log.failed(1))
+            if self.seconds > spec.deadline_seconds:
+                raise self._failure(self._too_slow())
+            # Whoever answers before our engine says that it is ready is somebody else.
+            if self.log.phase is Phase.READY and _answers(url, key):
+                self._enter(Phase.HEALTHY)
+                self._emit("healthy", spec.base_url)
+                return
+            time.sleep(POLL_SECONDS)
+
+    def _hear_last_words(self) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._running().wait(LAST_WORDS_SECONDS)
+            self._drain()
+
+    def _too_slow(self) -> Failure:
+        limit = self.spec.deadline_seconds
+        return Failure(
+            FailureKind.TIMEOUT,
+            f"The engine was not ready after {limit:.0f} seconds, in the phase "
+            f"{self.log.phase.value}.",
+            "Allow it longer with --startup-timeout.",
+        )
+
+    def _check_offload(self) -> None:
+        wanted = self.spec.expected_layers
+        if not wanted:
+            return
+        n_layers, n_possible = self.log.offloaded or (0, wanted)
+        if n_layers < min(wanted, n_possible) or not self.log.offloaded:
+            failure = Failure(
+                FailureKind.CPU_FALLBACK,
+                f"Only {n_layers} of {wanted} layers are on the GPU: the rest runs on the CPU.",
+                "Use an engine built for this GPU, and look at what it says of its devices.",
+            )
+            raise self._failure(failure)
+
+    def _first_token(self) -> None:
+        spec = self.spec
+        left = max(1.0, spec.deadline_seconds - self.seconds)
+        found: list[Answer] = []
+        problem: list[str] = []
+
+        def question() -> None:
+            try:
+                found.append(self._one_token(left))
+            except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+                problem.append(f"{type(error).__name__}: {error}")
+
+        thread = threading.Thread(target=question, name="first-token", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            if self._running().poll() is not None or self.log.is_fatal:
+                self._hear_last_words()
+                raise self._failure(self.log.failed(self._running().poll() or 1))
+        if problem:
+            text = hide_keys(problem[0], (spec.key,))
+            raise self._failure(
+                Failure(FailureKind.OTHER, f"The engine is up but does not answer: {text}.")
+            )
+        self._enter(Phase.FIRST_TOKEN)
+        self._emit("token", found[0].text, {"took": round(found[0].seconds, 3)})
+
+    def _one_token(self, timeout_seconds: float) -> Answer:
+        spec = self.spec
+        if not spec.is_embedding:
+            answer = ask(
+                spec.base_url, spec.model, "Hello", key=spec.key, timeout_seconds=timeout_seconds
+            )
+            if answer.n_tokens < 1:
+                raise ValueError("no token came back")
+            return answer
+        started = time.monotonic()
+        body = {"model": spec.model, "input": "Hello"}
+        found = _post(spec.base_url + "/v1/embeddings", body, spec.key, timeout_seconds)
+        if not found["data"][0]["embedding"]:
+            raise ValueError("no embedding came back")
+        return Answer("", 1, time.monotonic() - started, 0.0)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the engine was not started")
+        return self._process
+
+    def _failure(self, failure: Failure) -> EngineFailed:
+        code = self._process.poll() if self._process is not None else None
+        with self._lock:
+            tail = tuple(self.tail)
+        data = {"failure": failure.kind.value, "line": failure.line, "exit_code": code}
+        self._emit("failed", failure.text, data)
+        return EngineFailed(failure, tail, code)
+
+    def _drain(self) -> None:
+        """Wait for the rest of the log; whoever still holds the pipe is not waited for long."""
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join(LAST_WORDS_SECONDS)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the engine and everything in its session."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    def _emit(self, kind: str, text: str = "", data: Mapping[str, Any] | None = None) -> None:
+        self._on_event(Event(kind, round(self.seconds, 3), text, data or {}))
+
+
+def _answers(url: str, key: str) -> bool:
+    """Whether a URL answers 200 now; 503 while a model loads is no."""
+    try:
+        _open(url, key, HEALTH_TIMEOUT_SECONDS)
+    except (OSError, HTTPException, ValueError):
+        return False
+    return True
+
+
+def _private_file(path: Path) -> IO[str]:
+    """A new file that nobody else reads: prompts may be in a log."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    return open(handle, "w", encoding="utf-8", errors="backslashreplace")
