@@ -264,7 +264,7 @@ def build(into: Path, jobs: int) -> None:
     stand_in = compile_ours("stand_in", source, cuda, into)
     for program in ("oracle", "generate"):
         say(f"linking {program}")
-        link = [
+        link: list[str | Path] = [
             *("g++", "-no-pie", compile_ours(program, source, cuda, into), stand_in, *host_side),
             *("-Wl,--start-group", *libraries, "-Wl,--end-group", "-lpthread", "-ldl", "-lm"),
         ]

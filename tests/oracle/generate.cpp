@@ -368,6 +368,11 @@ bool is_asked_for(const std::set<std::string> & chosen, llm_arch arch) {
 
 }  // namespace
 
+extern "C" [[noreturn]] void trapped(const char * name) {
+    fprintf(stderr, "no code for %s\n", name);
+    _exit(EXIT_FAILURE);
+}
+
 int main(int argc, char ** argv) {
     if (argc < 2) {
         fprintf(stderr, "usage: generate FOLDER [ARCHITECTURE ...]\n");

@@ -117,6 +117,16 @@ def test_the_command_loads_exactly_what_was_planned(hub: FakeHub):
     assert named.model.launch_args == ("-hf", "acme/Big-GGUF", "-hff", "Big-Q4_K_M.gguf")
 
 
+def test_a_projector_that_was_not_planned_is_not_loaded_by_the_command_either(hub: FakeHub):
+    projector = {"mmproj-F16.gguf": FakeFile(b"GGUF")}
+    hub.add("acme/Big-GGUF", {**files("Q4_K_M", n_layer=2), **projector})
+
+    found = plan("acme/Big-GGUF")
+
+    assert "--no-mmproj" in found.require_choice().engine_args
+    assert any("mmproj" in text for text in found.warnings)
+
+
 def test_a_quant_twice_must_be_the_same(hub: FakeHub):
     hub.add("acme/Big-GGUF", files("Q4_K_M", "Q8_0"))
 

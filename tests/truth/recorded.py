@@ -9,7 +9,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,13 @@ from ggufctl.core.memory import ModelShape
 from ggufctl.core.runtime import Runtime
 
 HERE = Path(__file__).parent
+
+FIELDS = (
+    *("n_ctx", "n_parallel", "kv_unified", "cache_type_k", "cache_type_v", "flash_attn"),
+    *("n_batch", "n_ubatch", "n_gpu_layers", "n_cpu_moe", "split_mode", "n_outputs"),
+    *("embeddings", "swa_full"),
+)
+"""Settings of a run that a `Runtime` has by the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ def headers() -> dict[str, Header]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def shape(model: str) -> ModelShape:
     """Model ready for estimates."""
     return ModelShape(headers()[model])
@@ -74,10 +81,6 @@ def runs(every: int = 1) -> Iterator[Run]:
             continue
         _, _, count = r["device"].partition("x")
         n_gpus = 0 if r["device"] == "cpu" else int(count or 1)
-        fields = (
-            "n_ctx n_parallel kv_unified cache_type_k cache_type_v flash_attn n_batch n_ubatch "
-            "n_gpu_layers n_cpu_moe split_mode n_outputs embeddings swa_full"
-        ).split()
-        runtime = Runtime(**{name: r[name] for name in fields}, load_mode="none")
-        settings = " ".join(f"{name}={r[name]}" for name in ("model", "device", *fields))
+        runtime = Runtime(**{name: r[name] for name in FIELDS}, load_mode="none")
+        settings = " ".join(f"{name}={r[name]}" for name in ("model", "device", *FIELDS))
         yield Run(r["model"], n_gpus, runtime, r["buffers"], settings)

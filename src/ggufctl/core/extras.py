@@ -109,6 +109,7 @@ def mmproj_terms(header: Header, n_gpus: int) -> list[Term]:
 
     Raises:
         InvalidGguf: not a projector, or one that lacks what its type needs.
+        UnsupportedModel: a projector the pinned llama.cpp does not know.
 
     Source: llama.cpp tools/mtmd/clip.cpp `clip_init`, `clip_model_loader`.
     """
@@ -147,14 +148,15 @@ def _encoder(header: Header, modality: str, is_mixed: bool, on_gpu: bool) -> _Pa
         return _Parts(guess, Term("projector", 0)) if on_gpu else _Parts(guess, guess)
     own = weights if on_gpu else 0
     return _Parts(
-        _with_graph(own, buffers.gpu, buffers.is_exact),
-        _with_graph(weights - own, buffers.host, buffers.is_exact),
+        _with_graph(own, buffers.gpu, buffers),
+        _with_graph(weights - own, buffers.host, buffers),
     )
 
 
-def _with_graph(weights: int, graph: int, is_exact: bool) -> Term:
-    if is_exact:
-        return Term("projector", weights + graph, note=_AT_WARMUP)
+def _with_graph(weights: int, graph: int, buffers: EncoderBuffers) -> Term:
+    if buffers.is_exact:
+        note = _AT_WARMUP if buffers.grows and graph else ""
+        return Term("projector", weights + graph, note=note)
     best, low, high = (weights + graph * percent // 100 for percent in STAND_IN_PERCENTS)
     return Term("projector", best, Basis.ESTIMATED, low, high, _NO_OWN_GRAPH)
 
@@ -175,7 +177,7 @@ Had the projectors with a graph of their own been guessed by the stand-in, the t
 have been 82 to 201 percent of it on the GPU, and half of them within 10 percent.
 """
 
-_AT_WARMUP = "graph of the warm-up picture; larger pictures take more"
+_AT_WARMUP = "graph of the warm-up picture; larger pictures or several at once take more"
 _NO_OWN_GRAPH = "weights exact, graph estimated"
 
 
@@ -183,7 +185,7 @@ def _buffers(header: Header, modality: str, on_gpu: bool) -> EncoderBuffers | No
     """Reserve an encoder's graph, or None where the header's shapes do not make one."""
     try:
         return encoder_buffers(header, modality, on_gpu=on_gpu)
-    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
         return None
 
 

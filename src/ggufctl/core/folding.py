@@ -10,6 +10,7 @@ two consecutive repetitions lie at identical offsets, nothing can differ afterwa
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import combinations
 
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.ggml.types import TYPES
@@ -32,6 +33,9 @@ PERIODS_BEFORE = 3
 
 PERIODS_AFTER = 1
 """Repetitions kept after the gap."""
+
+MIN_REPEATING = 0.6
+"""Share of blocks that must repeat for leaving some out to be worth a try."""
 
 
 class LayerList(list[int]):
@@ -90,12 +94,14 @@ def layer_signatures(hp: HParams, placement: Placement, layout: Layout) -> list[
             continue
         rest = name[name.index(".", 4) :]
         where = placement.backend(name)
-        # On a GPU a quantised type matters only to the fusion of shared experts.
-        plain = where != host and TYPES[info.type].is_quantized and "exp" not in rest
+        # On a GPU it does not matter which quantised type a weight has, but for the
+        # fusion of shared experts, which `_expert_types` covers.
+        plain = where != host and TYPES[info.type].is_quantized
         parts[il].append((rest, "quantised" if plain else info.type, info.shape, where))
     return [
         (
             tuple(parts[il]),
+            _expert_types(hp, il),
             placement.layer_backends[il],
             hp.is_swa(il),
             hp.is_recr(il),
@@ -112,6 +118,14 @@ def layer_signatures(hp: HParams, placement: Placement, layout: Layout) -> list[
         )
         for il in range(hp.n_layer)
     ]
+
+
+def _expert_types(hp: HParams, il: int) -> tuple[bool, ...]:
+    """Which of a block's routed and shared expert weights have the same type."""
+    names = ("ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shexp")
+    infos = [hp.tensors.get(f"blk.{il}.{name}.weight") for name in names]
+    types = [info.type if info else None for info in infos]
+    return tuple(a == b for a, b in combinations(types, 2))
 
 
 def fold_layers(signatures: Sequence[Hashable], period: int) -> Fold | None:
@@ -176,15 +190,17 @@ def _place(t: Tensor) -> Hashable:
 
 
 def smallest_period(signatures: Sequence[Hashable], base: int) -> int | None:
-    """Smallest multiple of `base` with which most blocks repeat, or None.
+    """Multiple of `base` with which most blocks repeat, the smallest of equals, or None.
 
     Args:
         signatures: one per block.
         base: period of what the signatures do not show.
     """
     n = len(signatures)
-    for period in range(base, n // 3 + 1, base):
+    best, best_share = None, MIN_REPEATING
+    for period in range(base, n // (PERIODS_BEFORE + PERIODS_AFTER) + 1, base):
         repeats = sum(1 for i in range(n - period) if signatures[i] == signatures[i + period])
-        if repeats >= (n - period) * 0.6:
-            return period
-    return None
+        share = repeats / (n - period)
+        if share > best_share:
+            best, best_share = period, share
+    return best

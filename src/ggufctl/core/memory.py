@@ -146,6 +146,7 @@ def estimate_memory(
 
     Raises:
         InvalidGguf: an adapter or projector is not one, or not of this model.
+        UnsupportedModel: the pinned llama.cpp does not know the projector.
     """
     hp, arch = shape.hp, shape.arch
     extras = extras or Extras()

@@ -51,6 +51,8 @@ class Model:
     """Label of the file's name, else of its header."""
     repo: str = ""
     commit: str = ""
+    has_projector: bool = False
+    """Whether its repository holds an mmproj, which llama-server's `-hf` loads unasked."""
 
     @property
     def architecture(self) -> str:

@@ -218,10 +218,15 @@ def make_plan(
     if chosen is None:
         steps = ladder(planner, runtime, rows, allowed, everything, smaller, size_bytes)
     else:
-        choice = _choice(chosen, rows, runtime, because)
+        choice = _choice(chosen, rows, _arguments(model, runtime), because)
         offers = cheaper_steps(planner, runtime, chosen, rows, allowed, smaller, size_bytes)
     name = model.ref if not model.repo else f"{model.repo}/{model.files[0].path}"
     said = [*warnings, *setting_warnings(model.shape, runtime)]
+    if model.has_projector and not runtime.mmproj:
+        said.append(
+            "The repository holds an image projector (mmproj): planned without it, as --no-mmproj; "
+            "name it with --mmproj to plan with it."
+        )
     for row in rows:
         if row.estimate is not None:
             said += [text for text in row.estimate.warnings if text not in said]
@@ -264,7 +269,7 @@ def _choice(chosen: GpuPlan, rows: Sequence[GpuPlan], runtime: Runtime, because:
         chosen,
         tuple(names[:MAX_FALLBACKS]),
         chosen.permille / 1000,
-        engine_args(runtime),
+        arguments,
         reason,
     )
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isqrt
 
+from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.ggml import cuda, ops
 from ggufctl.core.ggml.alloc import Allocator
 from ggufctl.core.ggml.graph import Graph
 from ggufctl.core.ggml.scheduler import Scheduler
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.header import Header
-from ggufctl.errors import InvalidGguf
+from ggufctl.errors import InvalidGguf, UnsupportedModel
 
 __all__ = ["EncoderBuffers", "encoder_buffers", "modalities"]
 
@@ -110,6 +111,23 @@ _SWAPS_FFN = frozenset(
 """Types of which old files hold the feed-forward matrices under each other's name."""
 
 
+_KNOWN_TYPES = """
+mlp ldp ldpv2 resampler adapter qwen2vl_merger qwen2.5vl_merger qwen3vl_merger
+ling3vl step3vl gemma3 gemma3nv gemma3na gemma4v gemma4a gemma4uv gemma4ua phi4
+idefics3 pixtral ultravox internvl llama4 qwen2a qwen3a glma qwen2.5o voxtral
+meralion musicflamingo lfm2 kimivl paddleocr lightonocr cogvlm janus_pro dots_ocr
+dots3note_v dots3note_a deepseekocr deepseekocr2 deepseek4v lfm2a glm4v glm5v
+youtuvl yasa2 kimik25 nemotron_v2_vl exaone4_5 hunyuanvl minicpmv4_6 granite_speech
+mimovl minimax_m3 granite4_vision mimo_audio parakeet qwen3tts_spkenc qwen3tts_gen
+pockettts_spkenc pockettts_gen muse-glimmer
+"""
+
+_TAKES_BATCHES = frozenset(("gemma4v", "internvl", "deepseekocr", "deepseekocr2"))
+"""Types that encode several pictures or tiles at once (support_batch)."""
+
+_WARMS_UP_LARGEST = frozenset(("lfm2", "kimik25"))
+"""Types of variable picture size that warm up with the largest."""
+
 _NO_TRANSFORMER = frozenset(("deepseekocr", "deepseekocr2", "gemma3nv", "yasa2"))
 """Types that a transformer's graph says nothing about: convolutions, or two encoders."""
 
@@ -122,11 +140,13 @@ class EncoderBuffers:
         gpu: on the first GPU, 0 without one.
         host: in host memory.
         is_exact: whether the graph is the projector's own, not a stand-in.
+        grows: whether some input needs larger buffers than the warm-up's.
     """
 
     gpu: int
     host: int
     is_exact: bool
+    grows: bool
 
 
 def modalities(header: Header) -> tuple[str, ...]:
@@ -161,23 +181,30 @@ def encoder_buffers(header: Header, modality: str, *, on_gpu: bool) -> EncoderBu
 
     Raises:
         InvalidGguf: the header lacks what its type of projector needs.
+        UnsupportedModel: the pinned llama.cpp does not know the type.
 
     Source: clip.cpp `clip_model_loader::warmup`.
     """
     kind = _projector_type(header, modality)
+    if kind not in _KNOWN_TYPES.split():
+        raise UnsupportedModel(
+            f"llama.cpp {LLAMA_CPP_BUILD} does not know the projector type {kind!r:.40}: "
+            "it needs a newer llama.cpp."
+        )
+    grows = kind in _TAKES_BATCHES or (kind in _SIDE_TOKENS and kind not in _WARMS_UP_LARGEST)
     build, is_exact = _BUILDERS.get(kind), True
     if build is None:
-        if modality == "audio" or not kind or kind in _NO_TRANSFORMER:
+        if modality == "audio" or kind in _NO_TRANSFORMER:
             return None
         build, is_exact = _plain, False
     # Attention is fused first; where no kernel fits, a second graph without it follows
     # and each buffer keeps its larger size.
     fused, all_supported = _reserve(header, modality, kind, build, on_gpu, True)
     if all_supported:
-        return EncoderBuffers(*fused, is_exact)
+        return EncoderBuffers(*fused, is_exact, grows)
     plain, _ = _reserve(header, modality, kind, build, on_gpu, False)
     gpu, host = (max(a, b) for a, b in zip(fused, plain, strict=True))
-    return EncoderBuffers(gpu, host, is_exact)
+    return EncoderBuffers(gpu, host, is_exact, grows)
 
 
 def _reserve(

@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -55,7 +55,9 @@ class Event:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps({"event": self.kind, **asdict(self)} | {"kind": self.kind})
+        return json.dumps(
+            {"event": self.kind, "seconds": self.seconds, "text": self.text, **self.data}
+        )
 
 
 OnEvent: TypeAlias = Callable[[Event], None]

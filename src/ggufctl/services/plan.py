@@ -12,7 +12,7 @@ from ggufctl.core.gpus import with_overhead
 from ggufctl.core.ladder import QuantSize
 from ggufctl.core.memory import ModelShape, estimate_memory
 from ggufctl.core.model import File, Model, quant_of
-from ggufctl.core.names import QUANT_QUALITY_ORDER, Detected, Variant, bits_per_weight, detect
+from ggufctl.core.names import QUANT_QUALITY_ORDER, Detected, Kind, Variant, bits_per_weight, detect
 from ggufctl.core.plan import NameRule, Plan, QuantPlan, make_plan, name_rule, plan_quants
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.runtime import Runtime
@@ -251,6 +251,7 @@ def _model(resolved: ResolvedModel) -> Model:
         quant=label or quant_of(resolved.header, files[0].path),
         repo=resolved.repo,
         commit=resolved.commit,
+        has_projector=any(v.kind is Kind.MMPROJ for v in resolved.variants),
     )
 
 
@@ -329,7 +330,7 @@ def _by_label(variants: Sequence[Variant]) -> dict[str, tuple[Variant, ...]]:
     """Complete models by the quant they are labelled with, the best quant first."""
     found: dict[str, tuple[Variant, ...]] = {}
     for variant in variants:
-        if variant.kind.value == "model" and variant.complete and variant.quant is not None:
+        if variant.kind is Kind.MODEL and variant.complete and variant.quant is not None:
             found[variant.quant] = (*found.get(variant.quant, ()), variant)
     order = {label: index for index, label in enumerate(QUANT_QUALITY_ORDER)}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))

@@ -1,0 +1,1 @@
+"""Servers that can run a GGUF: where each is found, how it is started, what it lacks."""
