@@ -5,8 +5,8 @@ as they stand and linked to a stand-in for the CUDA runtime. Planning memory nev
 so the answers are llama.cpp's own, to the byte. `tests/truth` holds what was recorded; the oracle
 says the rest, and is how a new build of llama.cpp is measured. Nothing in `.ci` needs it.
 
-Build it once (about 15 core-minutes, 1 GB in `.ci/cache/oracle`; `GGUFCTL_ORACLE` names
-another folder):
+Build it once, with clang 19 or newer (about five core-minutes and 300 MB in `.ci/cache/oracle`;
+`GGUFCTL_ORACLE` names another folder):
 
     apt-get install clang cmake g++ make
     python -m tests.oracle.build --jobs 2

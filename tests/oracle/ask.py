@@ -43,13 +43,23 @@ DEFAULTS: Row = {
     "tensor_split": "-",
 }
 """Settings of a recorded run, by llama.cpp's names; `device` is `cpu` or a GPU and how many of it.
-
-The oracle also takes, all off where they are not given: `main_gpu`, `cpu_moe`, `n_cpu_ffn`,
-`overrides` (a list of `PATTERN=BUFFER TYPE`), `no_host`, `no_kv_offload`, `no_op_offload`,
-`load_mtp`, `n_rs_seq`, `n_outputs_per_seq`, `pooling_type` (a number), `ctx_type` (`default` or
-`mtp`: the MTP context, beside this model's main one unless `ctx_other` is false) and `target`, the
-path of the model that this one drafts for. `n_outputs` 0 means as many as the batch.
+`n_outputs` 0 means as many as the batch.
 """
+
+OPTIONAL = (
+    *("main_gpu", "cpu_moe", "n_cpu_ffn", "overrides", "no_host", "no_kv_offload"),
+    *("no_op_offload", "load_mtp", "n_rs_seq", "n_outputs_per_seq", "n_outputs_mtp"),
+    *("pooling_type", "ctx_type", "ctx_other", "target"),
+)
+"""Settings that are off, or llama.cpp's own default, where they are not given.
+
+`overrides` is a list of `PATTERN=BUFFER TYPE`, `pooling_type` a number, `target` the path of the
+model that this one drafts for. `ctx_type` is `default` or `mtp`: then the context is the MTP one,
+beside the model's main one unless `ctx_other` is false.
+"""
+
+LABELS = ("architecture", "model")
+"""What a recorded run has besides; it is handed through."""
 
 ANSWERS = ("n_ctx_total", "n_ctx_seq", "buffers", "buffers_main", "error", "detail")
 """What an answer has beyond its settings."""
@@ -77,7 +87,10 @@ def _environment(device: str) -> dict[str, str]:
     """The machine as the stand-in for CUDA reads it."""
     if device == "cpu":
         return {"GGUFCTL_ORACLE_GPUS": "0"}
-    name, count = re.fullmatch(r"(.+?)(?:x(\d+))?", device).groups()  # type: ignore[union-attr]  # matches all but ""
+    found = re.fullmatch(r"(.+?)(?:x(\d+))?", device)
+    if not found:
+        raise OracleError("A device needs a name.")
+    name, count = found.groups()
     gpu = _catalogue().find(OTHER_NAMES.get(name, name))
     major, minor = gpu.capability
     return {
@@ -102,9 +115,19 @@ def _answers(model: Path, device: str, settings: list[Row]) -> list[Row]:
     if done.returncode or len(rows) != len(settings):
         raise OracleError(f"{len(rows)} answers to {len(settings)} settings of {model}")
     for row in rows:
+        if "mistake" in row:
+            raise OracleError(row["mistake"])
         if "missing" in row:
             raise OracleError(f"Add the file of ggml-cuda that has {row['missing']} to build.py.")
     return rows
+
+
+def _complete(settings: Settings) -> Row:
+    """The settings with every default, and without the answer of a recorded run."""
+    row = {k: v for k, v in {**DEFAULTS, **settings}.items() if k not in ANSWERS}
+    if unknown := row.keys() - {*DEFAULTS, *OPTIONAL, *LABELS}:
+        raise OracleError(f"The oracle knows no setting {', '.join(sorted(unknown))}.")
+    return row
 
 
 def ask(model: Path, settings: Iterable[Settings]) -> list[Row]:
@@ -114,11 +137,10 @@ def ask(model: Path, settings: Iterable[Settings]) -> list[Row]:
     `buffers`: bytes of `model`, `context` and `compute` by buffer type. Where llama.cpp fails,
     `error` and its last words in `detail` instead.
 
-    Raises: OracleError if the oracle is not built, or lacks a part that llama.cpp needs.
+    Raises: OracleError if the oracle is not built or lacks a part that llama.cpp needs, and on a
+        setting that it does not know; UsageError on a GPU that is not in the catalogue.
     """
-    asked = [
-        {k: v for k, v in {**DEFAULTS, **line}.items() if k not in ANSWERS} for line in settings
-    ]
+    asked = [_complete(line) for line in settings]
     by_device: dict[str, list[int]] = defaultdict(list)
     # Settings that load the model alike come together, so that it is loaded once for them.
     keys = ("n_gpu_layers", "n_cpu_moe", "split_mode", "tensor_split")

@@ -20,8 +20,11 @@ from tests.truth.recorded import headers, rows
 
 COMPARED = ("n_ctx_total", "n_ctx_seq", "buffers")
 
+WIDE = ("ple.layer_multipliers", "ple.head_offsets", "ple.head_vocab_sizes")
+"""Lists that llama.cpp wants in 64 bits however small their numbers."""
 
-def _typed(value: Value) -> ggufs.Writable:
+
+def _typed(key: str, value: Value) -> ggufs.Writable:
     """A value in the type that llama.cpp reads: what `ggufs` takes by itself, or said."""
     if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value < 1 << 32:
         return ggufs.Typed("int32" if value < 0 else "uint64", value)
@@ -34,6 +37,8 @@ def _typed(value: Value) -> ggufs.Writable:
         return ggufs.Array("bool", value)
     if any(isinstance(v, float) for v in value):
         return ggufs.Array("float32", value)
+    if key.endswith(WIDE):
+        return ggufs.Array("uint64", value)
     return ggufs.Array("int32" if any(int(v) < 0 for v in value) else "uint32", value)
 
 
@@ -49,7 +54,9 @@ def _vocabulary(header: Header) -> dict[str, ggufs.Writable]:
 
 def write_model(header: Header, path: Path) -> Path:
     """A file that llama.cpp loads: the recorded header, and a hole for the data."""
-    metadata = {key: _typed(value) for key, value in header.metadata.items()}
+    # What type an empty list had is not recorded, and llama.cpp minds.
+    kept = {key: value for key, value in header.metadata.items() if value != ()}
+    metadata = {key: _typed(key, value) for key, value in kept.items()}
     tensors = [ggufs.Tensor(t.name, t.type, t.shape) for t in header.tensors.values()]
     written = ggufs.header({**_vocabulary(header), **metadata}, tensors, alignment=header.alignment)
     return ggufs.write(path, *written)

@@ -44,6 +44,11 @@ constexpr std::array MODEL_SETTINGS = {
     "tensor_split", "main_gpu",  "load_mode", "load_mtp",  "no_host",   "target",
 };
 
+// Settings that ask for what does not exist.
+struct Mistake : std::invalid_argument {
+    using std::invalid_argument::invalid_argument;
+};
+
 std::string       log_tail;
 std::vector<json> unanswered;  // the lines that a failure would answer
 
@@ -78,6 +83,15 @@ void emit_failures(const std::string & why) {
     }
 }
 
+// Answers all with something that is no word of llama.cpp's.
+[[noreturn]] void blame(const char * key, const std::string & what) {
+    for (json & line : unanswered) {
+        line[key] = what;
+    }
+    emit_failures(what);
+    _exit(EXIT_SUCCESS);
+}
+
 [[noreturn]] void give_up(const std::string & why) {
     emit_failures(why + "\n" + log_tail);
     _exit(EXIT_SUCCESS);
@@ -92,6 +106,10 @@ void in_child(const std::vector<json> & lines, unsigned seconds, Function functi
         alarm(seconds);
         try {
             function();
+        } catch (const Mistake & e) {
+            blame("mistake", e.what());
+        } catch (const json::exception & e) {
+            blame("mistake", e.what());
         } catch (const std::exception & e) {
             give_up(e.what());
         }
@@ -118,7 +136,7 @@ Value by_name(const Names<Value> & names, const json & line, const char * key, V
             return value;
         }
     }
-    throw std::invalid_argument(std::string(key) + " cannot be " + line[key].dump());
+    throw Mistake(std::string(key) + " cannot be " + line[key].dump());
 }
 
 const Names<llama_split_mode> SPLIT_MODES = {
@@ -161,7 +179,7 @@ ggml_backend_buffer_type_t buffer_type(const std::string & name) {
             return type;
         }
     }
-    throw std::invalid_argument("no buffer type is called " + name);
+    throw Mistake("no buffer type is called " + name);
 }
 
 // llama.cpp's parameters point to text and arrays that must outlive them.
@@ -350,10 +368,7 @@ std::vector<std::vector<json>> read_groups(std::istream & input) {
 
 // Where the oracle has no code: a file of ggml-cuda was left out that planning does need.
 extern "C" [[noreturn]] void trapped(const char * name) {
-    for (json & line : unanswered) {
-        line["missing"] = name;
-    }
-    give_up(std::string("no code for ") + name);
+    blame("missing", name);
 }
 
 int main(int argc, char ** argv) {

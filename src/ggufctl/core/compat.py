@@ -6,6 +6,7 @@ from ggufctl.core._pins import LLAMA_CPP_BUILD, OLDEST_COMPUTE_CAPABILITY
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.gpus import Gpu
 from ggufctl.core.hparams import HParams, Memory
+from ggufctl.core.layout import ContextParams
 from ggufctl.core.memory import ModelShape
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import RefusedSettings
@@ -15,8 +16,10 @@ __all__ = ["check_settings", "gpu_objection", "setting_warnings", "settled"]
 _SAME_CACHE_TYPES = frozenset({"deepseek4"})
 _EVEN_SLOTS = frozenset({"kimi-linear"})
 _ONE_STREAM = frozenset({"t5"})
-_PHI_4_HEADS = 10
-"""Key/value heads of Phi-4, the one model of `phi3` that fails this way."""
+_SMALL_GRAPH = 2053
+"""Slots of the scheduler's table for graphs of up to this many tensors."""
+_MANY_BLOCKS = 40
+"""Blocks of Phi-3-medium and Phi-4, whose graph then has 2,064 tensors."""
 
 
 def check_settings(shape: ModelShape, runtime: Runtime) -> None:
@@ -43,7 +46,7 @@ def check_settings(shape: ModelShape, runtime: Runtime) -> None:
         _check_head_sizes(hp, runtime)
     if hp.arch == "plm" and runtime.flash_attn != "off":
         raise RefusedSettings("llama.cpp runs plm without flash attention only.", "Add -fa off.")
-    _check_slots(hp, runtime, quantized=quantized)
+    _check_slots(shape, runtime)
 
 
 def _check_split_mode(runtime: Runtime) -> None:
@@ -73,22 +76,66 @@ def _check_head_sizes(hp: HParams, runtime: Runtime) -> None:
                 )
 
 
-def _check_slots(hp: HParams, runtime: Runtime, *, quantized: bool) -> None:
-    n, unified = runtime.n_seq_max, runtime.is_unified
-    if hp.arch in _ONE_STREAM and n > 1 and not unified:
+def _check_slots(shape: ModelShape, runtime: Runtime) -> None:
+    hp, ctx = shape.hp, shape.context_params(runtime)
+    n, unified = ctx.n_seq_max, ctx.kv_unified
+    if n > 1 and not unified:
+        if hp.arch in _ONE_STREAM:
+            raise RefusedSettings(
+                f"llama.cpp runs {hp.arch} with several slots on a unified cache only.", "Add -kvu."
+            )
+        if _overfills_graph(hp, runtime):
+            raise RefusedSettings(
+                "llama.cpp fails on this model with quantised keys and values and several slots "
+                "of their own.",
+                "Add -kvu, or use -ctk f16 -ctv f16.",
+            )
+    if ctx.n_outputs_max < n:
         raise RefusedSettings(
-            f"llama.cpp runs {hp.arch} with several slots on a unified cache only.", "Add -kvu."
+            f"llama.cpp fails with fewer outputs per batch ({ctx.n_outputs_max}) than slots ({n}).",
+            f"Use -b {n} or more, or fewer slots.",
         )
-    is_phi_4 = hp.arch == "phi3" and hp.n_head_kv() == _PHI_4_HEADS
-    if is_phi_4 and quantized and n > 1 and not unified:
+    _check_even_slots(hp, ctx)
+
+
+def _check_even_slots(hp: HParams, ctx: ContextParams) -> None:
+    """Refuse micro-batches that slots do not divide, where a graph cannot take the rest.
+
+    Source: llama.cpp src/llama-context.cpp `graph_reserve`, which rounds the tokens up
+    and not the outputs.
+    """
+    n = ctx.n_seq_max
+    n_tokens = min(ctx.n_ctx, ctx.n_ubatch)
+    rounded = -(-n_tokens // n) * n
+    if hp.arch in _EVEN_SLOTS and not ctx.kv_unified and rounded != n_tokens:
         raise RefusedSettings(
-            "llama.cpp fails on Phi-4 with a quantised cache and several slots of their own.",
-            "Add -kvu, or use -ctk f16 -ctv f16.",
+            f"llama.cpp fails on {hp.arch} with a micro-batch of {n_tokens} for {n} slots.",
+            f"Use -ub {rounded}, or add -kvu.",
         )
-    if n == 3 and (hp.memory == Memory.NONE or hp.arch in _EVEN_SLOTS):
+    if not ctx.embeddings or not hp.pools_by_mean:
+        return
+    n_outputs = min(n_tokens, ctx.n_outputs_max)
+    if n_outputs != rounded:
         raise RefusedSettings(
-            f"llama.cpp fails on {hp.arch} with three slots.", "Use -np 1, 2 or 4."
+            f"llama.cpp fails to pool {n_outputs} outputs of {rounded} tokens for {n} slots.",
+            f"Use a micro-batch (-ub) that {n} divides, and an output for each token.",
         )
+
+
+def _overfills_graph(hp: HParams, runtime: Runtime) -> bool:
+    """Whether the graph has more tensors than the scheduler has room for (Phi-3-medium, Phi-4).
+
+    Room is reserved by the number of weights, of which models with fused projections
+    have few. A quantised cache adds its rotations, several streams their reshapes.
+    """
+    return (
+        hp.arch == "phi3"
+        and 8 * len(hp.tensors) <= _SMALL_GRAPH
+        and hp.n_layer >= _MANY_BLOCKS
+        and TYPES[runtime.cache_type_k].is_quantized
+        and TYPES[runtime.cache_type_v].is_quantized
+        and hp.n_embd_head_k() % 64 == 0
+    )
 
 
 def settled(shape: ModelShape, runtime: Runtime) -> Runtime:

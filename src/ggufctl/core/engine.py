@@ -21,6 +21,10 @@ from ggufctl.core.placement import Placement
 
 __all__ = ["Buffers", "Engine"]
 
+GENERATION_RATIO = 16
+"""A real run also reserves the graph of one token per sequence; a prompt of at least
+this many tokens per sequence is larger on every backend, so that one is not built."""
+
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
@@ -75,25 +79,35 @@ class Engine:
         flash = self._resolve_flash_attention(layers)
         unfused = self._resolve_fused_ops(flash, layers)
         n_seqs = self.ctx.n_seq_max
-        pin = not self.dry_run
-        buffers = self._reserve(n_seqs, flash, folds, explain, pin=pin, unfused=unfused)
-        if self.arch.reserve_one_seq and n_seqs > 1 and not self.dry_run:
-            single = self._reserve(1, flash, folds, explain, pin=True)
-            buffers = _larger(buffers, single)
+        n_tokens = min(self.ctx.n_ctx, self.ctx.n_ubatch)
+        n_outputs = min(n_tokens, self.ctx.n_outputs_max)
+
+        def reserved(n_tokens: int, n_seqs: int, n_outputs: int) -> Buffers:
+            return self._reserve(
+                n_tokens, n_seqs, n_outputs, flash, folds, explain, unfused=unfused
+            )
+
+        buffers = reserved(n_tokens, n_seqs, n_outputs)
+        if self.dry_run:
+            return buffers
+        if self.arch.reserve_one_seq and n_seqs > 1:
+            buffers = _larger(buffers, reserved(n_tokens, 1, n_outputs))
+        if n_tokens < GENERATION_RATIO * n_seqs:
+            buffers = _larger(buffers, reserved(n_seqs, n_seqs, n_seqs))
         return buffers
 
     def _reserve(
         self,
+        n_tokens: int,
         n_seqs: int,
+        n_outputs: int,
         flash: bool,
         folds: Sequence[Fold],
         explain: bool,
         *,
-        pin: bool,
-        unfused: frozenset[str] = frozenset(),
+        unfused: frozenset[str],
     ) -> Buffers:
-        n_tokens = min(self.ctx.n_ctx, self.ctx.n_ubatch)
-        n_outputs = min(n_tokens, self.ctx.n_outputs_max)
+        pin = not self.dry_run
         choices: list[Fold | None] = [*folds, None]
         for fold in choices:
             layers = fold.layers if fold else None

@@ -62,16 +62,16 @@ _KINDS = {
 
 
 class Phase(StrEnum):
-    """What an engine is doing while it starts, in order."""
+    """What an engine is doing, in order, by the name of what is being waited for."""
 
     PROCESS = "process"
     WEIGHTS = "weights"
     CACHE = "cache"
     GRAPH = "graph"
     WARM_UP = "warm-up"
-    READY = "ready"
-    HEALTHY = "healthy"
+    HEALTH = "health"
     FIRST_TOKEN = "first token"
+    SERVING = "serving"
 
 
 _PHASES = (
@@ -80,8 +80,13 @@ _PHASES = (
     (Phase.GRAPH, ("sched_reserve: reserving",)),
     (Phase.WARM_UP, ("warming up the model",)),
     (
-        Phase.READY,
-        ("main: model loaded", "init: model loaded", "llama_server: model loaded", "Uvicorn running"),
+        Phase.HEALTH,
+        (
+            "main: model loaded",
+            "init: model loaded",
+            "llama_server: model loaded",
+            "Uvicorn running",
+        ),
     ),
 )
 _ORDER = tuple(Phase)
@@ -336,9 +341,7 @@ _EXIT_CODES = {
         "Use a build for this CPU.",
     ),
     134: Failure(FailureKind.CRASH, "The engine aborted."),
-    135: Failure(
-        FailureKind.BAD_FILE, "The engine read beyond the end of a mapped file.", _AGAIN
-    ),
+    135: Failure(FailureKind.BAD_FILE, "The engine read beyond the end of a mapped file.", _AGAIN),
     137: Failure(
         FailureKind.OOM_HOST,
         "The engine was killed, most likely because the host ran out of memory.",

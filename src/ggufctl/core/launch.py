@@ -42,13 +42,45 @@ VERBOSITY = 4
 
 _MIB = 1 << 20
 
-_REFUSED = (
-    "--host --port --reuse-port --api-prefix --root-path --server-base --path --media-path "
-    "-m -mu -mmu --mmproj-url -dr --docker-repo -a --alias --config-file -ag "
-    "--slot-save-path --log-prompts-dir --log-file --log-disable --log-jsonl "
-    "-v --verbose --log-verbose -lv --verbosity --log-verbosity "
-    "-h --help --usage --version -cl --cache-list --list-devices --completion-bash"
-).split()
+_REFUSED = [
+    "--host",
+    "--port",
+    "--reuse-port",
+    "--api-prefix",
+    "--root-path",
+    "--server-base",
+    "--path",
+    "--media-path",
+    "-m",
+    "-mu",
+    "-mmu",
+    "--mmproj-url",
+    "-dr",
+    "--docker-repo",
+    "-a",
+    "--alias",
+    "--config-file",
+    "-ag",
+    "--slot-save-path",
+    "--log-prompts-dir",
+    "--log-file",
+    "--log-disable",
+    "--log-jsonl",
+    "-v",
+    "--verbose",
+    "--log-verbose",
+    "-lv",
+    "--verbosity",
+    "--log-verbosity",
+    "-h",
+    "--help",
+    "--usage",
+    "--version",
+    "-cl",
+    "--cache-list",
+    "--list-devices",
+    "--completion-bash",
+]
 _REFUSED_PREFIXES = (
     "--api-key",
     "--model",
@@ -66,10 +98,45 @@ _REFUSED_PREFIXES = (
 _REFUSED_ENDING = re.compile(r"--(fim|gpt-oss|vision|embd)-.*(default|spec)")
 """Each fetches a model of its own choice and runs that."""
 _PLANNED = frozenset(
-    "-c --ctx-size -np --parallel -kvu --kv-unified -no-kvu --no-kv-unified -ngl --gpu-layers "
-    "--n-gpu-layers -ncmoe --n-cpu-moe -cmoe --cpu-moe -ctk --cache-type-k -ctv --cache-type-v "
-    "-fa --flash-attn -b --batch-size -ub --ubatch-size -sm --split-mode --swa-full -lm "
-    "--load-mode --embedding --embeddings -mm --mmproj -md --spec-draft-model --lora".split()
+    [
+        "-c",
+        "--ctx-size",
+        "-np",
+        "--parallel",
+        "-kvu",
+        "--kv-unified",
+        "-no-kvu",
+        "--no-kv-unified",
+        "-ngl",
+        "--gpu-layers",
+        "--n-gpu-layers",
+        "-ncmoe",
+        "--n-cpu-moe",
+        "-cmoe",
+        "--cpu-moe",
+        "-ctk",
+        "--cache-type-k",
+        "-ctv",
+        "--cache-type-v",
+        "-fa",
+        "--flash-attn",
+        "-b",
+        "--batch-size",
+        "-ub",
+        "--ubatch-size",
+        "-sm",
+        "--split-mode",
+        "--swa-full",
+        "-lm",
+        "--load-mode",
+        "--embedding",
+        "--embeddings",
+        "-mm",
+        "--mmproj",
+        "-md",
+        "--spec-draft-model",
+        "--lora",
+    ]
 )
 
 _PRIVATE = re.compile(

@@ -65,12 +65,17 @@ class ModelShape:
             return self.arch.loads(self.hp, name)
         return trunk_only(self.hp, name)
 
+    def context_params(self, runtime: Runtime) -> ContextParams:
+        """Settings as a context of this model resolves them."""
+        arch = self.arch
+        return ContextParams.resolve(
+            self.hp, runtime, has_encoder=arch is not None and arch.has_encoder
+        )
+
     def context(self, runtime: Runtime) -> tuple[ContextParams, Layout]:
         """Settings and memory of a context."""
         arch = self.arch
-        ctx = ContextParams.resolve(
-            self.hp, runtime, has_encoder=arch is not None and arch.has_encoder
-        )
+        ctx = self.context_params(runtime)
         layout = arch.layout if arch is not None and arch.layout else build_layout
         return ctx, layout(self.hp, ctx)
 

@@ -245,7 +245,15 @@ def make_plan(
     )
 
 
-def _choice(chosen: GpuPlan, rows: Sequence[GpuPlan], runtime: Runtime, because: str) -> Choice:
+def _arguments(model: Model, runtime: Runtime) -> tuple[str, ...]:
+    """Flags for a model; what was not planned is not loaded either."""
+    unasked = ("--no-mmproj",) if model.has_projector and not runtime.mmproj else ()
+    return (*engine_args(runtime), *unasked)
+
+
+def _choice(
+    chosen: GpuPlan, rows: Sequence[GpuPlan], arguments: tuple[str, ...], because: str
+) -> Choice:
     fallbacks = sorted(
         (
             row

@@ -25,7 +25,8 @@ def choose_engine(name: str = "auto") -> tuple[Engine, Found]:
             if found is not None:
                 return engine, found
         raise UsageError(
-            "No engine is installed that could run a model here.", "Run pip install 'ggufctl[local]'."
+            "No engine is installed that could run a model here.",
+            "Run pip install 'ggufctl[local]'.",
         )
     for engine in _ALL:
         if engine.name == name:

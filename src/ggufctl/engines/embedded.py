@@ -20,7 +20,7 @@ import json, re, sys, xllamacpp
 from importlib.metadata import version
 v = version("xllamacpp")
 n = re.search(r"(\\d{4,})$", v)
-gpu = lambda d: not str(d["type"]).split(".")[-1].split(":")[0].endswith(("_CPU", "_ACCEL"))
+gpu = lambda d: d["type"].name.endswith("GPU")
 devices = [
     [d["name"], d["description"], int(d["memory_total"]), int(d["memory_free"])]
     for d in xllamacpp.get_device_info() if gpu(d)

@@ -329,8 +329,8 @@ class Supervisor:
             if self.seconds > spec.deadline_seconds:
                 raise self._failure(self._too_slow())
             # Whoever answers before our engine says that it is ready is somebody else.
-            if self.log.phase is Phase.READY and _answers(url, key):
-                self._enter(Phase.HEALTHY)
+            if self.log.phase is Phase.HEALTH and _answers(url, key):
+                self._enter(Phase.FIRST_TOKEN)
                 self._emit("healthy", spec.base_url)
                 return
             time.sleep(POLL_SECONDS)
@@ -386,7 +386,7 @@ class Supervisor:
             raise self._failure(
                 Failure(FailureKind.OTHER, f"The engine is up but does not answer: {text}.")
             )
-        self._enter(Phase.FIRST_TOKEN)
+        self._enter(Phase.SERVING)
         self._emit("token", found[0].text, {"took": round(found[0].seconds, 3)})
 
     def _one_token(self, timeout_seconds: float) -> Answer:

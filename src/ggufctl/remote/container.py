@@ -1,0 +1,167 @@
+"""What a Modal container runs: looks around, starts the engine, tells what happens in its log.
+
+Everything it is told is plain data. Standard library and our own core alone: nothing is installed
+in the engine's image but Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ggufctl.core.deployment import EVENT_PREFIX
+from ggufctl.core.launch import KEY_VARIABLE, clean_environment
+from ggufctl.remote.supervisor import EngineFailed, Event, Spec, Supervisor
+
+__all__ = ["StartFailed", "serve"]
+
+PROBE_SECONDS = 20.0
+
+
+class StartFailed(Exception):
+    """The container cannot serve; its message is one sentence without secrets."""
+
+
+def serve(config: Mapping[str, Any]) -> Supervisor:
+    """The engine, once it has answered; its death ends the container.
+
+    Args:
+        config: see `modal_app.container_config`.
+
+    Raises: StartFailed, after the reason was written to the log as an event.
+    """
+    attempt = str(config["attempt"])
+    try:
+        _say(attempt, "container", **_surroundings())
+        _check_files(config)
+        spec = _spec(config)
+    except StartFailed as error:
+        _say(attempt, "failed", text=str(error), failure="bad file", line="")
+        raise
+    supervisor = Supervisor(spec, lambda event: _hear(attempt, event))
+    try:
+        supervisor.start()
+    except EngineFailed as error:
+        raise StartFailed(error.failure.text) from None
+    found = {
+        "buffers": [[b.device, b.term, b.n_bytes] for b in supervisor.log.buffers],
+        "build": supervisor.log.build,
+        "offloaded": list(supervisor.log.offloaded or ()),
+        "settings": supervisor.log.settings,
+        "devices": supervisor.log.devices,
+        "durations": {name: round(took, 3) for name, took in supervisor.durations.items()},
+    }
+    _say(attempt, "ready", **found)
+    threading.Thread(target=_guard, args=(supervisor, attempt), daemon=True).start()
+    return supervisor
+
+
+def _say(attempt: str, kind: str, **data: Any) -> None:
+    line = json.dumps({"event": kind, "attempt": attempt, **data}, ensure_ascii=True)
+    sys.stdout.write(f"{EVENT_PREFIX}{line}\n")
+    sys.stdout.flush()
+
+
+def _hear(attempt: str, event: Event) -> None:
+    if event.kind == "log":
+        sys.stdout.write(f"{event.text}\n")
+        sys.stdout.flush()
+        return
+    data = {key: value for key, value in event.data.items() if key != "argv"}
+    _say(attempt, event.kind, seconds=event.seconds, text=event.text, **data)
+
+
+def _surroundings() -> dict[str, Any]:
+    """GPUs, driver and host as found; what cannot be found is left out."""
+    found: dict[str, Any] = {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "cores": os.cpu_count() or 0,
+        "region": os.environ.get("MODAL_REGION", ""),
+        "gpus": [],
+    }
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return found
+    query = "--query-gpu=name,driver_version,memory.total"
+    try:
+        done = subprocess.run(
+            (program, query, "--format=csv,noheader,nounits"),
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return found
+    for row in done.stdout.splitlines():
+        parts = [part.strip() for part in row.split(",")]
+        if len(parts) == 3:
+            found["gpus"].append(dict(zip(("name", "driver", "memory_mib"), parts, strict=True)))
+    return found
+
+
+def _check_files(config: Mapping[str, Any]) -> None:
+    for path, size_bytes in config["files"]:
+        try:
+            actual = Path(path).stat().st_size
+        except OSError:
+            raise StartFailed(f"{Path(path).name} is not on the Volume.") from None
+        if actual != size_bytes:
+            raise StartFailed(
+                f"{Path(path).name} has {actual} bytes on the Volume and should have {size_bytes}."
+            )
+
+
+def _program(config: Mapping[str, Any]) -> tuple[str, ...]:
+    if config["engine"] == "llama-cpp-python":
+        return (sys.executable, "-m", "llama_cpp.server")
+    # The image has its program outside PATH.
+    search = os.pathsep.join((os.environ.get("PATH", os.defpath), "/app"))
+    program = shutil.which("llama-server", path=search)
+    if program is None:
+        raise StartFailed("There is no llama-server in the image.")
+    return (program,)
+
+
+def _spec(config: Mapping[str, Any]) -> Spec:
+    key = os.environ.get(KEY_VARIABLE, "")
+    if config["needs_key"] and not key:
+        raise StartFailed("The Secret holds no key: a server that everybody can use is not started.")
+    is_python = config["engine"] == "llama-cpp-python"
+    env = clean_environment(os.environ) | dict(config["env"])
+    package = str(Path(__file__).resolve().parents[2])
+    path = [package, *filter(None, [env.get("PYTHONPATH", "")])]
+    env["PYTHONPATH"] = os.pathsep.join(path)
+    if key:
+        env["API_KEY" if is_python else KEY_VARIABLE] = key
+    return Spec(
+        argv=(*_program(config), *config["argv"]),
+        env=env,
+        base_url=f"http://127.0.0.1:{config['port']}",
+        model=config["alias"],
+        deadline_seconds=float(config["deadline"]),
+        key=key,
+        ready_path="/v1/models" if is_python else "/health",
+        ready_needs_key=is_python,
+        is_embedding=bool(config["is_embedding"]),
+        expected_layers=int(config["expected_layers"]),
+        grace_seconds=float(config["grace"]),
+    )
+
+
+def _guard(supervisor: Supervisor, attempt: str) -> None:
+    """End the container when its engine ends by itself: nothing would answer any more."""
+    supervisor.wait()
+    if supervisor.is_stopping:
+        return
+    error = supervisor.failed()
+    _say(attempt, "died", text=error.failure.text, failure=error.failure.kind.value)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,288 @@
+"""What is being served from this machine: one directory each, private to its user.
+
+A deployment is known by its name. Its directory holds its state, its key and the engine's log;
+the state is replaced as a whole, so that who reads it never sees half of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ggufctl.core.escape import quoted
+from ggufctl.errors import GgufctlError, UsageError
+
+__all__ = [
+    "Deployment",
+    "DeploymentNotFound",
+    "claim",
+    "find",
+    "follow_log",
+    "listed",
+    "process_start",
+    "save",
+    "state_dir",
+    "stop",
+]
+
+STOP_SECONDS = 30.0
+"""How long a deployment may take to end after it was asked to."""
+
+_STATE = "state.json"
+_LOG = "engine.log"
+_KEY = "api-key"
+_PRESENT = ("starting", "running", "lost")
+_CLAIM_SECONDS = 60.0
+"""A directory this young may belong to somebody who has not written its state yet."""
+
+
+class DeploymentNotFound(GgufctlError):
+    """Nothing of this name is deployed."""
+
+    exit_code = 3
+    code = "deployment_not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One served model."""
+
+    name: str
+    status: str
+    """`starting`, `running`, `stopped`, `failed`, or `lost` when its process is gone."""
+    model: str
+    alias: str
+    engine: str
+    build: str
+    url: str
+    auth: str
+    key_file: str
+    """Empty without a key."""
+    pid: int
+    """Of the ggufctl that supervises the engine."""
+    pid_start: str
+    """When the system started that process, so that its number alone is never trusted."""
+    engine_pid: int = 0
+    started_at: str = ""
+    """RFC 3339."""
+    where: str = "local"
+    usd_per_hour: float = 0.0
+    memory_bytes: int = 0
+    """Planned, of all devices and the host."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process that supervises it still runs."""
+        return process_start(self.pid) == self.pid_start
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return state_dir() / "deployments" / self.name
+
+    @property
+    def log_path(self) -> Path:
+        """The engine's log."""
+        return self.directory / _LOG
+
+    @property
+    def own_key_path(self) -> Path:
+        """Where its key is kept when the user names no file."""
+        return self.directory / _KEY
+
+
+def state_dir() -> Path:
+    """Where deployments are kept: `GGUFCTL_STATE_DIR`, or ggufctl under the user's state."""
+    if own := os.environ.get("GGUFCTL_STATE_DIR"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if os.path.isabs(base) else Path("~/.local/state").expanduser()
+    return root / "ggufctl"
+
+
+def process_start(pid: int) -> str:
+    """When the system started a process, as a mark that no other process shares; empty if gone."""
+    if pid <= 0:
+        return ""
+    if sys.platform == "linux":
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return ""
+        after = text.rpartition(")")[2].split()
+        return "" if after[0] in ("Z", "X") else after[19]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        return "other"
+    return "alive"
+
+
+def listed(*, ended: bool = False) -> tuple[Deployment, ...]:
+    """Deployments by name: those that run, or all that are remembered.
+
+    A deployment whose process is gone without saying so is shown as `lost`.
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        for path in sorted((state_dir() / "deployments").iterdir()):
+            deployment = _read(path.name)
+            if deployment is not None and (ended or deployment.status in _PRESENT):
+                found.append(deployment)
+    return tuple(found)
+
+
+def find(name: str, *, ended: bool = False) -> Deployment:
+    """The deployment of a name.
+
+    Raises: DeploymentNotFound.
+    """
+    deployment = _read(name) if _is_name(name) else None
+    if deployment is None or not (ended or deployment.status in _PRESENT):
+        names = ", ".join(d.name for d in listed())
+        raise DeploymentNotFound(
+            f"Nothing called {quoted(name)} is deployed.",
+            f"Running: {names}." if names else "Nothing is running; see ggufctl ps.",
+        )
+    return deployment
+
+
+def claim(name: str, *, exactly: bool) -> str:
+    """A name that is free now, its empty directory made.
+
+    Args:
+        name: wanted.
+        exactly: whether only that name will do; else a number is added.
+
+    Raises: UsageError when it is taken, or is no name.
+    """
+    if not _is_name(name):
+        raise UsageError(
+            f"{quoted(name)} is no name of a deployment.",
+            "Use lower-case letters, digits, dots and dashes.",
+        )
+    for number in range(1, 100):
+        candidate = name if number == 1 else f"{name}-{number}"
+        if _take(candidate):
+            return candidate
+        if exactly:
+            break
+    raise UsageError(f"{quoted(name)} is running already.", f"Run ggufctl stop {name} first.")
+
+
+def save(deployment: Deployment) -> Deployment:
+    """Keep the state of a deployment; it is replaced as a whole."""
+    directory = deployment.directory
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(asdict(deployment), file)
+        os.replace(temporary, directory / _STATE)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return deployment
+
+
+def stop(name: str) -> Deployment:
+    """End a deployment and wait until it has ended.
+
+    Raises: DeploymentNotFound; GgufctlError when it does not end.
+    """
+    deployment = find(name)
+    if deployment.is_alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(deployment.pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while deployment.is_alive and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if deployment.is_alive:
+            # The engine is tied to this process and is ended by the system with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(deployment.pid, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        deployment.own_key_path.unlink()
+    after = _read(name) or deployment
+    if after.status in _PRESENT:
+        after = save(replace(after, status="stopped"))
+    return after
+
+
+def follow_log(deployment: Deployment, *, follow: bool) -> Iterator[str]:
+    """Lines of the engine's log; with `follow`, as they are written, until it ends."""
+    try:
+        file = deployment.log_path.open(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    rest = ""
+    with file:
+        while True:
+            while part := file.readline():
+                rest += part
+                if rest.endswith("\n"):
+                    yield rest.rstrip("\n")
+                    rest = ""
+            if not follow or not deployment.is_alive:
+                break
+            time.sleep(0.2)
+    if rest:
+        yield rest
+
+
+def _is_name(name: str) -> bool:
+    return (
+        0 < len(name) <= 80
+        and name[0].isalnum()
+        and all(c.isascii() and (c.isalnum() or c in ".-_") for c in name)
+    )
+
+
+def _take(name: str) -> bool:
+    directory = state_dir() / "deployments" / name
+    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for _ in range(2):
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            deployment = _read(name)
+            if deployment is not None and deployment.status in ("starting", "running"):
+                return False
+            if deployment is None and _age_seconds(directory) < _CLAIM_SECONDS:
+                return False
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            return True
+    return False
+
+
+def _age_seconds(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return _CLAIM_SECONDS
+
+
+def _read(name: str) -> Deployment | None:
+    path = state_dir() / "deployments" / name / _STATE
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text())
+        known = {field.name for field in fields(Deployment)}
+        deployment = Deployment(**{key: value for key, value in raw.items() if key in known})
+    except (OSError, ValueError, TypeError):
+        return None
+    if deployment.status in ("starting", "running") and not deployment.is_alive:
+        return replace(deployment, status="lost")
+    return deployment

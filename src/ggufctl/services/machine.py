@@ -1,0 +1,80 @@
+"""What this machine has: host memory that may be used, and how fast a file is read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["HostMemory", "free_port", "host_memory", "is_port_free", "read_rate"]
+
+_SAMPLE_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 20
+_CGROUP_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostMemory:
+    """Host memory, the container's limit taken into account.  [bytes]"""
+
+    total_bytes: int
+    available_bytes: int
+
+
+def host_memory() -> HostMemory:
+    """What the host, or the container this runs in, has and has left."""
+    total = available = 0
+    with contextlib.suppress(OSError, ValueError):
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available = total
+    with contextlib.suppress(OSError):
+        found = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+        available = int(found[1]) << 10 if found else available
+    for limit_path, used_path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            limit = int(Path(limit_path).read_text())
+            used = int(Path(used_path).read_text())
+            if 0 < limit < total:
+                total, available = limit, max(0, min(available, limit - used))
+    return HostMemory(total, available)
+
+
+def read_rate(path: Path) -> float:
+    """How fast a file is read here, from a sample of its middle.  [bytes per second]"""
+    size = path.stat().st_size
+    wanted = min(_SAMPLE_BYTES, size)
+    n_bytes = 0
+    started = time.monotonic()
+    with path.open("rb", buffering=0) as file:
+        file.seek((size - wanted) // 2)
+        while n_bytes < wanted and (chunk := file.read(_CHUNK_BYTES)):
+            n_bytes += len(chunk)
+    return n_bytes / max(time.monotonic() - started, 1e-6)
+
+
+def is_port_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

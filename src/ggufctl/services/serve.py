@@ -1,0 +1,634 @@
+"""Serving on this machine: plan, weights, engine, first token; less memory where it runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+from ggufctl.catalog import load_catalogue
+from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.compat import check_settings
+from ggufctl.core.engine_log import Comparison, EngineLog, Failure, FailureKind, compare
+from ggufctl.core.estimate import Estimate
+from ggufctl.core.gpus import with_overhead
+from ggufctl.core.header import Header
+from ggufctl.core.launch import (
+    PLANNED_BYTES_PER_SECOND,
+    Files,
+    Launch,
+    alias_of,
+    cache_ram_mib,
+    check_passthrough,
+    clean_environment,
+    planned_again,
+    slug,
+    startup_seconds,
+)
+from ggufctl.core.memory import Extras, ModelShape, estimate_memory
+from ggufctl.core.model import File, Model
+from ggufctl.core.reduce import Reduction, reductions
+from ggufctl.core.runtime import Runtime
+from ggufctl.core.units import format_gib
+from ggufctl.engines.base import Command, Device, Engine, Found
+from ggufctl.engines.choose import choose_engine
+from ggufctl.errors import DoesNotFit, GgufctlError, LaunchFailed, UsageError
+from ggufctl.remote.supervisor import EngineFailed, Event, OnEvent, Spec, Supervisor
+from ggufctl.services import deployments
+from ggufctl.services.deployments import Deployment
+from ggufctl.services.keys import Key, open_key
+from ggufctl.services.machine import HostMemory, free_port, host_memory, is_port_free, read_rate
+from ggufctl.services.plan import DEFAULT_N_CTX, read_model
+from ggufctl.sources.base import ModelFile, SourceEvent
+from ggufctl.sources.fetch import fetch_files, missing_bytes
+from ggufctl.sources.references import Reference, ReferenceKind, parse_reference
+from ggufctl.sources.resolve import Role, open_model, open_repo
+
+__all__ = [
+    "DEFAULT_PORT",
+    "LOOPBACK",
+    "LocalPlan",
+    "LocalRequest",
+    "LocalServer",
+    "alternatives",
+    "plan_local",
+    "start_local",
+]
+
+LOOPBACK = "127.0.0.1"
+"""The only address a server on this machine listens on."""
+
+DEFAULT_PORT = 8080
+
+ENGINES_WITH_SLOTS = ("llama-server", "xllamacpp")
+
+
+SourceListener: TypeAlias = Callable[[SourceEvent], None]
+
+
+def _ignore(event: Event) -> None:
+    """Hear nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRequest:
+    """What is to be served on this machine.
+
+    Attributes:
+        model: reference, as plans take it.
+        runtime: settings, but for the context.
+        n_ctx: context, 0 for the model's own, None for the default.  [tokens]
+        quant: label to take from a repository; empty or `auto` for the default one.
+        name: of the deployment; empty for the model's.
+        port: to listen on; 0 for any that is free.
+        auth: `key` or `none`.
+        api_key_file: where the key is, or is to be put; None for the state directory.
+        engine: `auto`, or one of `core.launch.ENGINES`.
+        engine_args: further arguments of the engine's.
+        n_threads: to compute with; 0 for the engine's own choice.
+        chat_format: of llama-cpp-python.
+        max_attempts: most starts of an engine.
+        fallback: whether less memory is tried when it runs out.
+        startup_timeout_seconds: instead of the computed limit.
+    """
+
+    model: str
+    runtime: Runtime = field(default_factory=Runtime)
+    n_ctx: int | None = None
+    quant: str = ""
+    name: str = ""
+    port: int = DEFAULT_PORT
+    auth: str = "key"
+    api_key_file: Path | None = None
+    engine: str = "auto"
+    engine_args: tuple[str, ...] = ()
+    n_threads: int = 0
+    chat_format: str = ""
+    max_attempts: int = 4
+    fallback: bool = True
+    startup_timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One set of files that is loaded."""
+
+    role: Role
+    source: str
+    repo: str
+    commit: str
+    files: tuple[ModelFile, ...]
+    header: Header | None = None
+
+    @property
+    def missing_bytes(self) -> int:
+        """What would have to be downloaded of it.  [bytes]"""
+        return missing_bytes(self.repo, self.commit, self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """Everything that would happen, before any of it does."""
+
+    request: LocalRequest
+    model: Model
+    runtime: Runtime
+    estimate: Estimate
+    engine: Engine
+    found: Found
+    devices: tuple[Device, ...]
+    """GPUs that take part; none means the CPU."""
+    host: HostMemory
+    alias: str
+    name: str
+    """Of the deployment, unless it is taken."""
+    command: Command
+    """With the model's files where they are now, or where they will be."""
+    deadline_seconds: float
+    download_bytes: int
+    extras: Extras
+    beside: tuple[_Part, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def usd_per_hour(self) -> float:
+        """This machine is not rented."""
+        return 0.0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Planned, of all devices and the host.  [bytes]"""
+        return sum(d.total_bytes for d in self.estimate.devices) + self.estimate.host.total_bytes
+
+    @property
+    def where(self) -> str:
+        """What it runs on, in words."""
+        if self.devices:
+            return ", ".join(device.description for device in self.devices)
+        return "CPU"
+
+
+def plan_local(request: LocalRequest, on_event: OnEvent = _ignore) -> LocalPlan:
+    """What serving a model here takes: memory by term, the engine, its arguments. Starts nothing.
+
+    Raises:
+        UsageError: settings or arguments that make no sense, or that the engine lacks.
+        DoesNotFit: this machine does not have the memory.
+        GgufctlError: as reading the model does.
+    """
+    extra = check_passthrough(request.engine_args)
+    if request.auth not in ("key", "none"):
+        raise UsageError(
+            f"--auth {request.auth} is not for a server on this machine.", "Use key or none."
+        )
+    if request.max_attempts < 1:
+        raise UsageError("--max-attempts must be at least 1.")
+    engine, found = choose_engine(request.engine)
+    engine.check(request.runtime, extra)
+    hear = _source_listener(on_event)
+    model = read_model(_reference(request), on_event=hear)
+    runtime = _with_context(request, model, found)
+    beside = _beside(runtime, hear)
+    extras = _extras(beside)
+    devices = found.devices if runtime.n_gpu_layers != 0 else ()
+    estimate = _estimate(model.shape, runtime, devices, extras)
+    host = host_memory()
+    warnings = _warnings(request, found, estimate)
+    plan = LocalPlan(
+        request=request,
+        model=model,
+        runtime=runtime,
+        estimate=estimate,
+        engine=engine,
+        found=found,
+        devices=devices,
+        host=host,
+        alias=alias_of(model.files[0].path),
+        name=slug(request.name or alias_of(model.files[0].path)),
+        command=Command((), ""),
+        deadline_seconds=request.startup_timeout_seconds
+        or startup_seconds(model.size_bytes, PLANNED_BYTES_PER_SECOND),
+        download_bytes=sum(part.missing_bytes for part in (_part(model), *beside)),
+        extras=extras,
+        beside=beside,
+        warnings=warnings,
+    )
+    _require_fit(plan)
+    return replace(plan, command=engine.command(found, _launch(plan, _named_files(plan))))
+
+
+def _reference(request: LocalRequest) -> str:
+    if not request.quant or request.quant.casefold() == "auto":
+        return request.model
+    ref = parse_reference(request.model)
+    if ref.kind is not ReferenceKind.HUB or ref.path:
+        raise UsageError(f"{ref.text!r} is one file: --quant picks from a repository.")
+    if ref.quant and ref.quant.casefold() != request.quant.casefold():
+        raise UsageError(f"The reference says {ref.quant} and --quant says {request.quant}.")
+    return request.model if ref.quant else f"{request.model}:{request.quant}"
+
+
+def _with_context(request: LocalRequest, model: Model, found: Found) -> Runtime:
+    n_ctx = request.n_ctx
+    if n_ctx is None:
+        n_ctx = min(DEFAULT_N_CTX, model.n_ctx_train or DEFAULT_N_CTX)
+    runtime = request.runtime.with_(n_ctx=n_ctx or model.n_ctx_train)
+    if found.engine not in ENGINES_WITH_SLOTS:
+        # It keeps logits of a whole batch, and serves one request after the other.
+        runtime = runtime.with_(n_parallel=1, n_outputs=0)
+    return runtime
+
+
+def _part(model: Model) -> _Part:
+    return _Part(Role.MODEL, model.source, model.repo, model.commit, _files(model.files))
+
+
+def _beside(runtime: Runtime, on_event: SourceListener) -> tuple[_Part, ...]:
+    """What is loaded beside the model, each with its header."""
+    wanted = [
+        *([(Role.MMPROJ, runtime.mmproj)] if runtime.mmproj else []),
+        *([(Role.DRAFT, runtime.draft_model)] if runtime.draft_model else []),
+        *((Role.LORA, ref) for ref in runtime.lora),
+    ]
+    found = []
+    for role, ref in wanted:
+        opened = open_model(ref, role=role, on_event=on_event)
+        source, files = opened.source.value, tuple(opened.files)
+        found.append(_Part(role, source, opened.repo, opened.commit, files, opened.header))
+    return tuple(found)
+
+
+def _extras(beside: Sequence[_Part]) -> Extras:
+    headers: dict[Role, list[Header]] = {}
+    for part in beside:
+        if part.header is not None:
+            headers.setdefault(part.role, []).append(part.header)
+    draft = next(iter(headers.get(Role.DRAFT, ())), None)
+    return Extras(
+        lora=tuple(headers.get(Role.LORA, ())),
+        draft=None if draft is None else ModelShape(draft),
+        mmproj=next(iter(headers.get(Role.MMPROJ, ())), None),
+    )
+
+
+def _estimate(
+    shape: ModelShape, runtime: Runtime, devices: Sequence[Device], extras: Extras
+) -> Estimate:
+    """Memory on the GPUs the engine sees, each given its share by what it has free."""
+    check_settings(shape, runtime)
+    shares = [float(device.free_bytes) for device in devices] if len(devices) > 1 else None
+    names = tuple(device.description for device in devices)
+    estimate = estimate_memory(shape, runtime, names, proportions=shares, extras=extras)
+    cards = {card.device_name.casefold(): card for card in load_catalogue()}
+    known = [cards.get(device.description.casefold()) for device in devices]
+    gpus = [card for card in known if card is not None]
+    return with_overhead(estimate, gpus) if len(gpus) == len(devices) else estimate
+
+
+def _warnings(request: LocalRequest, found: Found, estimate: Estimate) -> tuple[str, ...]:
+    said = list(estimate.warnings)
+    if not found.build.startswith(LLAMA_CPP_BUILD):
+        said.append(
+            f"The engine is {found.engine} with llama.cpp {found.build}; the plan is made for "
+            f"{LLAMA_CPP_BUILD}."
+        )
+    again = planned_again(request.engine_args)
+    if again:
+        said.append(f"The plan does not know of {', '.join(again)} after --.")
+    return tuple(said)
+
+
+def _require_fit(plan: LocalPlan) -> None:
+    """Refuse what cannot be: more than a GPU has free, or than the host has at all."""
+    short = _short_by(plan.estimate, plan.devices, plan.host)
+    if not short:
+        return
+    kind = FailureKind.OOM_KV
+    hint = ""
+    for option in _less(plan, kind):
+        smaller = _estimate(plan.model.shape, option.runtime, plan.devices, plan.extras)
+        if not _short_by(smaller, plan.devices, plan.host):
+            hint = f"It fits with {' '.join(option.flags)}: {option.text}."
+            break
+    raise DoesNotFit(f"{plan.alias} does not fit this machine: {short}.", hint)
+
+
+def _less(plan: LocalPlan, kind: FailureKind) -> list[Reduction]:
+    """Ever smaller settings, each applied on top of the one before."""
+    found: list[Reduction] = []
+    runtime, flags = plan.runtime, ()
+    for _ in range(16):
+        step = next(
+            iter(reductions(plan.model.shape, runtime, kind, on_gpu=bool(plan.devices))), None
+        )
+        if step is None:
+            break
+        runtime, flags = step.runtime, (*flags, *step.flags)
+        found.append(replace(step, flags=_merged(flags)))
+    return found
+
+
+def _merged(flags: Sequence[str]) -> tuple[str, ...]:
+    """Pairs of an option and its value, the last value of each."""
+    pairs = dict(zip(flags[::2], flags[1::2], strict=True))
+    return tuple(part for pair in pairs.items() for part in pair)
+
+
+def _short_by(estimate: Estimate, devices: Sequence[Device], host: HostMemory) -> str:
+    """What is missing, in words; empty when all is there."""
+    for device, planned in zip(devices, estimate.devices, strict=False):
+        if device.free_bytes and planned.total_bytes > device.free_bytes:
+            return (
+                f"{planned.name} needs {format_gib(planned.total_bytes)} GiB and has "
+                f"{format_gib(device.free_bytes)} GiB free"
+            )
+    needed = estimate.host.total_bytes
+    if host.total_bytes and needed > host.total_bytes:
+        return (
+            f"it needs {format_gib(needed)} GiB of host memory and there are "
+            f"{format_gib(host.total_bytes)} GiB"
+        )
+    return ""
+
+
+def _named_files(plan: LocalPlan) -> Files:
+    """The files by the names they have now, on this machine or in their repository."""
+    return _as_files(plan, lambda part: part.files[0].path)
+
+
+def _as_files(plan: LocalPlan, place: Callable[[_Part], str]) -> Files:
+    by_role: dict[Role, list[str]] = {}
+    for part in plan.beside:
+        by_role.setdefault(part.role, []).append(place(part))
+    return Files(
+        model=place(_part(plan.model)),
+        mmproj=next(iter(by_role.get(Role.MMPROJ, ())), ""),
+        draft=next(iter(by_role.get(Role.DRAFT, ())), ""),
+        lora=tuple(by_role.get(Role.LORA, ())),
+    )
+
+
+def _launch(plan: LocalPlan, files: Files) -> Launch:
+    request = plan.request
+    left = plan.host.available_bytes - plan.estimate.host.total_bytes
+    return Launch(
+        files=files,
+        runtime=plan.runtime,
+        alias=plan.alias,
+        host=LOOPBACK,
+        port=request.port,
+        cache_ram_mib=cache_ram_mib(left),
+        n_threads=request.n_threads,
+        use_gpu=bool(plan.devices),
+        chat_format=request.chat_format,
+        extra=request.engine_args,
+    )
+
+
+def _files(files: Sequence[File]) -> tuple[ModelFile, ...]:
+    return tuple(ModelFile(f.path, f.size_bytes, f.sha256) for f in files)
+
+
+def _source_listener(on_event: OnEvent) -> SourceListener:
+    def hear(event: SourceEvent) -> None:
+        on_event(Event("source", 0.0, f"{event.kind}: {event.text}", {"n_bytes": event.n_bytes}))
+
+    return hear
+
+
+def start_local(plan: LocalPlan, on_event: OnEvent = _ignore) -> LocalServer:
+    """A server that has answered with one token; it runs until `LocalServer.stop`.
+
+    Raises:
+        LaunchFailed: it did not come up, also with less memory where that was allowed.
+        GgufctlError: as fetching the weights and claiming the name do.
+    """
+    request = plan.request
+    port = request.port or free_port(LOOPBACK)
+    if not is_port_free(LOOPBACK, port):
+        raise LaunchFailed(
+            f"Port {port} of {LOOPBACK} is taken.", "Choose another with --port, or --port 0."
+        )
+    plan = replace(plan, request=replace(request, port=port))
+    files = _fetch(plan, on_event)
+    if request.startup_timeout_seconds is None:
+        rate = read_rate(Path(files.model))
+        seconds = startup_seconds(plan.model.size_bytes, rate)
+        plan = replace(plan, deadline_seconds=seconds)
+    name = deployments.claim(plan.name, exactly=bool(request.name))
+    server = LocalServer(plan, files, name, on_event)
+    try:
+        server.start()
+    except BaseException:
+        server.stop(status="failed")
+        raise
+    return server
+
+
+def _fetch(plan: LocalPlan, on_event: OnEvent) -> Files:
+    hear = _source_listener(on_event)
+
+    def place(part: _Part) -> str:
+        return str(fetch_files(part.source, part.repo, part.commit, part.files, on_event=hear)[0])
+
+    return _as_files(plan, place)
+
+
+class LocalServer:
+    """One engine on this machine, from its start to its end; made by `start_local`."""
+
+    def __init__(self, plan: LocalPlan, files: Files, name: str, on_event: OnEvent) -> None:
+        self.plan = plan
+        self.files = files
+        self.name = name
+        self.attempts = 0
+        self.steps: list[str] = []
+        """What was reduced on the way, in words."""
+        self.supervisor: Supervisor | None = None
+        self.key: Key | None = None
+        self.deployment = self._new_deployment()
+        self._on_event = on_event
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens."""
+        return f"http://{LOOPBACK}:{self.plan.request.port}"
+
+    @property
+    def log(self) -> EngineLog:
+        """What the engine said."""
+        if self.supervisor is None:
+            raise RuntimeError("the server was not started")
+        return self.supervisor.log
+
+    @property
+    def comparison(self) -> tuple[Comparison, ...]:
+        """Planned and actual memory, term by term."""
+        return compare(self.plan.estimate, self.log.buffers)
+
+    @property
+    def build(self) -> str:
+        """The build that really runs: as the engine's log has it, else as it said when asked."""
+        return self.plan.found.build or self.log.build
+
+    def start(self) -> None:
+        """Run the engine, with less memory where it runs out of it and that is allowed.
+
+        Raises: LaunchFailed.
+        """
+        request = self.plan.request
+        if request.auth == "key":
+            self.key = open_key(request.api_key_file or self.deployment.own_key_path)
+            if self.key.is_shared:
+                self._say("warning", f"{self.key.path} can be read by other users.")
+        path = str(self.key.path.absolute()) if self.key else ""
+        self._save(key_file=path)
+        while True:
+            self.attempts += 1
+            try:
+                self._attempt()
+            except EngineFailed as error:
+                step = self._next_step(error.failure)
+                if step is None:
+                    raise self._launch_failed(error) from None
+                self._reduce(step, error.failure)
+            else:
+                break
+        self._save(status="running", engine_pid=self._engine_pid(), build=self.build)
+
+    def wait(self) -> None:
+        """Return when the engine was stopped.
+
+        Raises: LaunchFailed when it ended by itself.
+        """
+        supervisor = self.supervisor
+        if supervisor is None:
+            return
+        supervisor.wait()
+        error = supervisor.failed()
+        self.stop(status="failed")
+        raise LaunchFailed(error.failure.text, error.failure.hint)
+
+    def stop(self, status: str = "stopped") -> None:
+        """End the engine; nothing of it stays but its log and what it was."""
+        if self.supervisor is not None:
+            self.supervisor.stop()
+        with contextlib.suppress(OSError):
+            # A key of ours serves nobody once its server is gone.
+            self.deployment.own_key_path.unlink()
+        if self.deployment.status in ("starting", "running"):
+            self._save(status=status)
+
+    def _attempt(self) -> None:
+        plan = self.plan
+        command = plan.engine.command(plan.found, _launch(plan, self.files))
+        env = clean_environment(os.environ)
+        key = self.key.value if self.key else ""
+        if key:
+            env[command.key_variable] = key
+        spec = Spec(
+            argv=command.argv,
+            env=env,
+            base_url=self.base_url,
+            model=plan.alias,
+            deadline_seconds=plan.deadline_seconds,
+            key=key,
+            ready_path=command.ready_path,
+            ready_needs_key=command.ready_needs_key,
+            is_embedding=plan.runtime.embeddings,
+            expected_layers=plan.estimate.offloaded_layers if plan.devices else 0,
+            log_path=self.deployment.log_path,
+        )
+        self.supervisor = Supervisor(spec, self._on_event)
+        self.supervisor.start()
+
+    def _next_step(self, failure: Failure) -> Reduction | None:
+        request = self.plan.request
+        if not (failure.kind.is_out_of_memory and request.fallback):
+            return None
+        if self.attempts >= request.max_attempts:
+            return None
+        shape, now = self.plan.model.shape, self.plan.memory_bytes
+        on_gpu = bool(self.plan.devices)
+        for step in reductions(shape, self.plan.runtime, failure.kind, on_gpu=on_gpu):
+            smaller = _estimate(shape, step.runtime, self.plan.devices, self.plan.extras)
+            total = sum(d.total_bytes for d in smaller.devices) + smaller.host.total_bytes
+            moves = step.flags[0] in ("-ncmoe", "-ngl")
+            if moves or total < now:
+                return step
+        return None
+
+    def _reduce(self, step: Reduction, failure: Failure) -> None:
+        plan = self.plan
+        estimate = _estimate(plan.model.shape, step.runtime, plan.devices, plan.extras)
+        self.plan = replace(plan, runtime=step.runtime, estimate=estimate)
+        text = f"{failure.text} Trying {step.text} ({' '.join(step.flags)}), still $0 per hour."
+        self.steps.append(f"{step.text} ({' '.join(step.flags)})")
+        self._say("fallback", text, flags=list(step.flags), attempt=self.attempts + 1)
+
+    def _launch_failed(self, error: EngineFailed) -> LaunchFailed:
+        failure = error.failure
+        text = failure.text
+        if failure.line:
+            text += f" The engine's words: {failure.line[:300]}"
+        hint = failure.hint
+        if failure.kind.is_out_of_memory:
+            others = alternatives(self.plan.model)
+            if self.steps:
+                text += f" Tried as well: {'; '.join(self.steps)}."
+            if others:
+                hint = f"Smaller quants of this model: {', '.join(others)}."
+        return LaunchFailed(text, hint or f"The whole log: ggufctl logs {self.name}")
+
+    def _engine_pid(self) -> int:
+        return self.supervisor.pid if self.supervisor is not None else 0
+
+    def _say(self, kind: str, text: str, **data: object) -> None:
+        seconds = self.supervisor.seconds if self.supervisor is not None else 0.0
+        self._on_event(Event(kind, round(seconds, 3), text, data))
+
+    def _save(self, **changes: object) -> None:
+        self.deployment = deployments.save(
+            replace(self.deployment, **changes)  # type: ignore[arg-type]  # our own fields
+        )
+
+    def _new_deployment(self) -> Deployment:
+        plan = self.plan
+        return Deployment(
+            name=self.name,
+            status="starting",
+            model=plan.model.ref,
+            alias=plan.alias,
+            engine=plan.found.engine,
+            build=plan.found.build,
+            url=f"{self.base_url}/v1",
+            auth=plan.request.auth,
+            key_file="",
+            pid=os.getpid(),
+            pid_start=deployments.process_start(os.getpid()),
+            started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            memory_bytes=plan.memory_bytes,
+        )
+
+
+def alternatives(model: Model, limit: int = 4) -> tuple[str, ...]:
+    """References of smaller quants of the same repository, the largest first; empty if unknown."""
+    if not model.repo:
+        return ()
+    try:
+        listing = open_repo(
+            Reference(model.repo, ReferenceKind.HUB, repo=model.repo, revision=model.commit)
+        )
+    except GgufctlError:
+        return ()
+    smaller = [
+        variant
+        for variant in listing.models
+        if variant.complete and variant.quant and variant.size_bytes < model.size_bytes
+    ]
+    smaller.sort(key=lambda variant: -variant.size_bytes)
+    return tuple(dict.fromkeys(f"{model.repo}:{variant.quant}" for variant in smaller))[:limit]

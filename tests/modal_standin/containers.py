@@ -1,0 +1,346 @@
+"""Containers: modal's own entry point as a local process, with its volumes in a mount namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from grpclib.server import Server
+from modal_proto import api_pb2 as api
+
+from .state import Function, Input, State, Task
+
+KILL_AFTER = 10.0
+HERE = Path(__file__).parent
+_ENV = re.compile(r"^ENV (.*)$")
+
+
+class Containers:
+    """Starts, watches and stops containers of functions."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.held: dict[str, Input] = {}
+        self.service: Any = None
+        self.codec: Any = None
+
+    # What containers and clients are told about functions
+
+    def handle(self, function: Function) -> api.FunctionHandleMetadata:
+        definition = function.definition
+        is_server = definition.is_server
+        return api.FunctionHandleMetadata(
+            function_name=function.name,
+            function_type=definition.function_type,
+            web_url="" if is_server else function.url,
+            definition_id=f"de-{function.id}",
+            app_id=function.app_id,
+            _experimental_flash_urls=[function.url] if is_server and function.url else [],
+            supported_input_formats=definition.supported_input_formats,
+            supported_output_formats=definition.supported_output_formats,
+        )
+
+    def layout(self, app_id: str) -> api.AppLayout:
+        app = self.state.apps[app_id]
+        ids = app.function_ids or {
+            f.name: f.id for f in self.state.functions.values() if f.app_id == app_id
+        }
+        objects = [
+            api.Object(
+                object_id=i, function_handle_metadata=self.handle(self.state.functions[i])
+            )
+            for i in ids.values()
+        ]
+        return api.AppLayout(objects=objects, function_ids=ids, class_ids=app.class_ids)
+
+    # Scaling
+
+    async def scale_up(self, function: Function) -> None:
+        """Start what `min_containers` asks for."""
+        wanted = function.definition.autoscaler_settings.min_containers
+        for _ in range(wanted - len(self.state.live_tasks(function.id))):
+            self.start(function)
+
+    async def want(self, function: Function) -> None:
+        """Somebody asks for the function: start a container if there is none."""
+        app = self.state.apps[function.app_id]
+        if app.is_live and not self.state.live_tasks(function.id):
+            self.start(function)
+
+    def start(self, function: Function) -> Task:
+        task = Task(self.state.new_id("ta"), function.id, function.app_id)
+        self.state.tasks[task.id] = task
+        task.job = asyncio.ensure_future(self._run(function, task))
+        return task
+
+    async def stop(self, task: Task) -> None:
+        """SIGTERM to the process group, SIGKILL after a while; returns when it is over."""
+        task.is_stopping = True
+        job = task.job
+        if task.process is not None:
+            self._signal(task, signal.SIGTERM)
+        elif job is not None and task.is_live:
+            job.cancel()
+        if job is None:
+            return
+        done, _ = await asyncio.wait({job}, timeout=KILL_AFTER)
+        if not done:
+            self._signal(task, signal.SIGKILL)
+            await asyncio.wait({job}, timeout=KILL_AFTER)
+
+    def _signal(self, task: Task, number: int) -> None:
+        process = task.process
+        if process is not None and process.returncode is None:
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                pass
+
+    # One container's life
+
+    async def _run(self, function: Function, task: Task) -> None:
+        try:
+            await self._live(function, task)
+        except asyncio.CancelledError:
+            task.exit_code = 143
+        finally:
+            task.state = api.TASK_STATE_COMPLETED
+            await self.state.log(task, "", state=task.state)
+            await self._fail_held(function, task)
+
+    async def _set(self, task: Task, state: int) -> None:
+        task.state = state
+        await self.state.log(task, "", state=state)
+
+    async def _live(self, function: Function, task: Task) -> None:
+        await self._set(task, api.TASK_STATE_CREATED)
+        await self._set(task, api.TASK_STATE_QUEUED)
+        definition = await self._schedule(function, task)
+        await self._set(task, api.TASK_STATE_WORKER_ASSIGNED)
+        await self._set(task, api.TASK_STATE_LOADING_IMAGE)
+        folder = self.state.root / "tasks" / task.id
+        folder.mkdir(parents=True)
+        socket = self._socket(task)
+        server = Server([self.service(task.id)], status_details_codec=self.codec)
+        await server.start(path=socket)
+        try:
+            await self._process(function, definition, task, folder, socket)
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    def _socket(self, task: Task) -> str:
+        # Paths of sockets are short: 107 bytes is all there is.
+        return str(self.state.root / f"{task.id[-6:]}.sock")
+
+    async def _schedule(self, function: Function, task: Task) -> api.Function:
+        await asyncio.sleep(self.state.faults.queue_seconds)
+        ranked = function.ranked or [function.definition]
+        waited = False
+        while True:
+            for each in ranked:
+                gpu = each.resources.gpu_config.gpu_type
+                if gpu not in self.state.faults.gpu_unavailable:
+                    count = each.resources.gpu_config.count
+                    task.gpu = f"{gpu}:{count}" if count > 1 else gpu
+                    return each
+            if not waited:
+                waited = True
+                gpu = ranked[0].resources.gpu_config.gpu_type
+                await self.state.log(
+                    task, f"Container is waiting to be scheduled on a GPU_{gpu} worker\n"
+                )
+            await asyncio.sleep(0.1)
+
+    def _environment(
+        self, function: Function, definition: api.Function, task: Task, folder: Path, socket: str
+    ) -> dict[str, str]:
+        parent = {k: v for k, v in os.environ.items() if not k.startswith(("MODAL_", "GGUFCTL_"))}
+        drop = ("PYTHONPATH", "HF_TOKEN", "LLAMA_API_KEY", "PYTEST_CURRENT_TEST")
+        environment = {k: v for k, v in parent.items() if k not in drop}
+        for image_id in self._chain(definition.image_id):
+            for command in self.state.images[image_id].commands:
+                if found := _ENV.match(command.strip()):
+                    for word in shlex.split(found[1]):
+                        name, _, value = word.partition("=")
+                        environment[name] = value.replace("${PATH}", environment["PATH"])
+        for secret_id in definition.secret_ids:
+            environment.update(self.state.secrets[secret_id].env)
+        root = folder / "root"
+        root.mkdir()
+        self._materialise(definition, root)
+        gpu = definition.resources.gpu_config.gpu_type
+        engines = self.state.faults.engine
+        scenario = engines.get(gpu, engines.get("*", ""))
+        programs = HERE / ("fake_bin" if scenario else "bin")
+        environment |= {
+            "PATH": f"{programs}{os.pathsep}{environment.get('PATH', '')}",
+            "STANDIN_PYTHON": sys.executable,
+            "STANDIN_SCENARIO": scenario,
+            "STANDIN_GPU": task.gpu,
+            "PYTHONPATH": str(root),
+            "PYTHONUNBUFFERED": "1",
+            "MODAL_SERVER_URL": f"unix://{socket}",
+            "MODAL_TASK_ID": task.id,
+            "MODAL_IS_REMOTE": "1",
+            "MODAL_CONTAINER_ARGUMENTS_PATH": str(folder / "arguments"),
+            "MODAL_IMAGE_ID": definition.image_id,
+            "MODAL_ENVIRONMENT": "main",
+            "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_AWS",
+            "MODAL_REGION": "us-east-1",
+            "MODAL_CONFIG_PATH": "/dev/null",
+        }
+        return environment
+
+    def _chain(self, image_id: str) -> list[str]:
+        image = self.state.images.get(image_id)
+        if image is None:
+            return []
+        return [found for base in image.base_ids for found in self._chain(base)] + [image_id]
+
+    def _materialise(self, definition: api.Function, root: Path) -> None:
+        for mount_id in definition.mount_ids:
+            for path, sha256 in self.state.mounts[mount_id].files.items():
+                target = root / path.removeprefix("/root/").lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.state.root / "contents" / sha256, target)
+
+    def _command(self, definition: api.Function) -> list[str]:
+        """The entry point, in a mount namespace of its own where volumes are mounted."""
+        command = [sys.executable, "-m", "modal._container_entrypoint"]
+        lines = []
+        for mount in definition.volume_mounts:
+            source = shlex.quote(str(self.state.volumes[mount.volume_id].path))
+            target = shlex.quote(mount.mount_path)
+            Path(mount.mount_path).mkdir(parents=True, exist_ok=True)
+            lines.append(f"mount --bind {source} {target}")
+            if mount.read_only:
+                lines.append(f"mount -o remount,bind,ro {target}")
+        if not lines:
+            return command
+        script = " && ".join([*lines, 'exec "$@"'])
+        return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *command]
+
+    async def _process(
+        self, function: Function, definition: api.Function, task: Task, folder: Path, socket: str
+    ) -> None:
+        arguments = api.ContainerArguments(
+            task_id=task.id,
+            function_id=function.id,
+            app_id=function.app_id,
+            function_def=definition,
+            environment_name="main",
+            app_layout=self.layout(function.app_id),
+        )
+        (folder / "arguments").write_bytes(arguments.SerializeToString())
+        command = self._command(definition)
+        if self.state.faults.die_at_start:
+            command = [sys.executable, "-c", "raise SystemExit(1)"]
+        task.started_at = time.time()
+        task.process = await asyncio.create_subprocess_exec(
+            *command,
+            env=self._environment(function, definition, task, folder, socket),
+            cwd=folder / "root",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=1 << 20,
+        )
+        await self._set(task, api.TASK_STATE_ACTIVE)
+        watch = asyncio.ensure_future(self._watch(function, definition, task))
+        try:
+            await asyncio.gather(
+                self._pump(task, task.process.stdout, 1), self._pump(task, task.process.stderr, 2)
+            )
+            task.exit_code = await task.process.wait()
+        finally:
+            watch.cancel()
+            # Whatever the container left behind dies with it, as in any container.
+            try:
+                os.killpg(task.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        await self._say_end(task)
+
+    async def _pump(self, task: Task, stream: asyncio.StreamReader | None, source: int) -> None:
+        assert stream is not None
+        while line := await stream.readline():
+            await self.state.log(task, line.decode(errors="replace"), source)
+
+    async def _watch(self, function: Function, definition: api.Function, task: Task) -> None:
+        """End a container that starts for too long, or has been idle for long enough."""
+        if not (definition.is_server or function.is_web_server):
+            return
+        limit = definition.http_config.startup_timeout
+        limit = limit or definition.startup_timeout_secs or definition.timeout_secs
+        end = time.monotonic() + limit
+        while not task.is_ready:
+            await asyncio.sleep(0.1)
+            if time.monotonic() > end:
+                await self.state.log(
+                    task, f"Runner has been initializing for too long: {limit} seconds\n"
+                )
+                self._signal(task, signal.SIGKILL)
+                return
+        if definition.is_server:
+            return
+
+    async def _say_end(self, task: Task) -> None:
+        if task.is_stopping or task.exit_code == 0 and task.result is None:
+            return
+        if task.result is not None and task.result.exception:
+            await self.state.log(
+                task, f"Runner failed with exception: {task.result.exception[:600]}\n"
+            )
+        elif task.exit_code == -signal.SIGKILL:
+            await self.state.log(task, "Runner terminated, exit code: 137\n")
+        elif task.exit_code == -signal.SIGSEGV:
+            await self.state.log(
+                task, "Runner segmentation fault (SIGSEGV), exit code: 139\n"
+            )
+        else:
+            await self.state.log(task, f"Runner failed with exit code: {task.exit_code}\n")
+
+    # Calls
+
+    async def answer(
+        self, held: Input, result: api.GenericResult, data_format: int, task_id: str
+    ) -> None:
+        call = self.state.calls[held.call_id]
+        async with call.changed:
+            call.outputs.append(
+                api.FunctionGetOutputsItem(
+                    result=result,
+                    idx=held.index,
+                    input_id=held.id,
+                    data_format=data_format,
+                    task_id=task_id,
+                    output_created_at=time.time(),
+                )
+            )
+            call.changed.notify_all()
+
+    async def _fail_held(self, function: Function, task: Task) -> None:
+        failed = [each for each in self.held.values() if each.task_id == task.id]
+        if task.result is not None or task.exit_code:
+            # Died before it took anything: failing what waits is better than a loop of starts.
+            failed += function.pending
+            function.pending = []
+        text = task.result.exception if task.result else f"container exited: {task.exit_code}"
+        status = api.GenericResult.GENERIC_STATUS_FAILURE
+        result = task.result or api.GenericResult(status=status, exception=text)
+        for each in failed:
+            self.held.pop(each.id, None)
+            await self.answer(each, result, api.DATA_FORMAT_PICKLE, task.id)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(self.stop(task) for task in self.state.live_tasks()))

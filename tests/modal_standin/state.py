@@ -1,0 +1,274 @@
+"""What the stand-in knows, and the faults a test can put into it. The state is the judge."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf.message import Message
+from grpclib import Status
+from modal_proto import api_pb2 as api
+
+GPU_TYPES = frozenset(
+    "T4 L4 A10 A10G L40S A100 A100-40GB A100-80GB RTX-PRO-6000 H100 H100! H200 B200 B200+".split()
+)
+
+
+@dataclass
+class RpcFault:
+    """An error that an RPC answers with, a number of times."""
+
+    rpc: str
+    status: Status
+    message: str = ""
+    times: int = 1
+
+
+@dataclass
+class Faults:
+    """What goes wrong, until a test resets it."""
+
+    rpcs: list[RpcFault] = field(default_factory=list)
+    image_build: dict[str, str] = field(default_factory=dict)
+    """Piece of a dockerfile command → what the builder prints before it fails."""
+    gpu_unavailable: set[str] = field(default_factory=set)
+    queue_seconds: float = 0.0
+    cut_logs_after: int | None = None
+    """Log streams break after this many batches, each time."""
+    engine: dict[str, str] = field(default_factory=dict)
+    """GPU type (or `*`) → scenario of the fake engine; none means the real one."""
+    revoked_tokens: set[str] = field(default_factory=set)
+    die_at_start: bool = False
+    """Containers exit before they have loaded anything."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One RPC as it arrived."""
+
+    rpc: str
+    request: Message
+    task_id: str
+    error: str = ""
+
+
+@dataclass
+class LogLine:
+    entry: int
+    at: float
+    app_id: str
+    function_id: str
+    task_id: str
+    source: int
+    text: str
+    state: int = 0
+
+
+@dataclass
+class App:
+    id: str
+    description: str
+    environment: str
+    state: int
+    name: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    function_ids: dict[str, str] = field(default_factory=dict)
+    class_ids: dict[str, str] = field(default_factory=dict)
+    created_at: float = field(default_factory=time.time)
+    deployed_at: float = 0.0
+    stopped_at: float = 0.0
+    version: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        return self.state not in (api.APP_STATE_STOPPED, api.APP_STATE_DISABLED)
+
+
+@dataclass
+class Function:
+    id: str
+    app_id: str
+    name: str
+    definition: api.Function = field(default_factory=api.Function)
+    ranked: list[api.Function] = field(default_factory=list)
+    data: api.FunctionData = field(default_factory=api.FunctionData)
+    url: str = ""
+    port: int = 0
+    settings: api.AutoscalerSettings = field(default_factory=api.AutoscalerSettings)
+    pending: list[Input] = field(default_factory=list)
+    has_input: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def gpus(self) -> list[str]:
+        """As asked for, in order: `L40S`, `A100-80GB:2` …"""
+        found = []
+        for each in self.ranked or [self.definition]:
+            config = each.resources.gpu_config
+            if config.gpu_type:
+                count = f":{config.count}" if config.count > 1 else ""
+                found.append(f"{config.gpu_type}{count}")
+        return found
+
+    @property
+    def is_web_server(self) -> bool:
+        return self.definition.webhook_config.web_server_port > 0
+
+    @property
+    def http_port(self) -> int:
+        if self.definition.is_server:
+            return self.definition.http_config.port
+        return self.definition.webhook_config.web_server_port
+
+    @property
+    def requires_proxy_auth(self) -> bool:
+        if self.definition.is_server:
+            return not self.definition.http_config.unauthenticated
+        return self.definition.webhook_config.requires_proxy_auth
+
+
+@dataclass
+class Input:
+    id: str
+    call_id: str
+    payload: api.FunctionInput
+    index: int
+    task_id: str = ""
+
+
+@dataclass
+class Call:
+    id: str
+    function_id: str
+    outputs: list[api.FunctionGetOutputsItem] = field(default_factory=list)
+    chunks: list[api.DataChunk] = field(default_factory=list)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    n_inputs: int = 0
+
+
+@dataclass
+class Image:
+    id: str
+    commands: list[str]
+    base_ids: list[str]
+    secret_ids: list[str]
+    mount_id: str = ""
+    result: api.GenericResult = field(default_factory=api.GenericResult)
+    log: list[str] = field(default_factory=list)
+    python: str = ""
+
+
+@dataclass
+class Secret:
+    id: str
+    name: str
+    env: dict[str, str]
+    app_id: str = ""
+    created_at: float = field(default_factory=time.time)
+
+
+@dataclass
+class Volume:
+    id: str
+    name: str
+    version: int
+    path: Path
+    commits: int = 0
+
+
+@dataclass
+class Mount:
+    id: str
+    files: dict[str, str] = field(default_factory=dict)
+    """Path in the container → sha256."""
+
+
+@dataclass
+class Task:
+    """One container, from the queue to its end."""
+
+    id: str
+    function_id: str
+    app_id: str
+    gpu: str = ""
+    state: int = api.TASK_STATE_CREATED
+    enqueued_at: float = field(default_factory=time.time)
+    started_at: float = 0.0
+    exit_code: int | None = None
+    result: api.GenericResult | None = None
+    is_ready: bool = False
+    is_stopping: bool = False
+    process: asyncio.subprocess.Process | None = None
+    job: asyncio.Task[None] | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self.state != api.TASK_STATE_COMPLETED
+
+
+@dataclass
+class HttpRequest:
+    function_id: str
+    method: str
+    path: str
+    status: int = 0
+    was_cold: bool = False
+
+
+class State:
+    """Everything there is."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.faults = Faults()
+        self.records: list[Record] = []
+        self.unimplemented: list[str] = []
+        self.apps: dict[str, App] = {}
+        self.functions: dict[str, Function] = {}
+        self.calls: dict[str, Call] = {}
+        self.images: dict[str, Image] = {}
+        self.secrets: dict[str, Secret] = {}
+        self.volumes: dict[str, Volume] = {}
+        self.mounts: dict[str, Mount] = {}
+        self.tasks: dict[str, Task] = {}
+        self.requests: list[HttpRequest] = []
+        self.logs: list[LogLine] = []
+        self.logged = asyncio.Condition()
+        self.python_versions: set[str] = set()
+        self._last_id = 0
+
+    def new_id(self, prefix: str) -> str:
+        self._last_id += 1
+        return f"{prefix}-{self._last_id:022d}"
+
+    def app_named(self, name: str) -> App | None:
+        for app in self.apps.values():
+            if app.name == name and app.is_live:
+                return app
+        return None
+
+    def live_tasks(self, function_id: str = "", app_id: str = "") -> list[Task]:
+        return [
+            task
+            for task in self.tasks.values()
+            if task.is_live
+            and function_id in ("", task.function_id)
+            and app_id in ("", task.app_id)
+        ]
+
+    async def log(self, task: Task, text: str, source: int = 3, state: int = 0) -> None:
+        """Add a line: source 1 is stdout, 2 stderr, 3 Modal itself."""
+        async with self.logged:
+            line = LogLine(
+                len(self.logs) + 1,
+                time.time(),
+                task.app_id,
+                task.function_id,
+                task.id,
+                source,
+                text,
+                state,
+            )
+            self.logs.append(line)
+            self.logged.notify_all()

@@ -1,0 +1,196 @@
+"""Runs every command that README.md shows and keeps its output true.
+
+    python -m tests.readme          # say what differs, exit 1
+    python -m tests.readme --write  # put the real output into README.md
+
+A ```console block holds commands after `$ ` and what they print; a ```python block is
+run as a script. Commands run in a terminal of 80 columns, in a folder of their own,
+against a Hub on the loopback interface that holds the models README speaks of.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ggufctl.core.ggml.types import TYPES, tensor_bytes
+from ggufctl.core.header import Header, TensorInfo
+from tests.fakehub import FakeFile, FakeHub
+from tests.truth.pack import slim
+from tests.truth.recorded import headers
+
+README = Path(__file__).parents[1] / "README.md"
+WIDTH = 80
+
+_BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.M | re.S)
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+# Quants of the first repository, each of one tensor type here.
+_QUANTS = {
+    "Q8_0": "q8_0",
+    "Q6_K": "q6_K",
+    "Q5_K_M": "q5_K",
+    "Q4_K_M": "q4_K",
+    "IQ4_XS": "iq4_xs",
+    "Q2_K": "q2_K",
+}
+
+
+def _model(name: str, type_: str | None = None) -> FakeFile:
+    header = headers()[name]
+    if type_ is not None:
+        header = _requantised(header, type_)
+    end = max(t.offset + t.n_bytes for t in header.tensors.values())
+    raw = slim(header)
+    return FakeFile(raw, len(raw) + end)
+
+
+def _requantised(header: Header, type_: str) -> Header:
+    """The same model with every quantised tensor of one type."""
+    tensors, offset = {}, 0
+    for name, t in header.tensors.items():
+        new = type_ if TYPES[t.type].is_quantized else t.type
+        size = tensor_bytes(new, t.shape)
+        tensors[name] = TensorInfo(name, new, t.shape, offset, size)
+        offset = -(-(offset + size) // header.alignment) * header.alignment
+    return replace(header, tensors=tensors)
+
+
+def fill(hub: FakeHub) -> None:
+    """Put the models of README on the Hub."""
+    hub.add(
+        "bartowski/Llama-3.3-70B-Instruct-GGUF",
+        {
+            f"Llama-3.3-70B-Instruct-{quant}.gguf": _model("Llama-3.1-70B-Q4_K_M", type_)
+            for quant, type_ in _QUANTS.items()
+        },
+    )
+    hub.add(
+        "unsloth/Qwen3-30B-A3B-GGUF",
+        {"Qwen3-30B-A3B-Q4_K_M.gguf": _model("Qwen3-30B-A3B-Q4_K_M")},
+    )
+    of_base = ("base_model:Qwen/Qwen3-8B", "base_model:quantized:Qwen/Qwen3-8B")
+    hub.add(
+        "Qwen/Qwen3-8B-AWQ",
+        {"model-00001-of-00002.safetensors": b"", "config.json": b"{}"},
+        tags=("awq", *of_base),
+    )
+    hub.add(
+        "Qwen/Qwen3-8B-GGUF",
+        {"Qwen3-8B-Q4_K_M.gguf": _model("Qwen3-8B-Q4_K_M")},
+        tags=("gguf", *of_base),
+        downloads=250_000,
+    )
+
+
+@contextmanager
+def surroundings() -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder with a model in it and an environment that knows no other Hub."""
+    with tempfile.TemporaryDirectory() as folder, FakeHub() as hub:
+        fill(hub)
+        home = Path(folder)
+        model = _model("DeepSeek-V3-R1-Q4_K_M")
+        with (home / "DeepSeek-R1-Q4_K_M.gguf").open("wb") as file:
+            file.write(model.head)
+            file.truncate(model.size)
+        bin_dir = str(Path(sys.executable).parent)
+        yield (
+            home,
+            {
+                "PATH": f"{bin_dir}:{os.environ['PATH']}",
+                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                "HOME": folder,
+                "HF_HOME": f"{folder}/hf",
+                "HF_ENDPOINT": hub.url,
+                "XDG_CACHE_HOME": f"{folder}/.cache",
+                "XDG_CONFIG_HOME": f"{folder}/.config",
+                "COLUMNS": str(WIDTH),
+                "TERM": "xterm",
+                "NO_COLOR": "1",
+                "TYPER_USE_RICH": "0",
+            },
+        )
+
+
+def in_terminal(command: str, folder: Path, environment: dict[str, str]) -> str:
+    """What a command shows on a terminal, less colours."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        if not select.select([ours], [], [], 120)[0]:
+            process.kill()
+            break
+        try:
+            part = os.read(ours, 1 << 16)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    process.wait()
+    os.close(ours)
+    text = _ANSI.sub("", shown.decode()).replace("\r\n", "\n")
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def run_block(kind: str, body: str, folder: Path, environment: dict[str, str]) -> str:
+    """The block with its real output."""
+    if kind == "python":
+        done = subprocess.run(
+            [sys.executable, "-c", body],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise AssertionError(f"README's Python fails:\n{body}\n{done.stderr}")
+        return body
+    out = []
+    for line in body.splitlines():
+        if line.startswith("$ "):
+            out += [line, in_terminal(line[2:], folder, environment)]
+    return "\n".join(part for part in out if part) + "\n"
+
+
+def renewed(text: str) -> str:
+    """README with the output of every command made anew."""
+    with surroundings() as (folder, environment):
+        return _BLOCK.sub(
+            lambda m: f"```{m[1]}\n{run_block(m[1], m[2], folder, environment)}```", text
+        )
+
+
+def main(write: bool) -> int:
+    """Compare README with what its commands print, or write it."""
+    text = README.read_text(encoding="utf-8")
+    new = renewed(text)
+    if write:
+        README.write_text(new, encoding="utf-8")
+    elif new != text:
+        sys.stderr.write("README.md does not show what its commands print.\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--write" in sys.argv))
