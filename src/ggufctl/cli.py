@@ -460,3 +460,8 @@ def _print_json(document: object) -> None:
     import json
 
     typer.echo(json.dumps(document, indent=2, ensure_ascii=True))
+
+
+from ggufctl.commands import serve as _serve  # noqa: E402  # it adds its commands to ours
+
+_serve.register(app)

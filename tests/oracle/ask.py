@@ -42,8 +42,10 @@ DEFAULTS: Row = {
     "split_mode": "layer",
     "tensor_split": "-",
 }
-"""Settings of a recorded run, by llama.cpp's names; `device` is `cpu` or a GPU and how many of it.
-`n_outputs` 0 means as many as the batch.
+"""Settings of a recorded run, by llama.cpp's names.
+
+`device` is `cpu`, or a GPU of the catalogue and how many of it. `n_outputs` 0 means as many as the
+batch.
 """
 
 OPTIONAL = (

@@ -6,8 +6,8 @@ Source: llama.cpp src/llama-context.cpp `sched_reserve`, `graph_reserve`,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
 from ggufctl.core.extras import Adapter
 from ggufctl.core.folding import Fold, is_settled
@@ -47,6 +47,7 @@ class Engine:
         auto_flash: whether fusing attention depends on where it would run.
         adapters: LoRA adapters in use.
         folds: ways to leave out repeating blocks, the shortest first.
+        probed: answers of probes already made for this placement.
     """
 
     arch: Architecture
@@ -59,6 +60,7 @@ class Engine:
     auto_flash: bool = True
     adapters: tuple[Adapter, ...] = ()
     folds: tuple[Fold, ...] = ()
+    probed: dict[Hashable, bool] = field(default_factory=dict)
 
     @property
     def n_copies(self) -> int:
@@ -108,7 +110,9 @@ class Engine:
         unfused: frozenset[str],
     ) -> Buffers:
         pin = not self.dry_run
-        choices: list[Fold | None] = [*folds, None]
+        # The allocator often alternates between two arrangements, so one repetition seldom
+        # settles; the shortest fold serves the probes.
+        choices: list[Fold | None] = [*(folds[1:] or folds), None]
         for fold in choices:
             layers = fold.layers if fold else None
             builder = self._build(
@@ -169,6 +173,14 @@ class Engine:
         """
         if not self.ctx.flash_attn or not self.auto_flash:
             return self.ctx.flash_attn
+        # Nothing that a longer context changes decides where an operation runs.
+        ctx = self.ctx
+        key = (ctx.n_seq_max, ctx.kv_unified, ctx.type_k, ctx.type_v, ctx.embeddings)
+        if key not in self.probed:
+            self.probed[key] = self._probe_flash_attention(layers)
+        return self.probed[key]
+
+    def _probe_flash_attention(self, layers: list[int] | None) -> bool:
         n = self.ctx.n_seq_max
         probe = self._build(n, n, n, True, pin=True, layers=layers)
         Scheduler(self.placement.n_gpus, self.n_copies).assign(probe.graph)

@@ -20,6 +20,9 @@ MAX_LAYERS = 512
 MAX_EXPERTS = 1024
 """LLAMA_MAX_EXPERTS."""
 
+POOLING_MEAN, POOLING_RANK = 1, 4
+"""Values of `pooling_type` (LLAMA_POOLING_TYPE_*)."""
+
 _MAX_VALUE = 1 << 40
 
 
@@ -231,6 +234,15 @@ class HParams:
         """Whether rope sections are set (use_mrope)."""
         s = self.rope_sections
         return len(s) > 1 and s[0] > 0 and s[1] > 0
+
+    @property
+    def pools_by_mean(self) -> bool:
+        """Whether embeddings are averaged over a sequence (pooling types MEAN, RANK)."""
+        kind: object = self.pooling_type
+        if kind == POOLING_RANK:
+            default = POOLING_MEAN if self.arch == "modern-bert" else None
+            kind = self.key("classifier.pooling_type", default)
+        return kind == POOLING_MEAN
 
     def is_swa(self, il: int) -> bool:
         """Whether a block attends a sliding window."""

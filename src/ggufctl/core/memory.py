@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.closed_form import compute_terms
@@ -35,6 +35,7 @@ class _Placed:
     placement: Placement
     weights: tuple[int, ...]
     folds: tuple[Fold, ...]
+    probed: dict[Hashable, bool] = field(default_factory=dict)
 
 
 class ModelShape:
@@ -179,6 +180,7 @@ def estimate_memory(
             auto_flash=runtime.flash_attn == "auto" and not runtime.has_quantized_v,
             adapters=adapters,
             folds=() if adapters else placed.folds,
+            probed=placed.probed,
         )
         buffers = _reserve(engine, explain=explain, fold=fold)
     if buffers is None:

@@ -21,7 +21,7 @@ from ggufctl.core.deployment import EVENT_PREFIX
 from ggufctl.core.launch import KEY_VARIABLE, clean_environment
 from ggufctl.remote.supervisor import EngineFailed, Event, Spec, Supervisor
 
-__all__ = ["StartFailed", "serve"]
+__all__ = ["Serving", "StartFailed", "serve"]
 
 PROBE_SECONDS = 20.0
 
@@ -30,7 +30,31 @@ class StartFailed(Exception):
     """The container cannot serve; its message is one sentence without secrets."""
 
 
-def serve(config: Mapping[str, Any]) -> Supervisor:
+class Serving:
+    """An engine that answers, in a container; made by `serve`."""
+
+    def __init__(self, supervisor: Supervisor, attempt: str) -> None:
+        self.supervisor = supervisor
+        self._attempt = attempt
+        self._is_stopping = False
+        threading.Thread(target=self._guard, name="guard", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the engine; what it is answering may be finished within its grace."""
+        self._is_stopping = True
+        self.supervisor.stop()
+
+    def _guard(self) -> None:
+        """End the container when its engine ends by itself: nothing would answer any more."""
+        self.supervisor.wait()
+        if self._is_stopping:
+            return
+        error = self.supervisor.failed()
+        _say(self._attempt, "died", text=error.failure.text, failure=error.failure.kind.value)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def serve(config: Mapping[str, Any]) -> Serving:
     """The engine, once it has answered; its death ends the container.
 
     Args:
@@ -60,8 +84,7 @@ def serve(config: Mapping[str, Any]) -> Supervisor:
         "durations": {name: round(took, 3) for name, took in supervisor.durations.items()},
     }
     _say(attempt, "ready", **found)
-    threading.Thread(target=_guard, args=(supervisor, attempt), daemon=True).start()
-    return supervisor
+    return Serving(supervisor, attempt)
 
 
 def _say(attempt: str, kind: str, **data: Any) -> None:
@@ -156,12 +179,3 @@ def _spec(config: Mapping[str, Any]) -> Spec:
         grace_seconds=float(config["grace"]),
     )
 
-
-def _guard(supervisor: Supervisor, attempt: str) -> None:
-    """End the container when its engine ends by itself: nothing would answer any more."""
-    supervisor.wait()
-    if supervisor.is_stopping:
-        return
-    error = supervisor.failed()
-    _say(attempt, "died", text=error.failure.text, failure=error.failure.kind.value)
-    os.kill(os.getpid(), signal.SIGTERM)

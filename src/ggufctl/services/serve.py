@@ -320,7 +320,8 @@ def _require_fit(plan: LocalPlan) -> None:
 def _less(plan: LocalPlan, kind: FailureKind) -> list[Reduction]:
     """Ever smaller settings, each applied on top of the one before."""
     found: list[Reduction] = []
-    runtime, flags = plan.runtime, ()
+    runtime = plan.runtime
+    flags: tuple[str, ...] = ()
     for _ in range(16):
         step = next(
             iter(reductions(plan.model.shape, runtime, kind, on_gpu=bool(plan.devices))), None

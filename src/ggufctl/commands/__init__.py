@@ -1,0 +1,1 @@
+"""Commands beside `plan`: each module parses, calls a service, prints and exits."""

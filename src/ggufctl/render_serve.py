@@ -1,0 +1,184 @@
+"""What serving says, as plain text: no markup, so that nothing of a model's can become one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.escape import escape, redact
+
+if TYPE_CHECKING:
+    from ggufctl.core.engine_log import Comparison
+    from ggufctl.remote.supervisor import Event
+    from ggufctl.services.demo import DemoResult
+    from ggufctl.services.deployments import Deployment
+    from ggufctl.services.serve import LocalPlan, LocalServer
+
+__all__ = [
+    "demo_lines",
+    "deployment_rows",
+    "event_line",
+    "memory_lines",
+    "plan_lines",
+    "price_line",
+    "summary_lines",
+]
+
+_MIB = 1 << 20
+
+
+def price_line(plan: LocalPlan) -> str:
+    """What it costs, before anything is started."""
+    return f"$0.00 per hour, used or idle: this machine ({escape(plan.where)})"
+
+
+def plan_lines(plan: LocalPlan) -> list[str]:
+    """The plan for this machine: engine, settings, memory by term."""
+    estimate = plan.estimate
+    slots = "slot" if estimate.n_seq_max == 1 else "slots"
+    lines = [
+        f"model    {escape(plan.model.ref)} ({plan.model.size_bytes / _MIB:.1f} MiB)",
+        f"engine   {plan.found.engine}, llama.cpp {plan.found.build} "
+        f"(planned for {LLAMA_CPP_BUILD})",
+        f"context  {estimate.n_ctx} tokens, {estimate.n_seq_max} {slots} of "
+        f"{estimate.n_ctx_seq}",
+        "memory   planned",
+    ]
+    rows = [(device.name, term) for device in estimate.devices for term in device.terms]
+    rows += [("host", term) for term in estimate.host.terms]
+    lines += [
+        f"  {where:<6} {term.name:<16} {_mib(term.n_bytes)}" for where, term in rows if term.n_bytes
+    ]
+    lines.append(f"  {'total':<23} {_mib(plan.memory_bytes)}")
+    if plan.download_bytes:
+        lines.append(f"download {plan.download_bytes / _MIB:.1f} MiB")
+    return lines
+
+
+def memory_lines(rows: Iterable[Comparison]) -> list[str]:
+    """Planned and actual memory as a table, with a verdict under it."""
+    rows = tuple(rows)
+    lines = [f"memory   {'':<16} {'planned':>12} {'actual':>12}"]
+    for row in rows:
+        mark = "" if row.is_as_planned else "  <- not as planned"
+        note = f"  ({row.note})" if row.note else ""
+        lines.append(
+            f"  {row.device:<6} {row.term:<16} {_mib(row.planned_bytes)} "
+            f"{_mib(row.actual_bytes)}{note}{mark}"
+        )
+    if not all(row.is_as_planned for row in rows):
+        lines.append("A term is outside the range it was planned in: this is a bug of ggufctl's.")
+    return lines
+
+
+def summary_lines(server: LocalServer) -> list[str]:
+    """How to use the server, what it costs, how to stop it."""
+    plan, deployment = server.plan, server.deployment
+    durations = server.supervisor.durations if server.supervisor is not None else {}
+    phases = " · ".join(f"{phase} {seconds:.1f} s" for phase, seconds in durations.items())
+    lines = [
+        f"{deployment.name} answers at {deployment.url}",
+        "",
+        f"engine   {plan.found.engine}, llama.cpp {server.build} (planned for {LLAMA_CPP_BUILD})",
+        f"on       {escape(plan.where)}",
+        f"start    {phases}",
+        *memory_lines(server.comparison),
+        "",
+    ]
+    bearer = ""
+    key = '"none"'
+    if deployment.key_file:
+        lines.append(f"export GGUFCTL_API_KEY=$(cat {_shell(deployment.key_file)})")
+        bearer = ' -H "Authorization: Bearer $GGUFCTL_API_KEY"'
+        key = 'os.environ["GGUFCTL_API_KEY"]'
+    lines += _snippets(deployment, bearer, key, is_embedding=plan.runtime.embeddings)
+    lines += ["", "cost     $0.00 per hour, used or idle: this machine"]
+    lines.append(f"stop     Ctrl-C here, or ggufctl stop {deployment.name}")
+    return lines
+
+
+def _snippets(
+    deployment: Deployment, bearer: str, key: str, *, is_embedding: bool
+) -> list[str]:
+    url, model = deployment.url, deployment.alias
+    if is_embedding:
+        body = f'{{"model": "{model}", "input": "Hello"}}'
+        path, call = "embeddings", f'client.embeddings.create(model="{model}", input="Hello")'
+    else:
+        body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+        path = "chat/completions"
+        call = (
+            f'client.chat.completions.create(model="{model}", '
+            'messages=[{"role": "user", "content": "Hello"}])'
+        )
+    return [
+        f"curl {url}/{path}{bearer} -H 'Content-Type: application/json' -d '{body}'",
+        "",
+        "import os, openai",
+        f'client = openai.OpenAI(base_url="{url}", api_key={key})',
+        f"print({call})",
+    ]
+
+
+def event_line(event: Event) -> str:
+    """One line about an event; empty for those that only a log or a program wants."""
+    at = f"[{event.seconds:6.1f} s]"
+    match event.kind:
+        case "source" | "fallback" | "warning":
+            return redact(event.text)
+        case "start":
+            return f"{at} engine started"
+        case "phase":
+            return f"{at} {event.text} (after {event.data.get('took', 0):.1f} s of "\
+                f"{event.data.get('after', '')})"
+        case "token":
+            return f"{at} first token"
+        case "stopping":
+            return f"{at} {event.text}"
+        case "stopped":
+            return f"{at} stopped"
+        case _:
+            return ""
+
+
+def demo_lines(result: DemoResult) -> list[str]:
+    """The answer, how fast it came, and how the plan held."""
+    answer = result.answer
+    return [
+        f"question {result.question}",
+        f"answer   {escape(' '.join(answer.text.split()))}",
+        f"speed    {answer.tokens_per_second:.1f} tokens/s ({answer.n_tokens} tokens), "
+        f"ready after {result.startup_seconds:.1f} s",
+        *memory_lines(result.comparison),
+        f"model    from {result.source}",
+    ]
+
+
+def deployment_rows(found: Iterable[Deployment]) -> list[str]:
+    """Deployments as tab-separated rows under their titles; nothing is cut."""
+    titles = ("NAME", "WHERE", "STATUS", "MODEL", "ENGINE", "URL", "USD/H", "STARTED")
+    rows = [
+        (
+            d.name,
+            d.where,
+            d.status,
+            escape(d.model),
+            f"{d.engine} {d.build}",
+            d.url,
+            f"{d.usd_per_hour:.2f}",
+            d.started_at,
+        )
+        for d in found
+    ]
+    return ["\t".join(row) for row in (titles, *rows)]
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / _MIB:>8.2f} MiB"
+
+
+def _shell(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)

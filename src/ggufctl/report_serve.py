@@ -1,0 +1,148 @@
+"""What serving says, as plain values ready for JSON: integers for bytes, never a key."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ggufctl.core._pins import LLAMA_CPP_BUILD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ggufctl.core.engine_log import Comparison
+    from ggufctl.services.demo import DemoResult
+    from ggufctl.services.deployments import Deployment
+    from ggufctl.services.serve import LocalPlan, LocalServer
+
+__all__ = ["demo_report", "deployment_report", "local_plan_report", "local_server_report"]
+
+SCHEMA_VERSION = "1.0"
+
+
+def local_plan_report(plan: LocalPlan) -> dict[str, Any]:
+    """What serving here would do: `serve --on local --dry-run --json`."""
+    estimate = plan.estimate
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "where": "local",
+        "dry_run": True,
+        "name": plan.name,
+        "model": plan.model.ref,
+        "alias": plan.alias,
+        "engine": _engine(plan),
+        "llama_cpp_build": LLAMA_CPP_BUILD,
+        "devices": [asdict(device) for device in plan.devices],
+        "memory": _memory(plan),
+        "n_ctx": estimate.n_ctx,
+        "n_ctx_slot": estimate.n_ctx_seq,
+        "n_parallel": estimate.n_seq_max,
+        "argv": list(plan.command.argv),
+        "key_variable": plan.command.key_variable if plan.request.auth == "key" else None,
+        "auth": plan.request.auth,
+        "download_bytes": plan.download_bytes,
+        "startup_timeout_seconds": round(plan.deadline_seconds, 1),
+        "usd_per_hour": plan.usd_per_hour,
+        "warnings": list(plan.warnings),
+    }
+
+
+def local_server_report(server: LocalServer) -> dict[str, Any]:
+    """A server that answers: `serve --on local --json`."""
+    plan, log = server.plan, server.log
+    durations = server.supervisor.durations if server.supervisor is not None else {}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **deployment_report(server.deployment),
+        "llama_cpp_build": LLAMA_CPP_BUILD,
+        "n_ctx": plan.estimate.n_ctx,
+        "n_ctx_slot": plan.estimate.n_ctx_seq,
+        "n_parallel": plan.estimate.n_seq_max,
+        "devices": list(log.devices),
+        "offloaded_layers": list(log.offloaded) if log.offloaded else None,
+        "phases": [
+            {"phase": phase, "seconds": round(seconds, 3)} for phase, seconds in durations.items()
+        ],
+        "memory": _comparison(server.comparison),
+        "is_as_planned": all(row.is_as_planned for row in server.comparison),
+        "attempts": server.attempts,
+        "reduced": list(server.steps),
+        "warnings": list(plan.warnings),
+    }
+
+
+def deployment_report(deployment: Deployment) -> dict[str, Any]:
+    """One deployment: a row of `ps --json`."""
+    return {
+        "name": deployment.name,
+        "where": deployment.where,
+        "status": deployment.status,
+        "model": deployment.model,
+        "alias": deployment.alias,
+        "engine": deployment.engine,
+        "engine_build": deployment.build,
+        "url": deployment.url,
+        "auth": deployment.auth,
+        "key_file": deployment.key_file or None,
+        "pid": deployment.pid,
+        "engine_pid": deployment.engine_pid,
+        "started_at": deployment.started_at,
+        "memory_bytes": deployment.memory_bytes,
+        "usd_per_hour": deployment.usd_per_hour,
+    }
+
+
+def demo_report(result: DemoResult) -> dict[str, Any]:
+    """The demonstration: `demo --json`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": result.model,
+        "source": result.source,
+        "engine": result.engine,
+        "engine_build": result.build,
+        "llama_cpp_build": LLAMA_CPP_BUILD,
+        "question": result.question,
+        "answer": result.answer.text,
+        "n_tokens": result.answer.n_tokens,
+        "tokens_per_second": round(result.answer.tokens_per_second, 2),
+        "startup_seconds": round(result.startup_seconds, 3),
+        "memory": _comparison(result.comparison),
+        "is_as_planned": all(row.is_as_planned for row in result.comparison),
+        "usd_per_hour": 0.0,
+    }
+
+
+def _engine(plan: LocalPlan) -> dict[str, Any]:
+    return {"name": plan.found.engine, "build": plan.found.build}
+
+
+def _memory(plan: LocalPlan) -> list[dict[str, Any]]:
+    rows = [(device.name, term) for device in plan.estimate.devices for term in device.terms]
+    rows += [("host", term) for term in plan.estimate.host.terms]
+    return [
+        {
+            "device": where,
+            "term": term.name,
+            "planned_bytes": term.n_bytes,
+            "low_bytes": term.low_bytes,
+            "high_bytes": term.high_bytes,
+            "basis": term.basis.value,
+        }
+        for where, term in rows
+        if term.n_bytes
+    ]
+
+
+def _comparison(rows: Iterable[Comparison]) -> list[dict[str, Any]]:
+    return [
+        {
+            "device": row.device,
+            "term": row.term,
+            "planned_bytes": row.planned_bytes,
+            "actual_bytes": row.actual_bytes,
+            "difference_bytes": row.difference_bytes,
+            "is_as_planned": row.is_as_planned,
+            "note": row.note,
+        }
+        for row in rows
+    ]
