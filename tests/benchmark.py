@@ -16,8 +16,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ggufctl.catalog import load_catalogue
 from ggufctl.core.header import parse_header
+from ggufctl.core.ladder import QuantSize
+from ggufctl.core.memory import ModelShape
+from ggufctl.core.plan import plan_quants
+from ggufctl.core.planner import Allowed, Constraints, Planner
+from ggufctl.core.runtime import Runtime
 from tests import ggufs
+from tests.truth.recorded import headers
 
 RUNS = 7
 VOCABULARY = 200_000
@@ -67,6 +74,8 @@ def main(real: str | None) -> None:
         _start_up(python)
         _whole_plan(python, bin_dir, path, n_bytes, real)
         _reader(path, n_bytes)
+    for name in ("Llama-3.1-8B-Q4_K_M", "Qwen3-30B-A3B-Q4_K_M", "Llama-3.1-70B-Q4_K_M"):
+        _thirty_quants(name)
 
 
 def _start_up(python: str) -> None:
@@ -104,6 +113,21 @@ def _reader(path: Path, n_bytes: int) -> None:
     (ours,) = best(lambda: parse_header(data, size))
     (theirs,) = best(lambda: GGUFReader(path), runs=1)
     ratio("reading that header", ours, theirs, "gguf.GGUFReader", "< 0.01")
+
+
+def _thirty_quants(name: str) -> None:
+    """CPU of planning 30 quants on every GPU, once the header is read."""
+    size = headers()[name].file_size
+    quants = [QuantSize(f"Q{i}", size * (10 + i) // 20) for i in range(30)]
+    found = float("inf")
+    for _ in range(3):
+        shape = ModelShape(headers()[name])
+        started = time.process_time()
+        planner = Planner(shape, load_catalogue())
+        allowed = Allowed.by(Constraints(), planner.catalogue)
+        plan_quants(planner, Runtime(n_ctx=8192), allowed, quants, size)
+        found = min(found, time.process_time() - started)
+    print(f"{f'every GPU x 30 quants, {name}':44s} {1000 * found:8.1f} ms of CPU; target < 100 ms")
 
 
 if __name__ == "__main__":

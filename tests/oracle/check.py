@@ -62,10 +62,21 @@ def write_model(header: Header, path: Path) -> Path:
     return ggufs.write(path, *written)
 
 
+def _with_target(row: Row, folder: Path) -> Row:
+    """The run with a file for the model that its own drafts for, where there is one."""
+    if "target" not in row:
+        return row
+    path = folder / f"{row['target']}.gguf"
+    if not path.exists():
+        write_model(headers()[row["target"]], path)
+    return {**row, "target": str(path)}
+
+
 def differences(model: str, recorded: list[Row], folder: Path) -> Iterator[str]:
     """Say every recorded run of a model that comes out otherwise."""
     path = write_model(headers()[model], folder / f"{model}.gguf")
-    for was, now in zip(recorded, ask(path, recorded), strict=True):
+    asked = [_with_target(row, folder) for row in recorded]
+    for was, now in zip(recorded, ask(path, asked), strict=True):
         if any(was.get(key) != now.get(key) for key in COMPARED):
             settings = {key: value for key, value in was.items() if key not in COMPARED}
             answer = {key: now[key] for key in (*COMPARED, "error", "detail") if key in now}

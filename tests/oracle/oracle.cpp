@@ -258,7 +258,6 @@ llama_context_params context_params(const json & line) {
     params.n_rs_seq              = line.value("n_rs_seq", 0);
     params.n_outputs_max         = line.value("n_outputs", 0);
     params.n_outputs_max_per_seq = line.value("n_outputs_per_seq", 0);
-    params.pooling_type          = static_cast<enum llama_pooling_type>(line.value("pooling_type", -1));
     params.embeddings            = line.value("embeddings", false);
     params.swa_full              = line.value("swa_full", false);
     params.kv_unified            = line.value("kv_unified", false);
@@ -266,6 +265,8 @@ llama_context_params context_params(const json & line) {
     params.op_offload            = !line.value("no_op_offload", false);
     params.type_k                = by_name(types, line, "cache_type_k", GGML_TYPE_F16);
     params.type_v                = by_name(types, line, "cache_type_v", GGML_TYPE_F16);
+    params.pooling_type =
+        static_cast<enum llama_pooling_type>(line.value("pooling_type", -1));
     params.flash_attn_type =
         by_name(FLASH_ATTENTION, line, "flash_attn", LLAMA_FLASH_ATTN_TYPE_AUTO);
     return params;

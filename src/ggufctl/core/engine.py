@@ -22,8 +22,7 @@ from ggufctl.core.placement import Placement
 __all__ = ["Buffers", "Engine"]
 
 GENERATION_RATIO = 16
-"""A real run also reserves the graph of one token per sequence; a prompt of at least
-this many tokens per sequence is larger on every backend, so that one is not built."""
+"""Tokens per sequence from which a prompt needs more memory than one token each does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,18 @@ class Engine:
             return buffers
         if self.arch.reserve_one_seq and n_seqs > 1:
             buffers = _larger(buffers, reserved(n_tokens, 1, n_outputs))
-        if n_tokens < GENERATION_RATIO * n_seqs:
+        if self._reserves_more_for_generation(n_tokens, n_seqs):
             buffers = _larger(buffers, reserved(n_seqs, n_seqs, n_seqs))
         return buffers
+
+    def _reserves_more_for_generation(self, n_tokens: int, n_seqs: int) -> bool:
+        """Whether one token per sequence might need more than a prompt on some backend.
+
+        Weights on the host are what a small batch computes there and a prompt on a GPU.
+        """
+        p = self.placement
+        from_host = p.n_gpus > 0 and (p.n_cpu_moe > 0 or not p.full_offload)
+        return from_host or n_tokens < GENERATION_RATIO * n_seqs
 
     def _reserve(
         self,

@@ -47,6 +47,12 @@ _NEEDS_VALUE = {
     "--reasoning-budget": "enable_reasoning",
     "--sleep-idle-seconds": "sleep_idle_seconds",
     "-to": "timeout",
+    "-n": "n_predict",
+    "--temp": "temp",
+    "--top-k": "top_k",
+    "--top-p": "top_p",
+    "--min-p": "min_p",
+    "-s": "seed",
 }
 _SWITCHES = {
     "-kvu": ("kv_unified", True),
@@ -87,6 +93,10 @@ _SYNONYMS = {
     "--threads-batch": "-tb",
     "--ctx-checkpoints": "-ctxcp",
     "--timeout": "-to",
+    "--predict": "-n",
+    "--n-predict": "-n",
+    "--temperature": "--temp",
+    "--seed": "-s",
     "--kv-unified": "-kvu",
     "--no-kv-unified": "-no-kvu",
     "--embeddings": "--embedding",
@@ -152,6 +162,9 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
     def plain(name: str) -> Callable[[Any], None]:
         return lambda value: setattr(params, name, value)
 
+    def sampling(name: str, kind: Callable[[str], object]) -> Callable[[str], None]:
+        return lambda text: setattr(params.sampling, name, kind(text))
+
     def negated(name: str) -> Callable[[Any], None]:
         return lambda value: setattr(params, name, not value)
 
@@ -184,6 +197,9 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
         "chat_template": plain("chat_template"),
         "timeout": lambda text: _timeout(params, int(text)),
     }
+    for name, kind in (("temp", float), ("top_k", int), ("top_p", float), ("min_p", float)):
+        setters[name] = sampling(name, kind)
+    setters["seed"] = sampling("seed", int)
     for name in ("kv_unified", "swa_full", "embedding", "ui", "warmup"):
         setters[name] = plain(name)
     for name in _NEEDS_VALUE.values():

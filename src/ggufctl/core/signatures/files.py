@@ -1,0 +1,443 @@
+"""Model files that are broken, incomplete, not what they seem, or not where they should be."""
+
+from __future__ import annotations
+
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier
+
+__all__ = ["SIGNATURES"]
+
+_AGAIN = (
+    "Compare its size and sha256 with the source and download it again.",
+    "Check that the disk is not full.",
+)
+_NEWER = (
+    "Use a newer build of the engine.",
+    "If the file is a projector, an adapter or a draft model, name the model itself instead.",
+)
+_CONVERSION = (
+    "Use another conversion of the model, or a newer build of the engine.",
+    "Run ggufctl diagnose on the file to see what its header lacks.",
+)
+
+SIGNATURES = (
+    Signature(
+        "file-is-html",
+        (
+            r"invalid magic characters: '<(?:!DO|htm|HTM|!do|hea|\?xm)",
+            r"invalid magic number 3c[0-9a-f]{6}",
+            r"bad magic.*<!DOCTYPE",
+        ),
+        "The model file is a web page: an error or login page was saved in its place.",
+        (
+            "Download it from the repository's /resolve/ address, not /blob/.",
+            "Set HF_TOKEN if the repository is gated.",
+        ),
+        "gguf_init_from_reader: invalid magic characters: '<!DO', expected 'GGUF'\n"
+        "llama_model_load: error loading model: llama_model_loader: failed to load model from m.gguf",
+    ),
+    Signature(
+        "file-is-lfs-pointer",
+        (r"invalid magic characters: 'vers'", r"invalid magic number 73726576",
+         r"bad magic.*73726576"),
+        "The model file is a git-lfs pointer of a few lines, not the model.",
+        ("Run git lfs pull, or download the file with hf download.",),
+        "gguf_init_from_reader: invalid magic characters: 'vers', expected 'GGUF'",
+    ),
+    Signature(
+        "file-is-old-ggml",
+        (
+            r"invalid magic characters: '(?:lmgg|tjgg|fmgg|algg)'",
+            r"invalid magic number (?:67676a74|67676d6c|67676d66|67676c61)",
+            r"Identified as \S+ model: \(ver 0\)",
+        ),
+        "The model is in the format from before GGUF.",
+        ("Download a GGUF of the model; conversions of the old format are rarely worth it.",),
+        "gguf_init_from_file: invalid magic number 67676a74",
+        Basis.REPORTED,
+    ),
+    Signature(
+        "file-not-gguf",
+        (
+            r"invalid magic characters: '(?P<magic>(?!<|vers|lmgg|tjgg|fmgg|algg).{0,16})'",
+            r"invalid magic number (?!3c|73726576|67676)(?P<magic>[0-9a-f]{8})",
+            r"(?:file )?is not a valid GGUF",
+            r"failed to load model: (?:this file is )?not a GGUF",
+        ),
+        "The file is not a GGUF: it begins with {magic}.",
+        ("Name the .gguf file itself, not a folder, an archive or another format.", *_AGAIN),
+        "gguf_init_from_reader: invalid magic characters: 'PK??', expected 'GGUF'",
+    ),
+    Signature(
+        "file-empty",
+        (r"gguf_init_from\w+: failed to read magic", r"failed to read header"),
+        "The model file is empty or only a few bytes long.",
+        _AGAIN,
+        "gguf_init_from_reader: failed to read magic\n"
+        "llama_model_load: error loading model: llama_model_loader: failed to load model from m.gguf",
+    ),
+    Signature(
+        "file-truncated",
+        (
+            r"tensor '(?P<tensor>[^']+)' data is not within the file bounds",
+            r"model is corrupted or incomplete",
+            r"unexpectedly reached end of file",
+            r"failed to read tensor data(?: binary blob)?",
+            r"Bus error",
+            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=]+135\b",
+            r"signal: bus error",
+        ),
+        "The model file ends too early: the download was cut short.",
+        _AGAIN,
+        "llama_model_load: error loading model: tensor 'blk.31.ffn_down.weight' data is not within "
+        "the file bounds, model is corrupted or incomplete\n"
+        "llama_model_load_from_file_impl: failed to load model",
+    ),
+    Signature(
+        "header-truncated",
+        (
+            r"failed to read key-value pairs",
+            r"failed to read tensor info",
+            r"exceeds remaining file size",
+            r"encountered (?:length_error|bad_alloc error) while reading",
+        ),
+        "The model file ends inside its header, or its header is damaged.",
+        _AGAIN,
+        "gguf_init_from_reader_impl: failed to read key-value pairs",
+    ),
+    Signature(
+        "gguf-version-new",
+        (r"this GGUF file is version (?P<version>\d+) but this software only supports up to",
+         r"bad GGUF version: (?P<version>\d+)"),
+        "The file is GGUF version {version}, newer than the engine can read.",
+        ("Use a newer build of the engine.",),
+        "gguf_init_from_reader: this GGUF file is version 4 but this software only supports up to "
+        "version 3",
+    ),
+    Signature(
+        "big-endian",
+        (r"is there a mismatch between the host and model endianness",),
+        "The file was written for a big-endian machine.",
+        ("Use the little-endian file of the same model.",),
+        "gguf_init_from_reader: failed to load model: this GGUF file version 50331648 is extremely "
+        "large, is there a mismatch between the host and model endianness?",
+    ),
+    Signature(
+        "gguf-v1",
+        (r"GGUFv1 is no longer supported",),
+        "The file is of the first version of GGUF, which is no longer read.",
+        ("Download a newer conversion of the model.",),
+        "gguf_init_from_reader: GGUFv1 is no longer supported, please use a more up-to-date version",
+    ),
+    Signature(
+        "file-missing",
+        (
+            r"failed to open GGUF file '(?P<path>[^']+)' \(No such file or directory\)",
+            r"failed to open (?P<path>\S+\.gguf): No such file or directory",
+            r"Model path does not exist: (?P<path>.+)",
+            r"error: failed to open file '(?P<path>[^']+)'",
+            r"error: --model is required",
+            r"stat (?P<path>\S+\.gguf): no such file or directory",
+            r"gguf_init_from_file: failed to open '(?P<path>[^']+)': 'No such file or directory'",
+            r"No such file or directory: '(?P<path>[^']+\.gguf)'",
+            r"Cannot find (?:the )?(?:text )?model file: (?P<path>.+)",
+        ),
+        "There is no such file: {path}.",
+        (
+            "Check the path as the engine sees it: inside a container it begins at the mount.",
+            "Check that the volume is mounted and that the download has finished.",
+        ),
+        "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (No such file or directory)\n"
+        "llama_model_load: error loading model: llama_model_loader: failed to load model from "
+        "/models/m.gguf",
+    ),
+    Signature(
+        "file-permission",
+        (
+            r"failed to open GGUF file '(?P<path>[^']+)' \(Permission denied\)",
+            r"failed to open (?P<path>\S+\.gguf): Permission denied",
+            r"PermissionError: .*Permission denied: '(?P<path>[^']+)'",
+            r"open (?P<path>\S+): permission denied",
+        ),
+        "The engine may not read {path}.",
+        (
+            "Give its user the right to read the file and every folder above it.",
+            "With SELinux, mount the volume with :z.",
+        ),
+        "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (Permission denied)",
+    ),
+    Signature(
+        "file-is-folder",
+        (r"(?:failed to open|failed to read) .*Is a directory", r"read error: Is a directory",
+         r"failed to open GGUF file '(?P<path>[^']+)' \((?:Is a directory|Invalid argument)\)"),
+        "The path of the model is a folder.",
+        ("Name the .gguf file in it; docker makes a folder when a mounted file does not exist.",),
+        "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (Is a directory)",
+    ),
+    Signature(
+        "shard-missing",
+        (r"failed to load GGUF split from (?P<path>.+)",
+         r"missing key split\.\S+ in GGUF split (?P<path>.+)"),
+        "A shard is missing or broken: {path}.",
+        (
+            "Put all files -0000i-of-0000N beside the first, under their own names.",
+            "Compare the size of each with the repository.",
+        ),
+        "llama_model_load: error loading model: llama_model_loader: failed to load GGUF split from "
+        "/m/model-00002-of-00003.gguf",
+    ),
+    Signature(
+        "shard-not-first",
+        (
+            r"illegal split file idx: (?P<index>\d+)",
+            r"illegal split file: \d+, model must be loaded with the first split",
+            r"model must be loaded with the first split",
+        ),
+        "The engine was given a later shard instead of the first.",
+        ("Name the -00001-of-N file; the others are found beside it.",),
+        "llama_model_load: error loading model: illegal split file idx: 1 (file: "
+        "m-00002-of-00003.gguf), model must be loaded with the first split",
+    ),
+    Signature(
+        "shards-mixed",
+        (
+            r"invalid split count, given: (?P<given>\d+) splits, but expected (?P<expected>\d+)",
+            r"corrupted model: (?P<expected>\d+) tensors expected but (?P<found>\d+) found",
+            r"invalid split file(?: name| idx)?: ",
+            r"invalid model: tensor '(?P<tensor>[^']+)' is duplicated",
+        ),
+        "The shards do not belong together, were renamed, or were joined by hand.",
+        ("Download one consistent set; to merge shards use llama-gguf-split --merge.",),
+        "llama_model_load: error loading model: invalid split count, given: 2 splits, but expected 3",
+    ),
+    Signature(
+        "unknown-architecture",
+        (
+            r"unknown (?:model )?architecture: ?'?(?P<arch>[\w.-]+)",
+            r"unsupported model architecture[: ]+'?(?P<arch>[\w.-]+)",
+            r"model architecture '?(?P<arch>[\w.-]+)'? (?:is )?not supported",
+            r"this model is not supported by your version of Ollama",
+            r"Unsupported architecture \"?(?P<arch>[\w.-]+)",
+        ),
+        "The engine does not know the architecture {arch}.",
+        _NEWER,
+        "llama_model_load: error loading model: error loading model architecture: unknown model "
+        "architecture: 'qwen9moe'",
+    ),
+    Signature(
+        "projector-as-model",
+        (r"CLIP cannot be used as main model", r"unknown model architecture: 'clip'"),
+        "A multimodal projector was given as the model.",
+        ("Name the model with -m and the projector with --mmproj.",),
+        "llama_model_load: error loading model: CLIP cannot be used as main model, use it with "
+        "--mmproj instead",
+    ),
+    Signature(
+        "key-missing",
+        (
+            r"error loading model hyperparameters: (?P<why>.+)",
+            r"(?:array )?key not found in model: (?P<key>\S+)",
+            r"key (?P<key>\S+) has wrong (?:type|array length)",
+            r"expected scalar, found array for key: (?P<key>\S+)",
+            r"invalid n_rot: (?P<why>.+)",
+        ),
+        "The file's metadata is not what the engine needs: {key}{why}.",
+        _CONVERSION,
+        "llama_model_load: error loading model: error loading model hyperparameters: key not found in "
+        "model: llama.context_length",
+    ),
+    Signature(
+        "tensor-missing",
+        (
+            r"check_tensor_dims: tensor '(?P<tensor>[^']+)' not found",
+            r"create_tensor: tensor '(?P<tensor>[^']+)' not found",
+            r"missing tensor '(?P<tensor>[^']+)'",
+            r"missing tensor info mapping for (?P<tensor>\S+)",
+        ),
+        "The file has no tensor {tensor}, which the engine needs.",
+        _CONVERSION,
+        "llama_model_load: error loading model: check_tensor_dims: tensor 'output_norm.weight' not "
+        "found",
+    ),
+    Signature(
+        "tensor-shape",
+        (
+            r"tensor '(?P<tensor>[^']+)' has wrong shape; expected",
+            r"wrong number of tensors; expected (?P<expected>\d+), got (?P<got>\d+)",
+            r"tensor '(?P<tensor>[^']+)' of type \d+ \(\S+\) has \d+ elements per row",
+            r"done_getting_tensors: wrong number of tensors",
+        ),
+        "Tensors of the file are not shaped or counted as this build expects.",
+        _CONVERSION,
+        "llama_model_load: error loading model: check_tensor_dims: tensor 'blk.0.attn_kv_b.weight' "
+        "has wrong shape; expected  512, 8960, got  512, 4480, 1, 1",
+    ),
+    Signature(
+        "quant-type-unknown",
+        (r"tensor '(?P<tensor>[^']+)' has invalid ggml type (?P<type>\d+)",
+         r"unknown type \(?(?P<type>\d+)\)? for tensor",
+         r"unsupported tensor type for dequantization"),
+        "The file uses a quant type that this build does not know.",
+        (
+            "Use a newer build, or another quant of the model.",
+            "Types such as IQ4_KS or names ending in _R4 and _KT need the fork ik_llama.cpp.",
+        ),
+        "gguf_init_from_reader: tensor 'blk.0.attn_k.weight' has invalid ggml type 152. should be in "
+        "[0, 43)",
+    ),
+    Signature(
+        "tensor-data-invalid",
+        (r"tensor '(?P<tensor>[^']+)' has invalid data", r"found tensors with invalid data",
+         r"quantized data validation failed"),
+        "The weights themselves are damaged.",
+        _AGAIN,
+        "llama_model_load: error loading model: found tensors with invalid data",
+    ),
+    Signature(
+        "header-invalid",
+        (
+            r"duplicate key '(?P<key>[^']+)' for KV pair",
+            r"duplicate tensor name '(?P<key>[^']+)'",
+            r"alignment (?P<key>\d+) is not a power of 2",
+            r"has invalid GGUF type \d+",
+            r"has invalid number of dimensions",
+            r"number of (?:tensors|key value pairs) is -?\d+ but must be in",
+            r"tensor '[^']+' has offset \d+, expected \d+",
+            r"tensor name \d+ is too long",
+            r"string length \d+ exceeds maximum",
+            r"overflows after padding",
+        ),
+        "The header of the file is malformed.",
+        ("Download it again; if it stays so, do not trust the file.",),
+        "gguf_init_from_reader: duplicate key 'general.name' for KV pair 3",
+    ),
+    Signature(
+        "unknown-pre-tokenizer",
+        (r"unknown pre-tokenizer type: '(?P<type>[^']*)'", r"unknown tokenizer: '(?P<type>[^']*)'"),
+        "The engine does not know the tokenizer {type}.",
+        ("Use a newer build of the engine.",),
+        "llama_model_load: error loading model: error loading model vocabulary: unknown pre-tokenizer "
+        "type: 'qwen9'",
+    ),
+    Signature(
+        "vocabulary-invalid",
+        (
+            r"error loading model vocabulary: (?!unknown (?:pre-)?tokenizer)(?P<why>.+)",
+            r"cannot find tokenizer (?:vocab|merges) in model file",
+            r"Index out of array bounds in XCDA array",
+        ),
+        "The vocabulary of the file cannot be read: {why}.",
+        _CONVERSION,
+        "llama_model_load: error loading model: error loading model vocabulary: cannot find tokenizer "
+        "merges in model file",
+    ),
+    Signature(
+        "lora-failed",
+        (
+            r"failed to (?:load|apply) lora adapter:? ?'?(?P<path>[^']*)",
+            r"LoRA tensor '(?P<tensor>[^']+)' (?:does not exist|has unexpected)",
+            r"model arch and LoRA arch mismatch",
+            r"lora_a tensor is not transposed",
+            r"expect (?:general|adapter)\.type to be",
+        ),
+        "The LoRA adapter cannot be used with this model.",
+        ("Use an adapter made for exactly this base model, converted to GGUF.",),
+        "llama_adapter_lora_init: failed to apply lora adapter: model arch and LoRA arch mismatch",
+    ),
+    Signature(
+        "projector-failed",
+        (
+            r"failed to load (?:CLIP|vision) model(?: from (?P<path>\S+))?",
+            r"failed to load multimodal model, '(?P<path>[^']+)'",
+            r"clip_init: failed to load model '(?P<path>[^']+)'",
+        ),
+        "The multimodal projector cannot be loaded: {path}.",
+        ("Use the mmproj file of the same repository as the model, downloaded whole.",),
+        "clip_init: failed to load model '/m/mmproj.gguf': bad file\n"
+        "srv    load_model: failed to load multimodal model, '/m/mmproj.gguf'",
+    ),
+    Signature(
+        "projector-mismatch",
+        (
+            r"mismatch between text model \(n_embd = (?P<text>\d+)\) and (?:gen-audio )?mmproj "
+            r"\(n_embd = (?P<mmproj>\d+)\)",
+            r"unknown projector type: (?P<type>\S+)",
+        ),
+        "The projector belongs to another model or size.",
+        ("Use the mmproj file of the same repository and size as the model.",),
+        "mtmd_init_from_file: error: mismatch between text model (n_embd = 4096) and mmproj (n_embd = "
+        "5120)",
+    ),
+    Signature(
+        "draft-failed",
+        (
+            r"failed to load draft model, '(?P<path>[^']+)'",
+            r"draft model vocab type must match target model",
+            r"draft model is not eagle3",
+            r"failed to initialize speculative decoding context",
+            r"the draft model number of sequences is incompatible",
+            r"failed to create MTP context",
+            r"draft model.*(?:vocab|special tokens).*(?:mismatch|must match|not compatible)",
+        ),
+        "The draft model cannot be used with this model.",
+        ("Use a draft model of the same family with the same vocabulary.",),
+        "srv    load_model: failed to load draft model, '/m/draft.gguf'",
+    ),
+    Signature(
+        "read-error",
+        (r"read error: Input/output error", r"\[Errno 5\] Input/output error",
+         r"Stale file handle", r"Transport endpoint is not connected"),
+        "The disk or network volume failed while the file was read.",
+        ("Check the disk or the mount, and copy the file to local storage.",),
+        "llama_model_load: error loading model: read error: Input/output error",
+    ),
+    Signature(
+        "mmap-failed",
+        (r"mmap failed: (?P<why>.+)", r"MapViewOfFile failed: (?P<why>.+)"),
+        "The file could not be mapped into memory: {why}.",
+        ("Use --load-mode none, and check the limit of address space (ulimit -v).",),
+        "llama_model_load: error loading model: mmap failed: Cannot allocate memory",
+    ),
+    Signature(
+        "model-load-failed",
+        (
+            r"error loading model: (?P<why>.+)",
+            r"exiting due to model loading error",
+            r"Failed to load model from file: (?P<path>.+)",
+            r"failed to load model,? '(?P<path>[^']*)'",
+            r"failed to load model\b",
+            r"Could not load text model: (?P<path>.+)",
+            r"failed to create_context with model",
+            r"Failed to create llama_context",
+            r"Error loading model\.",
+            r"unable to load model",
+            r"Failed to load the model",
+            r"failed to initialize the context: (?P<why>.+)",
+            r"loading model failed",
+        ),
+        "The engine could not load the model.",
+        (
+            "The lines above say why; start it again with -lv 4 for more of them.",
+            "Run ggufctl diagnose on the model itself.",
+        ),
+        "srv  llama_server: exiting due to model loading error",
+        tier=Tier.GENERIC,
+    ),
+    Signature(
+        "pre-tokenizer-missing",
+        (r"missing pre-tokenizer type, using: 'default'", r"GENERATION QUALITY WILL BE DEGRADED"),
+        "The file does not name its pre-tokenizer, so tokens may be split wrongly.",
+        ("Use a newer conversion of the model.",),
+        "load: missing pre-tokenizer type, using: 'default'",
+        severity=Severity.REMARK,
+    ),
+    Signature(
+        "tokenizer-config",
+        (r"special_\w+ is not in special_eog_ids - the tokenizer config may be incorrect",
+         r"bad special token: '(?P<token>[^']+)'"),
+        "Special tokens of the file look wrong; answers may not end where they should.",
+        ("Use a newer conversion of the model.",),
+        "load: special_eos_id is not in special_eog_ids - the tokenizer config may be incorrect",
+        severity=Severity.REMARK,
+        phase=Phase.LOAD,
+    ),
+)

@@ -1,0 +1,335 @@
+"""Memory that ran out, told apart by what it was wanted for."""
+
+from __future__ import annotations
+
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier
+
+__all__ = ["SIGNATURES"]
+
+_LESS_WEIGHTS = (
+    "Use a smaller quant, or a GPU with more memory (ggufctl plan says which).",
+    "Keep layers or experts in host memory: a lower -ngl, or -ncmoe N for a mixture of experts.",
+)
+_LESS_KV = (
+    "Lower -c, or the number of slots (-np).",
+    "Store the cache smaller: -fa on -ctk q8_0 -ctv q8_0.",
+)
+_LESS_COMPUTE = (
+    "Use -fa on and a lower -ub; a shorter -c helps as well.",
+    "Leave the GPU more room: a lower -ngl, or a smaller quant.",
+)
+_MORE_RAM = (
+    "Give the machine or container more memory.",
+    "Lower --cache-ram (8192 MiB by default) and --ctx-checkpoints, and let weights be mapped (-lm "
+    "mmap).",
+)
+
+_CUDA_ALLOC = (
+    "ggml_backend_cuda_buffer_type_alloc_buffer: allocating {} MiB on device 0: cudaMalloc failed: "
+    "out of memory\n"
+)
+
+SIGNATURES = (
+    Signature(
+        "oom-weights",
+        (
+            r"unable to allocate (?P<device>(?!CPU|CUDA_Host|ROCm_Host|Vulkan_Host)\S+) buffer",
+            r"failed to allocate buffer for model weights",
+            r"not enough GPU memory to load the model",
+        ),
+        "The weights do not fit in the memory of {device}.",
+        _LESS_WEIGHTS,
+        _CUDA_ALLOC.format("39979.48")
+        + "alloc_tensor_range: failed to allocate CUDA0 buffer of size 41921543168\n"
+        "llama_model_load: error loading model: unable to allocate CUDA0 buffer\n"
+        "llama_model_load_from_file_impl: failed to load model",
+    ),
+    Signature(
+        "oom-host-weights",
+        (
+            r"unable to allocate (?P<device>CPU\S*|CUDA_Host|ROCm_Host|Vulkan_Host) buffer",
+            r"model requires more system memory \((?P<need>[^)]+)\) than is available "
+            r"\((?P<have>[^)]+)\)",
+            r"insufficient system resources",
+        ),
+        "The weights that stay on the host do not fit in its memory.",
+        ("Put more layers on the GPU, or use a smaller quant.", *_MORE_RAM),
+        "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 70368744177664\n"
+        "llama_model_load: error loading model: unable to allocate CPU buffer",
+    ),
+    Signature(
+        "oom-kv",
+        (
+            r"failed to allocate buffer for (?P<what>kv|rs) cache",
+            r"failed to allocate buffer for DSV4 compressor state",
+            r"llama_kv_cache_init\(\) failed for self-attention cache",
+            r"llama_kv_cache_init: failed to allocate buffer for kv cache",
+        ),
+        "The KV cache does not fit in the memory that the weights leave.",
+        _LESS_KV,
+        _CUDA_ALLOC.format("16384.00")
+        + "alloc_tensor_range: failed to allocate CUDA0 buffer of size 17179869184\n"
+        "llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv "
+        "cache",
+    ),
+    Signature(
+        "oom-compute",
+        (
+            r"gallocr_reserve_n(?:_impl)?: failed to allocate (?P<device>\S+) buffer of size "
+            r"(?P<bytes>\d+)",
+            r"failed to allocate compute (?P<what>pp|tg) buffers",
+            r"failed to allocate compute buffers",
+            r"graph_reserve: failed to allocate compute buffers",
+            r"graph allocation: failed to reserve memory",
+        ),
+        "The compute buffer does not fit beside weights and cache.",
+        _LESS_COMPUTE,
+        _CUDA_ALLOC.format("2140.02")
+        + "ggml_gallocr_reserve_n_impl: failed to allocate CUDA0 buffer of size 2243970048\n"
+        "graph_reserve: failed to allocate compute buffers\n"
+        "llama_init_from_model: failed to initialize the context: failed to allocate compute pp "
+        "buffers",
+    ),
+    Signature(
+        "oom-scheduler-copies",
+        (r"GGML_SCHED_MAX_COPIES=1 (?:to|may) (?:avoid|reduce)",),
+        "Pipeline parallelism over several GPUs keeps four copies of the graph's inputs, and they do "
+        "not fit: this is not the size of the model.",
+        (
+            "Use a newer build, which retries without pipeline parallelism, or one built with "
+            "GGML_SCHED_MAX_COPIES=1.",
+            "Drop tensor overrides (-ot, -ncmoe) with several GPUs, or lower -ub.",
+        ),
+        "ggml_cuda_init: found 2 CUDA devices (Total VRAM: 48254 MiB):\n"
+        "sched_reserve: pipeline parallelism enabled\n"
+        "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 856832.05 MiB on device 0: "
+        "cudaMalloc failed: out of memory\n"
+        "ggml_gallocr_reserve_n_impl: failed to allocate CUDA0 buffer of size 898453540864\n"
+        "llama_init_from_model: failed to initialize the context: failed to allocate compute pp "
+        "buffers",
+        Basis.REPORTED,
+    ),
+    Signature(
+        "oom-runtime",
+        (
+            r"CUDA error: out of memory",
+            r"(?:HIP|ROCm|MUSA) error: out of memory",
+            r"CUBLAS_STATUS_ALLOC_FAILED",
+            r"cuMemCreate\(.*out of memory",
+            r"torch\.cuda\.OutOfMemoryError",
+            r"torch\.OutOfMemoryError",
+        ),
+        "A GPU ran out of memory while working: its buffers fitted, what kernels and their pool need "
+        "did not.",
+        (
+            "Leave 0.5 to 1 GiB free on every GPU: a larger --fit-target, a lower -ub or -c.",
+            "Look for another process on the same GPU.",
+        ),
+        "CUDA error: out of memory\n"
+        "  current device: 0, in function alloc at ggml/src/ggml-cuda/ggml-cuda.cu:420\n"
+        "  cuMemCreate(&handle, reserve_size, &prop, 0)",
+        phase=Phase.SERVE,
+    ),
+    Signature(
+        "oom-host",
+        (
+            r"insufficient memory \(attempted to allocate +(?P<mib>[\d.]+) MB\)",
+            r"ggml_aligned_malloc: .*failed to allocate",
+            r"std::bad_alloc",
+            r"Cannot allocate memory",
+            r"numpy\S*_ArrayMemoryError",
+            r"runtime: out of memory: cannot allocate",
+            r"failed to allocate memory for prompt cache state",
+        ),
+        "The host's memory is used up.",
+        _MORE_RAM,
+        "ggml_aligned_malloc: insufficient memory (attempted to allocate 131072.00 MB)",
+        tier=Tier.SYMPTOM,
+    ),
+    Signature(
+        "oom-killed",
+        (
+            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+137\b",
+            r"exitCode[\":= ]+137\b",
+            r"OOMKilled\"?(?!\":? ?false)",
+            r"oom-?kill(?:er)?:constraint",
+            r"(?:cgroup )?out of memory: kill(?:ed)? process (?P<pid>\d+)(?: \((?P<name>[^)]+)\))?",
+            r"invoked oom-killer",
+            r"signal: killed",
+            r"killed by the OOM killer",
+            r"died with <Signals\.SIGKILL",
+            r"exit(?:ed)? (?:code|status|with)?[ :=]*-9\b",
+            r"Container .*exceeded (?:its )?memory limit",
+            r"line \d+: +\d+ Killed +\S",
+            r"main process exited, code=killed, status=9/KILL",
+            r"A process of this unit has been killed by the OOM killer",
+            r"The node was low on resource: memory",
+        ),
+        "The process was killed from outside (signal 9, exit code 137), which is how a host or "
+        "container out of memory ends one.",
+        _MORE_RAM,
+        "llama-server exited with code 137",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "oom-mmproj",
+        (
+            r"clip\S*: .*failed to allocate.* buffer",
+            r"clip\S*: .*out of memory",
+        ),
+        "The multimodal projector or its image graph does not fit beside the model.",
+        (
+            "Keep it on the CPU with --no-mmproj-offload.",
+            "Lower -ngl or -c to leave it room, or limit the size of images (--image-max-tokens).",
+        ),
+        "clip_ctx: CLIP using CUDA0 backend\n"
+        + _CUDA_ALLOC.format("1270.33")
+        + "alloc_tensor_range: failed to allocate CUDA0 buffer of size 1332035584\n"
+        "srv    load_model: failed to load multimodal model, '/models/mmproj-F16.gguf'",
+    ),
+    Signature(
+        "oom-draft",
+        (r"out of memory (?:while )?loading (?:the )?draft model",),
+        "The draft model does not fit beside the model.",
+        (
+            "Use a smaller draft model, or fewer of its layers on the GPU (--spec-draft-ngl).",
+            "Lower -c: the draft model keeps a cache of its own.",
+        ),
+        _CUDA_ALLOC.format("3052.10")
+        + "llama_model_load: error loading model: unable to allocate CUDA0 buffer\n"
+        "srv    load_model: failed to load draft model, '/models/draft.gguf'",
+    ),
+    Signature(
+        "oom-vulkan",
+        (
+            r"ggml_vulkan: Device memory allocation of size (?P<bytes>\d+) failed",
+            r"ErrorOutOfDeviceMemory",
+            r"ErrorOutOfHostMemory",
+            r"Requested buffer size exceeds device (?:max_)?(?:buffer|memory allocation)[ _](?:size )?"
+            r"limit",
+        ),
+        "The Vulkan driver refuses a buffer: too little memory, or one piece larger than it allows.",
+        (
+            "Use a lower -ub and -c, or fewer layers on the GPU.",
+            "If memory is free, set GGML_VK_FORCE_MAX_ALLOCATION_SIZE=1073741824, or update the "
+            "driver.",
+        ),
+        "ggml_vulkan: Device memory allocation of size 3959422976 failed.\n"
+        "ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+    ),
+    Signature(
+        "oom-metal",
+        (
+            r"kIOGPUCommandBufferCallbackErrorOutOfMemory",
+            r"Insufficient Memory \(0000000",
+            r"ggml_metal\S*: error: failed to allocate buffer, size = +(?P<mib>[\d.]+) MiB",
+        ),
+        "Metal ran out of memory: macOS lends a GPU about three quarters of the machine's.",
+        (
+            "Use a smaller quant or -c, or fewer layers on the GPU (-ngl).",
+            "Raise the limit: sudo sysctl iogpu.wired_limit_mb=N.",
+        ),
+        "ggml_metal_graph_compute: command buffer 1 failed with status 5\n"
+        "error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+        Basis.REPORTED,
+        phase=Phase.SERVE,
+    ),
+    Signature(
+        "oom-sycl",
+        (
+            r"UR_RESULT_ERROR_OUT_OF_(?:DEVICE|HOST|RESOURCES)\w*",
+            r"can't allocate (?P<bytes>\d+) Bytes of memory on device",
+        ),
+        "The Intel GPU has no room for a buffer.",
+        _LESS_WEIGHTS,
+        "ggml_backend_sycl_buffer_type_alloc_buffer: can't allocate 5182021632 Bytes of memory on "
+        "device",
+        tier=Tier.SYMPTOM,
+    ),
+    Signature(
+        "gpu-allocation-failed",
+        (
+            r"allocating (?P<mib>[\d.]+) MiB on device (?P<number>\d+): \w+ failed: (?P<why>.+)",
+            r"alloc_tensor_range: failed to allocate (?P<device>\S+) buffer of size (?P<bytes>\d+)",
+            r"CUDA out of memory",
+            r"cudaMalloc failed: out of memory",
+            r"hipErrorOutOfMemory",
+            r"unable to allocate backend buffer",
+        ),
+        "A GPU had no room for a buffer of {mib} MiB.",
+        (*_LESS_WEIGHTS, *_LESS_KV),
+        "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 81656.95 MiB on device 0: cudaMalloc "
+        "failed: out of memory",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+    ),
+    Signature(
+        "build-out-of-memory",
+        (r"fatal error: Killed signal terminated program cc1plus",),
+        "The compiler ran out of memory while the engine was built.",
+        ("Compile fewer files at once: CMAKE_BUILD_PARALLEL_LEVEL=2, or use a prebuilt image.",),
+        "c++: fatal error: Killed signal terminated program cc1plus",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+    ),
+    Signature(
+        "pinned-memory",
+        (r"failed to (?:allocate|register) (?P<mib>[\d.]+) MiB of pinned memory",
+         r"ggml_vulkan: Failed to allocate pinned memory"),
+        "Page-locked host memory could not be had; the engine goes on with ordinary memory, which "
+        "copies more slowly.",
+        ("Raise the limit of locked memory (ulimit -l unlimited, --ulimit memlock=-1).",),
+        "ggml_cuda_host_malloc: failed to allocate 2048.00 MiB of pinned memory: out of memory",
+        severity=Severity.REMARK,
+    ),
+    Signature(
+        "mlock-failed",
+        (r"failed to mlock (?P<bytes>\d+)-byte buffer", r"failed to VirtualLock (?P<bytes>\d+)-byte"),
+        "The weights could not be locked in memory; they may be paged out.",
+        ("Raise RLIMIT_MEMLOCK, or drop mlock.",),
+        "warning: failed to mlock 4683075584-byte buffer (after previously locking 0 bytes): Cannot "
+        "allocate memory",
+        severity=Severity.REMARK,
+    ),
+    Signature(
+        "pipeline-fallback",
+        (r"compute buffer allocation failed, retrying without pipeline parallelism",),
+        "The compute buffer fitted only without pipeline parallelism, which the engine then left out.",
+        ("Lower -ub or -c to get it back.",),
+        "sched_reserve: compute buffer allocation failed, retrying without pipeline parallelism",
+        severity=Severity.REMARK,
+    ),
+    Signature(
+        "fit-failed",
+        (
+            r"failed to fit params to free device memory: (?P<why>.+)",
+            r"encountered an error while trying to fit params to free device memory",
+        ),
+        "--fit could not adapt the settings to free memory, so the engine goes on with what was "
+        "asked.",
+        ("Leave -ngl, -ts and -ot unset so that it can, or turn it off with -fit off.",),
+        "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set by "
+        "user to 99, abort",
+        severity=Severity.REMARK,
+    ),
+    Signature(
+        "draft-measure",
+        (r"failed to measure the memory of the extra model",),
+        "--fit could not measure the draft model or projector, so it left no room for it.",
+        ("Set a larger --fit-target.",),
+        "common_fit_params: failed to measure the memory of the extra model, fitting without it: x",
+        severity=Severity.REMARK,
+    ),
+    Signature(
+        "swap-or-cache",
+        (r"prompt state size (?P<mib>[\d.]+) MiB exceeds cache size limit",),
+        "Prompts are larger than the cache in host memory, so none is kept.",
+        ("Raise --cache-ram if the host has the memory.",),
+        "srv  prompt_save: - prompt state size 9000.000 MiB exceeds cache size limit 8192.000 MiB, "
+        "skipping",
+        severity=Severity.REMARK,
+    ),
+)
