@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -9,16 +10,31 @@ from ggufctl.errors import AmbiguousReference, GgufctlError
 
 __all__ = ["main"]
 
+_OF_OUTPUT = frozenset({errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT})
+"""What only writing to standard output fails with: sources turn their own errors into ours."""
+
 
 def main() -> None:
     """Run the command line and exit."""
     arguments = sys.argv[1:]
+    _prepare_streams()
     if arguments in (["--version"], ["-V"]):
         from ggufctl._version import VERSION
 
         sys.stdout.write(f"ggufctl {VERSION}\n")
-        return
+        sys.exit(_flushed(0))
     sys.exit(_run(arguments))
+
+
+def _prepare_streams() -> None:
+    """Make both streams take any text, also where they are closed or know few characters."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # likewise
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None and "utf" not in (sys.stdout.encoding or "").lower():
+        reconfigure(errors="replace")
 
 
 def _run(arguments: list[str]) -> int:
@@ -30,35 +46,45 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = make_command().main(arguments, prog_name="ggufctl", standalone_mode=False)
-        sys.stdout.flush()
     except GgufctlError as error:
         if os.environ.get("GGUFCTL_DEBUG") == "1":
             raise
-        _quietly_flush()
+        _flushed(0)
         _print_error(error, as_json=as_json)
         return error.exit_code
     except UsageException as error:
-        return _usage(error, as_json=as_json)
+        return _usage(error, arguments, as_json=as_json)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        _drop_stdout()
-        return 1
-    return code if isinstance(code, int) else 0
+    except OSError as error:
+        return _unwritten(error)
+    except SystemExit as stop:
+        # Typer makes this of a reader that goes away.
+        if stop.code == 1 and isinstance(stop.__context__, OSError):
+            return _unwritten(stop.__context__)
+        raise
+    return _flushed(code if isinstance(code, int) else 0)
 
 
 def _terminate(signum: int, frame: object) -> None:
     raise SystemExit(143)
 
 
-def _usage(error: Exception, *, as_json: bool) -> int:
+def _usage(error: Exception, arguments: list[str], *, as_json: bool) -> int:
     """An error in the arguments, said as all others are."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stdout.write(f"{error}\n")
         return 2
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    command = getattr(context, "command_path", "ggufctl")
+    if message[-1:] not in ".?!":
+        message += "."
+    command = "ggufctl"
+    if context is not None:
+        command = context.command_path
+        named = arguments[0] if arguments else ""
+        if command == "ggufctl" and named in getattr(context.command, "commands", {}):
+            command += f" {named}"
     from ggufctl.errors import UsageError
 
     _print_error(UsageError(message, f"Try '{command} --help'."), as_json=as_json)
@@ -88,16 +114,29 @@ def _print_error(error: GgufctlError, *, as_json: bool) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def _quietly_flush() -> None:
+def _flushed(code: int) -> int:
+    """The exit code once everything is written, or that of what kept it from being so."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        _drop_stdout()
+    except OSError as error:
+        return _unwritten(error) or code
+    return code
 
 
-def _drop_stdout() -> None:
-    """Nobody reads on: keep the interpreter from complaining about it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _unwritten(error: OSError) -> int:
+    """Exit code for output that could not be written; nobody reading on is no failure.
+
+    Raises: the error itself when it is about something else.
+    """
+    if error.errno not in _OF_OUTPUT:
+        raise error
+    from ggufctl.stdout import drop_stdout
+
+    drop_stdout()
+    if isinstance(error, BrokenPipeError):
+        return 0
+    sys.stderr.write(f"error: The output cannot be written: {error.strerror}.\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -41,6 +41,9 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 
+MAX_DIGITS = 9
+"""Of a number of tokens."""
+
 ALL_LAYERS = 512
 """What `--cpu-moe` stands for: llama.cpp has no more blocks."""
 
@@ -321,7 +324,13 @@ def plan(
         if found.error is not None:
             raise found.error
         return
-    _show_plan(found, as_json=as_json, quiet=quiet, verbose=verbose)
+    try:
+        _show_plan(found, as_json=as_json, quiet=quiet, verbose=verbose)
+    except BrokenPipeError:
+        # Whoever stopped reading may still branch on the exit code.
+        from ggufctl.stdout import drop_stdout
+
+        drop_stdout()
     found.require_choice()
 
 
@@ -331,9 +340,9 @@ def _context(text: str) -> int | None:
         return None
     if not (text.isascii() and text.isdecimal()):
         raise UsageError(f"-c/--ctx-size must be a number of tokens or max, not {text!r}.")
-    from ggufctl.core.runtime import Runtime
-
-    return Runtime(n_ctx=int(text[:20])).n_ctx
+    if len(text) > MAX_DIGITS:
+        raise UsageError(f"-c/--ctx-size must be at most {'9' * MAX_DIGITS}, not {text[:40]}.")
+    return int(text)
 
 
 def _layers(text: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 __all__ = ["lighten"]
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_NAMES = {int: "whole number", float: "number", bool: "truth value", str: "text"}
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
@@ -52,8 +53,8 @@ def _process(
     if value is not None:
         try:
             value = _coerced(annotation, value)
-        except ValueError:
-            wanted = {int: "whole number", float: "number"}.get(annotation, "truth value")
+        except (ValueError, TypeError):
+            wanted = _NAMES.get(annotation, "list of texts")
             raise refusal(f"{value!r} is not a {wanted}.", ctx=ctx, param=parameter) from None
     if ctx.resilient_parsing:
         # The shell is completing: nothing has to be there yet.
@@ -66,7 +67,14 @@ def _process(
 
 def _coerced(annotation: Any, value: Any) -> Any:
     if annotation == list[str]:
-        return [str(item) for item in value] if not isinstance(value, str) else value.split()
+        items = value.split() if isinstance(value, str) else list(value)
+        return [_coerced(str, item) for item in items]
+    if annotation is str:
+        if isinstance(value, list | tuple):
+            return ",".join(_coerced(str, item) for item in value)
+        if isinstance(value, bool | dict):
+            raise ValueError(value)
+        return str(value)
     if annotation is bool:
         if isinstance(value, bool):
             return value
@@ -74,6 +82,6 @@ def _coerced(annotation: Any, value: Any) -> Any:
         if text not in _TRUE | _FALSE:
             raise ValueError(text)
         return text in _TRUE
-    if isinstance(value, bool) and annotation is not str:
+    if isinstance(value, bool) or (annotation is int and isinstance(value, float)):
         raise ValueError(value)
     return annotation(value)

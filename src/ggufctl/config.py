@@ -42,21 +42,21 @@ def load_defaults(known: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str,
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise UsageError(f"{quoted(str(path))} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{quoted(str(path))} cannot be read: {error.strerror}.") from None
     import tomllib
 
     try:
         document = tomllib.loads(raw.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{quoted(str(path))} is not a TOML file: {error}") from None
+        raise UsageError(f"{quoted(str(path))} is not a TOML file: {error}.") from None
     found: dict[str, dict[str, object]] = {}
     for command, values in document.items():
         options = known.get(command)
         if options is None or not isinstance(values, dict):
-            raise UsageError(f"{quoted(str(path))}: there is no command {quoted(command)}")
+            raise UsageError(f"{quoted(str(path))}: there is no command {quoted(command)}.")
         for key, value in values.items():
             parameter = options.get(key.replace("_", "-"))
             if parameter is None:
-                raise UsageError(f"{quoted(str(path))}: {command} has no option {quoted(key)}")
+                raise UsageError(f"{quoted(str(path))}: {command} has no option {quoted(key)}.")
             found.setdefault(command, {})[parameter] = value
     return found

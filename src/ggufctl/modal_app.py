@@ -8,13 +8,12 @@ the source mounted beside it.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -29,7 +28,6 @@ from ggufctl.core.deployment import (
     DeploymentSpec,
     secret_name,
 )
-from ggufctl.core.engine_log import FailureKind
 from ggufctl.core.escape import escape
 from ggufctl.core.gpus import Gpu, GpuCatalogue
 from ggufctl.core.launch import KEY_VARIABLE
@@ -54,8 +52,9 @@ __all__ = [
     "deploy",
     "download",
     "function_map",
-    "live_rates",
+    "is_deployed",
     "list_deployments",
+    "live_rates",
     "missing_files",
     "n_containers",
     "recent_log",
@@ -349,6 +348,19 @@ def n_containers(app: str) -> int:
     with translated("the number of containers"):
         stats = modal.Function.from_name(app, SERVER_NAME).get_current_stats()
     return int(stats.num_total_runners)
+
+
+def is_deployed(app: str) -> bool:
+    """Whether an app of this name is live.
+
+    Raises: as `translated`.
+    """
+    with translated("looking for the app"):
+        try:
+            modal.App.lookup(app)
+        except modal.exception.NotFoundError:
+            return False
+    return True
 
 
 def stop_app(app: str) -> bool:

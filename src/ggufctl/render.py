@@ -30,7 +30,11 @@ __all__ = ["explanation", "show_gpus", "show_name", "show_plan", "tsv_gpus", "ts
 WIDE = 110
 """Columns from which a table shows more.  [characters]"""
 
+NARROW = 72
+"""Columns below which a table shows less.  [characters]"""
+
 _BAR = 6
+_LEAST_SHOWN = (1 << 20) // 20
 _TALL_GPU = {"A100-40GB": "A100\n40GB", "A100-80GB": "A100\n80GB", "RTX-PRO-6000": "RTX\n6000"}
 _MEANINGS = {
     "kq_mask": "attention mask",
@@ -300,12 +304,13 @@ def _peak(live: Sequence[Live], limit: int) -> str:
         name = _MEANINGS.get(name, name)
         groups[name, tensor.n_bytes] = groups.get((name, tensor.n_bytes), 0) + 1
     ordered = sorted(groups.items(), key=lambda item: -item[0][1] * item[1])
+    limit = min(limit, sum(n_bytes >= _LEAST_SHOWN for (_, n_bytes), _ in ordered) or 1)
     parts = [
         f"{f'{n} × ' if n > 1 else ''}{name} {n_bytes / (1 << 20):.1f} MiB"
         for (name, n_bytes), n in ordered[:limit]
     ]
     rest = sum(n_bytes * n for (_, n_bytes), n in ordered[limit:])
-    if rest:
+    if rest >= _LEAST_SHOWN:
         parts.append(f"{rest / (1 << 20):.1f} MiB of others")
     return " + ".join(parts)
 
@@ -325,8 +330,8 @@ def show_plan(plan: Plan, stream: TextIO | None = None, *, width: int | None = N
     console = _console(stream, width)
     _print(console, headline(plan), style="bold")
     if plan.quants:
-        console.print(_quants_table(plan, console.width))
-    console.print(_plan_table(plan, console.width))
+        _put(console, _quants_table(plan, console.width))
+    _put(console, _plan_table(plan, console.width))
     for line in summary(plan):
         _print(console, line)
 
@@ -344,7 +349,7 @@ def show_gpus(
         table.add_column("note")
     for gpu in catalogue:
         cells = [
-            _names(gpu),
+            _names(gpu) if console.width >= NARROW else gpu.name,
             "unknown" if gpu.cuda_bytes is None else format_gib(gpu.cuda_bytes),
             str(gpu.bandwidth_gb_s),
             gpu.compute_capability,
@@ -353,7 +358,7 @@ def show_gpus(
             gpu.price_as_of,
         ]
         table.add_row(*cells, *([gpu.note] if is_wide else []))
-    console.print(table)
+    _put(console, table)
     _print(console, "Prices are of the GPU alone. An unknown memory is never planned with.")
 
 
@@ -366,13 +371,13 @@ def show_name(plan: NamePlan, stream: TextIO | None = None, *, width: int | None
     """Print what a name says."""
     console = _console(stream, width)
     _print(console, "from the name only, header not read", style="bold")
-    table = _table()
-    table.add_column("", no_wrap=True)
-    table.add_column("")
+    table = _table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for key, value in _name_facts(plan):
         text = "unknown" if value == "" and key != "engine_flags" else str(value)
         table.add_row(key, escape(text))
-    console.print(table)
+    _put(console, table)
 
 
 def _console(stream: TextIO | None, width: int | None) -> Console:
@@ -385,11 +390,27 @@ def _print(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, markup=False, soft_wrap=True)
 
 
-def _table() -> Table:
+def _put(console: Console, table: Table) -> None:
+    """Print a table whole: where it needs more columns than there are, the terminal wraps it."""
+    for column in table.columns:
+        if column.no_wrap:
+            lines = [line for cell in column.cells for line in str(cell).split("\n")]
+            column.min_width = max(map(len, lines))
+    needed = console.measure(table, options=console.options.update(max_width=1000)).minimum
+    console.print(table, width=max(console.width, needed), crop=False)
+
+
+def _table(*, show_header: bool = True) -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    return Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        show_header=show_header,
+    )
 
 
 def _shown(plan: Plan, *, is_wide: bool) -> Iterable[GpuPlan]:
@@ -407,23 +428,27 @@ def _shown(plan: Plan, *, is_wide: bool) -> Iterable[GpuPlan]:
 
 
 def _plan_table(plan: Plan, width: int) -> Table:
-    is_wide = width >= WIDE
+    is_wide, is_narrow = width >= WIDE, width < NARROW
     rows = list(_shown(plan, is_wide=is_wide))
     devices = [device for device in map(_fullest, rows) if device is not None]
     terms = [("weights", "weights_bytes"), ("KV", "kv_cache_bytes")]
     if any(device.recurrent_bytes for device in devices):
         terms.append(("state", "recurrent_bytes"))
     terms += [("comp", "compute_bytes")]
-    has_extras = any(device.extras for device in devices)
+    has_extras = any(device.extras for device in devices) and not is_narrow
+    if is_narrow:
+        terms = []
     table = _table()
     table.add_column("GPU", no_wrap=True)
     for heading, _ in terms:
         table.add_column(heading, justify="right", no_wrap=True)
     if has_extras:
         table.add_column("more", justify="right", no_wrap=True)
-    table.add_column("CUDA", justify="right", no_wrap=True)
+    if not is_narrow:
+        table.add_column("CUDA", justify="right", no_wrap=True)
     table.add_column("used/usable", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    if not is_narrow:
+        table.add_column("", no_wrap=True)
     for heading in ("$/h", "max -c"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=not is_wide)
@@ -434,16 +459,17 @@ def _plan_table(plan: Plan, width: int) -> Table:
         device = _fullest(row)
         cells = [row.label if is_wide else _short(row)]
         if device is None:
-            cells += ["?"] * (len(terms) + has_extras + 1)
+            cells += ["?"] * (len(terms) + has_extras + (not is_narrow))
         else:
             cells += [_gib(getattr(device, name)) for _, name in terms]
             if has_extras:
                 cells.append(_gib(sum(term.n_bytes for term in device.extras)))
-            cells.append(_gib(device.overhead_bytes))
+            if not is_narrow:
+                cells.append(_gib(device.overhead_bytes))
         cells.append(
             "?" if device is None else f"{_gib(row.used_bytes)}/{_gib(row.usable_bytes_per_gpu)}"
         )
-        cells += [_bar(row), format_usd(row.usd_per_hour)]
+        cells += [*([] if is_narrow else [_bar(row)]), format_usd(row.usd_per_hour)]
         cells += [str(row.max_n_ctx) if is_wide else format_tokens(row.max_n_ctx)]
         cells.append(_verdict(row, plan, is_wide=is_wide))
         if is_wide:
@@ -479,7 +505,7 @@ def _verdict(row: GpuPlan, plan: Plan, *, is_wide: bool) -> str:
     if row.short_by_bytes:
         # Up: what is missing is never shown smaller than it is.
         tenths = -(-row.short_by_bytes * 10 // GIB)
-        return f"-{tenths / 10:.1f}"
+        return f"short by {tenths / 10:.1f} GiB" if is_wide else f"-{tenths / 10:.1f}"
     if not row.fits:
         return row.reason if is_wide else "unfit"
     if not row.is_allowed:
@@ -489,11 +515,13 @@ def _verdict(row: GpuPlan, plan: Plan, *, is_wide: bool) -> str:
 
 def _quants_table(plan: Plan, width: int) -> Table:
     """Quants × GPUs: the largest context, where one card holds the quant with the asked one."""
-    names = _gpus_of(plan.quants)
+    names = _gpus_of(plan.quants) if width >= NARROW else []
     table = _table()
     table.add_column("quant", no_wrap=True)
     table.add_column("GiB", justify="right", no_wrap=True)
     table.add_column("$/h", justify="right", no_wrap=True)
+    if not names:
+        table.add_column("GPU", no_wrap=True)
     for gpu in names:
         label = gpu.name if width >= WIDE else _TALL_GPU.get(gpu.name, gpu.name)
         table.add_column(label, justify="right", no_wrap=True)
@@ -501,6 +529,8 @@ def _quants_table(plan: Plan, width: int) -> Table:
         single = {row.gpu.name: row for row in quant.rows if row.count == 1}
         cells = [escape(quant.quant), _gib(quant.size_bytes)]
         cells.append("-" if quant.choice is None else format_usd(quant.choice.usd_per_hour))
+        if not names:
+            cells.append("-" if quant.choice is None else _short(quant.choice))
         for gpu in names:
             row = single.get(gpu.name)
             cells.append(format_tokens(row.max_n_ctx) if row is not None and row.fits else "-")

@@ -39,10 +39,8 @@ def plan_lines(plan: LocalPlan) -> list[str]:
     slots = "slot" if estimate.n_seq_max == 1 else "slots"
     lines = [
         f"model    {escape(plan.model.ref)} ({plan.model.size_bytes / _MIB:.1f} MiB)",
-        f"engine   {plan.found.engine}, llama.cpp {plan.found.build} "
-        f"(planned for {LLAMA_CPP_BUILD})",
-        f"context  {estimate.n_ctx} tokens, {estimate.n_seq_max} {slots} of "
-        f"{estimate.n_ctx_seq}",
+        f"engine   {plan.found.label} (planned for {LLAMA_CPP_BUILD})",
+        f"context  {estimate.n_ctx} tokens, {estimate.n_seq_max} {slots} of {estimate.n_ctx_seq}",
         "memory   planned",
     ]
     rows = [(device.name, term) for device in estimate.devices for term in device.terms]
@@ -80,7 +78,7 @@ def summary_lines(server: LocalServer) -> list[str]:
     lines = [
         f"{deployment.name} answers at {deployment.url}",
         "",
-        f"engine   {plan.found.engine}, llama.cpp {server.build} (planned for {LLAMA_CPP_BUILD})",
+        f"engine   {plan.found.label} (planned for {LLAMA_CPP_BUILD})",
         f"on       {escape(plan.where)}",
         f"start    {phases}",
         *memory_lines(server.comparison),
@@ -98,9 +96,7 @@ def summary_lines(server: LocalServer) -> list[str]:
     return lines
 
 
-def _snippets(
-    deployment: Deployment, bearer: str, key: str, *, is_embedding: bool
-) -> list[str]:
+def _snippets(deployment: Deployment, bearer: str, key: str, *, is_embedding: bool) -> list[str]:
     url, model = deployment.url, deployment.alias
     if is_embedding:
         body = f'{{"model": "{model}", "input": "Hello"}}'
@@ -130,8 +126,10 @@ def event_line(event: Event) -> str:
         case "start":
             return f"{at} engine started"
         case "phase":
-            return f"{at} {event.text} (after {event.data.get('took', 0):.1f} s of "\
+            return (
+                f"{at} {event.text} (after {event.data.get('took', 0):.1f} s of "
                 f"{event.data.get('after', '')})"
+            )
         case "token":
             return f"{at} first token"
         case "stopping":

@@ -869,13 +869,17 @@ class Service:
         task = self.state.tasks[self.task_id]
         function = self.state.functions[task.function_id]
         task.is_ready = True
-        end = time.monotonic() + 2
+        # A web function's requests take another way here: it stays until it is stopped.
+        is_web = function.is_web_server
+        end = time.monotonic() + (50 if is_web else 2)
         async with function.has_input:
             while not function.pending and not task.is_stopping and time.monotonic() < end:
                 try:
                     await asyncio.wait_for(function.has_input.wait(), 0.2)
                 except TimeoutError:
                     continue
+            if not function.pending and is_web and not task.is_stopping:
+                return api.FunctionGetInputsResponse()
             if not function.pending:
                 item = api.FunctionGetInputsItem(kill_switch=True)
                 return api.FunctionGetInputsResponse(inputs=[item])

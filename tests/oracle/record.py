@@ -2,9 +2,8 @@
 
     python -m tests.oracle.record HEADERS_DIR > runs.jsonl
 
-The spread is 43 settings, 49 for a model with experts, a few more where it is larger. What comes
-out is what `python -m tests.truth.pack` takes; settings that llama.cpp refuses are in it with
-their `error`.
+The spread is up to 43 settings, 49 for a model with experts. What comes out is what
+`python -m tests.truth.pack` takes; settings that llama.cpp refuses are in it with their `error`.
 """
 
 from __future__ import annotations

@@ -106,9 +106,7 @@ FlashAttn = Annotated[
     str,
     option("-fa", "--flash-attn", env="FLASH_ATTN", help="Flash attention: on, off, auto."),
 ]
-BatchSize = Annotated[
-    int, option("-b", "--batch-size", env="BATCH_SIZE", help="Logical batch.")
-]
+BatchSize = Annotated[int, option("-b", "--batch-size", env="BATCH_SIZE", help="Logical batch.")]
 UbatchSize = Annotated[
     int, option("-ub", "--ubatch-size", env="UBATCH_SIZE", help="Physical batch.")
 ]

@@ -84,9 +84,7 @@ def serve(
         str, typer.Option("--name", help="Name of the deployment. [default: the model's]")
     ] = "",
     engine: EngineName = "auto",
-    auth: Annotated[
-        str, o.option("--auth", env="AUTH", help="key, or none (local only).")
-    ] = "key",
+    auth: Annotated[str, o.option("--auth", env="AUTH", help="key, or none (local only).")] = "key",
     api_key_file: Annotated[
         str,
         o.option(
@@ -207,9 +205,7 @@ def _engine_args(args: Sequence[str]) -> tuple[str, ...]:
 
 def _no_modal() -> AccessDenied | UsageError:
     if _has_modal_token():
-        return UsageError(
-            "This version of ggufctl serves on this machine only.", "Add --on local."
-        )
+        return UsageError("This version of ggufctl serves on this machine only.", "Add --on local.")
     return AccessDenied(
         "There is no Modal token on this machine, so nothing can be deployed there.",
         "Run modal token new, or serve on this machine with --on local.",

@@ -14,7 +14,7 @@ from ggufctl.errors import RefusedSettings
 __all__ = ["check_settings", "gpu_objection", "setting_warnings", "settled"]
 
 _SAME_CACHE_TYPES = frozenset({"deepseek4"})
-_EVEN_SLOTS = frozenset({"kimi-linear"})
+_EVEN_SLOTS = frozenset({"kimi-linear", "minimax-01"})
 _ONE_STREAM = frozenset({"t5"})
 _SMALL_GRAPH = 2053
 """Slots of the scheduler's table for graphs of up to this many tensors."""
@@ -91,9 +91,10 @@ def _check_slots(shape: ModelShape, runtime: Runtime) -> None:
                 "Add -kvu, or use -ctk f16 -ctv f16.",
             )
     if ctx.n_outputs_max < n:
+        option = "-c" if 0 < runtime.n_ctx < n else "-b"
         raise RefusedSettings(
             f"llama.cpp fails with fewer outputs per batch ({ctx.n_outputs_max}) than slots ({n}).",
-            f"Use -b {n} or more, or fewer slots.",
+            f"Use {option} {n} or more, or fewer slots.",
         )
     _check_even_slots(hp, ctx)
 

@@ -47,7 +47,7 @@ _BUILD = re.compile(r"build_info: (\S+)|build:? (\d+) \((\w+)\) with")
 _DEVICE = re.compile(r"  - (\S+) *: (.+) \((\d+) MiB, (\d+) MiB free\)")
 _CUDA_DEVICE = re.compile(r"Device (\d+): (.+), compute capability ([\d.]+)")
 _CONTEXT = re.compile(r"llama_context: (n_ctx|n_ctx_seq|n_seq_max|n_ubatch) += (\d+)")
-_FLASH = re.compile(r"Flash Attention (?:was auto, set to )?(enabled|disabled)", re.IGNORECASE)
+_FLASH = re.compile(r"(?:Flash Attention (?:was auto, set to )?|flash_attn +[=:] )(\w+abled)")
 _WARNING = re.compile(r"^\d+\.\d{2}\.\d{3}\.\d{3} W (.*)")
 
 _KINDS = {
@@ -136,6 +136,8 @@ class _Signature:
     kind: FailureKind
     text: str
     hint: str = ""
+    is_weak: bool = False
+    """Whether a later line may say it better."""
 
     def match(self, line: str) -> Failure | None:
         found = self.pattern.search(line)
@@ -145,8 +147,10 @@ class _Signature:
         return Failure(self.kind, self.text.format(*values), self.hint, line.strip())
 
 
-def _signature(pattern: str, kind: FailureKind, text: str, hint: str = "") -> _Signature:
-    return _Signature(re.compile(pattern), kind, text, hint)
+def _signature(
+    pattern: str, kind: FailureKind, text: str, hint: str = "", *, is_weak: bool = False
+) -> _Signature:
+    return _Signature(re.compile(pattern), kind, text, hint, is_weak)
 
 
 _K = FailureKind
@@ -210,6 +214,7 @@ _CAUSES = (
         r"failed to open GGUF file '([^']+)' \(([^)]+)\)",
         _K.BAD_FILE,
         "The file cannot be opened: {1}.",
+        is_weak=True,
     ),
     _signature(
         r"unknown model architecture: '([^']*)'",
@@ -320,9 +325,10 @@ _CAUSES = (
         _K.OOM_HOST,
         "Not enough host memory.",
         _LESS_KV,
+        is_weak=True,
     ),
 )
-"""What each line means; those that say where memory ran out win over those that say only that."""
+"""What each line means; the first match is kept, unless it is a weak one."""
 
 _TERMINAL = re.compile(
     r"exiting due to |failed to load model, '|failed to create_context|CUDA error: |"
@@ -403,6 +409,7 @@ class EngineLog:
         self.is_fatal = False
         """Whether a line said that the engine does not come up."""
         self._fatal_line = ""
+        self._is_weak = False
 
     def feed(self, line: str) -> Phase | None:
         """Take one line; the phase it begins, or None."""
@@ -451,10 +458,10 @@ class EngineLog:
         if _RECOVERED.search(text):
             self.cause, self.is_fatal = None, False
             return
-        if self.cause is None or self.cause.kind is FailureKind.OOM_HOST:
+        if self.cause is None or self._is_weak:
             for signature in _CAUSES:
                 if found := signature.match(text):
-                    self.cause = found
+                    self.cause, self._is_weak = found, signature.is_weak
                     break
         if not self.is_fatal and _TERMINAL.search(text):
             self.is_fatal, self._fatal_line = True, text.strip()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["escape", "is_unsafe", "quoted", "redact", "redact_url"]
+__all__ = ["about", "escape", "is_unsafe", "quoted", "redact", "redact_url"]
 
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -19,6 +19,7 @@ _UNSAFE = re.compile(
     "\ud800-\udfff"  # lone surrogates
     "\U000e0000-\U000e0fff]"  # tags
 )
+_ARTICLES = frozenset({"A", "An", "No", "One", "The", "There"})
 _SECRET = re.compile(r"\b(?:hf|sk|ak|as|wk|ws)[-_][A-Za-z0-9_-]{16,}|(?<=Bearer )\S+", re.ASCII)
 _QUERY = re.compile(r"(https?://[^\s?#'\"]+)\?[^\s'\"]*")
 _USERINFO = re.compile(r"(https?://)[^\s/@'\"]+@")
@@ -44,6 +45,12 @@ def escape(text: str, limit: int = 0) -> str:
 def quoted(text: str, limit: int = 80) -> str:
     """`text` in quotes, shortened and escaped, for the middle of a message."""
     return f"'{escape(text, limit)}'"
+
+
+def about(name: str, sentence: str) -> str:
+    """A sentence with what it is about in front, such as `'model.gguf': the file is empty.`"""
+    first, _, rest = sentence.partition(" ")
+    return f"{name}: {first.lower() if first in _ARTICLES else first} {rest}"
 
 
 def redact_url(url: str) -> str:

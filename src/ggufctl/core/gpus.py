@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, Term
+from ggufctl.core.names import did_you_mean
 from ggufctl.errors import UsageError
 
 __all__ = ["CudaOverhead", "Gpu", "GpuCatalogue", "with_overhead"]
@@ -112,9 +113,12 @@ class GpuCatalogue:
         for gpu in self.gpus:
             if wanted in (other.casefold() for other in gpu.modal_names):
                 return gpu
+        near = did_you_mean(name, [gpu.name for gpu in self.gpus])
         raise UsageError(
             f"There is no GPU {name!r} in the catalogue.",
-            f"The GPUs are {', '.join(gpu.name for gpu in self.gpus)}.",
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else f"The GPUs are {', '.join(gpu.name for gpu in self.gpus)}.",
         )
 
     @classmethod

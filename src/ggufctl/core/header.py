@@ -212,7 +212,7 @@ def parse_header(
     """
     data = bytes(buffer) if isinstance(buffer, memoryview) else buffer
     if len(data) > file_size:
-        raise InvalidGguf(f"the file is {file_size:,} bytes long but more were read")
+        raise InvalidGguf(f"The file is {file_size:,} bytes long but more were read.")
     if len(data) == file_size:
         parser = _Parser(data, file_size, may_jump=True, walked={})
         try:
@@ -270,11 +270,11 @@ class _Parser:
         """Why the bytes up to `at_least` cannot be read, as the error to raise."""
         if at_least > self.file_size:
             return InvalidGguf(
-                f"the file is truncated or corrupt: its header reaches past the "
-                f"{self.file_size:,} bytes of the file"
+                f"The file is truncated or corrupt: its header reaches past the "
+                f"{self.file_size:,} bytes of the file."
             )
         if at_least > MAX_HEADER_BYTES:
-            return InvalidGguf(f"the header is larger than {MAX_HEADER_BYTES >> 20} MiB")
+            return InvalidGguf(f"The header is larger than {MAX_HEADER_BYTES >> 20} MiB.")
         return NeedMoreBytes(at_least, min(likely, self.file_size, MAX_HEADER_BYTES))
 
     def _require(self, at_least: int) -> None:
@@ -292,22 +292,24 @@ class _Parser:
         version = _U32(data, 4)[0]
         if version & 0xFFFF == 0 and version:
             raise InvalidGguf(
-                "the file is big endian, and llama.cpp on a GPU host reads little endian only"
+                "The file is big endian, and llama.cpp on a GPU host reads little endian only."
             )
         if version not in GGUF_VERSIONS:
             readable = " and ".join(str(v) for v in GGUF_VERSIONS)
-            raise InvalidGguf(f"GGUF version {version} is not readable; versions {readable} are")
+            raise InvalidGguf(f"GGUF version {version} is not readable; versions {readable} are.")
         self._require(24)
         n_tensors, n_kv = _U64(data, 8)[0], _U64(data, 16)[0]
         if n_tensors > MAX_TENSORS:
-            raise InvalidGguf(f"the header declares {n_tensors:,} tensors; {MAX_TENSORS:,} is most")
+            raise InvalidGguf(
+                f"The header declares {n_tensors:,} tensors; {MAX_TENSORS:,} is most."
+            )
         if n_kv > MAX_KEYS:
-            raise InvalidGguf(f"the header declares {n_kv:,} entries; {MAX_KEYS:,} is the most")
+            raise InvalidGguf(f"The header declares {n_kv:,} entries; {MAX_KEYS:,} is the most.")
         smallest = 24 + n_kv * 14 + n_tensors * 33
         if smallest > size:
             raise InvalidGguf(
-                f"the header declares {n_kv:,} entries and {n_tensors:,} tensors, more than "
-                f"its {size:,} bytes can hold"
+                f"The header declares {n_kv:,} entries and {n_tensors:,} tensors, more than "
+                f"its {size:,} bytes can hold."
             )
         return version, n_tensors, n_kv
 
@@ -317,12 +319,12 @@ class _Parser:
         for _ in range(n_kv):
             key, position = self._key(position)
             if key in metadata:
-                raise InvalidGguf(f"the key {quoted(key)} is there twice")
+                raise InvalidGguf(f"The key {quoted(key)} is there twice.")
             metadata[key], position = self._value(key, position)
             if key == "general.architecture":
                 value = metadata[key]
                 if not isinstance(value, str):
-                    raise InvalidGguf("general.architecture is not a string")
+                    raise InvalidGguf("general.architecture is not a string.")
                 self.architecture = value.encode()[:64]
         return metadata, position
 
@@ -330,35 +332,35 @@ class _Parser:
         self._require(position + 12)
         length = _U64(self.data, position)[0]
         if not 0 < length <= _MAX_KEY_BYTES:
-            raise InvalidGguf(f"a key of {length:,} bytes is not possible")
+            raise InvalidGguf(f"A key of {length:,} bytes is not possible.")
         start = position + 8
         self._require(start + length + 4)
         try:
             key = str(self.data[start : start + length], "utf-8")
         except UnicodeDecodeError:
-            raise InvalidGguf("a key is not valid UTF-8") from None
+            raise InvalidGguf("A key is not valid UTF-8.") from None
         if is_unsafe(key):
-            raise InvalidGguf(f"the key {quoted(key)} holds control characters")
+            raise InvalidGguf(f"The key {quoted(key)} holds control characters.")
         return key, start + length
 
     def _value(self, key: str, position: int) -> tuple[Value, int]:
         kind = _U32(self.data, position)[0]
         position += 4
         if key == "general.alignment" and kind != _UINT32:
-            raise InvalidGguf("general.alignment is not a uint32")
+            raise InvalidGguf("general.alignment is not a uint32.")
         if kind == _STRING:
             return self._string(key, position)
         if kind == _ARRAY:
             return self._array(key, position)
         scalar = _SCALARS.get(kind)
         if scalar is None:
-            raise InvalidGguf(f"the key {quoted(key)} has the unknown value type {kind}")
+            raise InvalidGguf(f"The key {quoted(key)} has the unknown value type {kind}.")
         layout = scalar[1]
         self._require(position + layout.size)
         value: int | float = layout.unpack_from(self.data, position)[0]
         if kind == _BOOL:
             if value > 1:
-                raise InvalidGguf(f"the key {quoted(key)} is neither true nor false")
+                raise InvalidGguf(f"The key {quoted(key)} is neither true nor false.")
             value = bool(value)
         return value, position + layout.size
 
@@ -370,7 +372,7 @@ class _Parser:
         limit = MAX_TEMPLATE_BYTES if is_template else MAX_STRING_BYTES
         if length > limit:
             raise InvalidGguf(
-                f"the value of {quoted(key)} claims {length:,} bytes; {limit:,} is most"
+                f"The value of {quoted(key)} claims {length:,} bytes; {limit:,} is most."
             )
         self._require(position + length)
         end = position + length
@@ -387,12 +389,12 @@ class _Parser:
         scalar = _SCALARS.get(kind)
         if scalar is None:
             what = "nested arrays" if kind == _ARRAY else f"the unknown element type {kind}"
-            raise InvalidGguf(f"the key {quoted(key)} holds {what}, which GGUF does not allow")
+            raise InvalidGguf(f"The key {quoted(key)} holds {what}, which GGUF does not allow.")
         name, layout = scalar
         end = start + length * layout.size
         self._require(end)
         if kind == _BOOL and self.data[start:end].translate(None, b"\0\1"):
-            raise InvalidGguf(f"the key {quoted(key)} holds a bool that is neither true nor false")
+            raise InvalidGguf(f"The key {quoted(key)} holds a bool that is neither true nor false.")
         if length > _KEPT_NUMBERS or key.startswith("tokenizer."):
             self.skipped.append((start, end))
             return SkippedArray(name, length), end
@@ -402,7 +404,7 @@ class _Parser:
     def _string_array(self, key: str, start: int, length: int) -> tuple[Value, int]:
         if start + 8 * length > self.file_size:
             raise InvalidGguf(
-                f"the key {quoted(key)} claims {length:,} strings, more than the file can hold"
+                f"The key {quoted(key)} claims {length:,} strings, more than the file can hold."
             )
         is_vocabulary = key.startswith("tokenizer.")
         if length <= _KEPT_STRINGS and not is_vocabulary:
@@ -435,7 +437,7 @@ class _Parser:
                 )
             size = unpack(data, position)[0]
             if size > limit:
-                raise InvalidGguf(f"a string in {quoted(key)} claims {size:,} bytes")
+                raise InvalidGguf(f"A string in {quoted(key)} claims {size:,} bytes.")
             position += 8 + size
         self.walked[start] = (length, position)
         self._require(position)
@@ -490,7 +492,7 @@ class _Parser:
             length = _U64(data, position)[0]
             if not 0 < length <= MAX_NAME_BYTES:
                 raise InvalidGguf(
-                    f"a tensor name of {length:,} bytes is not possible; {MAX_NAME_BYTES} is most"
+                    f"A tensor name of {length:,} bytes is not possible; {MAX_NAME_BYTES} is most."
                 )
             start = position + 8
             position = start + length
@@ -499,15 +501,15 @@ class _Parser:
             try:
                 name = str(data[start:position], "utf-8")
             except UnicodeDecodeError:
-                raise InvalidGguf("a tensor name is not valid UTF-8") from None
+                raise InvalidGguf("A tensor name is not valid UTF-8.") from None
             if is_unsafe(name):
-                raise InvalidGguf(f"the tensor name {quoted(name)} holds control characters")
+                raise InvalidGguf(f"The tensor name {quoted(name)} holds control characters.")
             if name in tensors:
-                raise InvalidGguf(f"the tensor {quoted(name)} is there twice")
+                raise InvalidGguf(f"The tensor {quoted(name)} is there twice.")
             n_dims = _U32(data, position)[0]
             if not 0 < n_dims <= MAX_DIMS:
                 raise InvalidGguf(
-                    f"the tensor {quoted(name)} has {n_dims:,} dimensions, not 1 to 4"
+                    f"The tensor {quoted(name)} has {n_dims:,} dimensions, not 1 to 4."
                 )
             layout = _TENSOR_TAIL[n_dims]
             position += 4
@@ -529,8 +531,8 @@ class _Parser:
         needed = n_bytes + last.offset + last.n_bytes
         if needed > self.file_size:
             raise InvalidGguf(
-                f"the file is truncated or corrupt: its tensors need {needed:,} bytes and it has "
-                f"{self.file_size:,}"
+                f"The file is truncated or corrupt: its tensors need {needed:,} bytes and it has "
+                f"{self.file_size:,}."
             )
 
 
@@ -555,35 +557,35 @@ def _not_gguf(magic: bytes, file_size: int) -> GgufctlError:
     """What a file without the GGUF magic is, as the error to raise."""
     text = magic.lstrip().lower()
     if file_size == 0:
-        return InvalidGguf("the file is empty")
+        return InvalidGguf("The file is empty.")
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return InvalidGguf(
-            "the file is a web page, not a GGUF",
-            "a login or error page was saved under this name: download it again",
+            "The file is a web page, not a GGUF.",
+            "A login or error page was saved under this name: download it again.",
         )
     if text.startswith(b"version https://git-lfs"):
         return InvalidGguf(
-            "the file is a git-lfs pointer, not the GGUF it points to",
-            "run `git lfs pull`, or download the file itself",
+            "The file is a git-lfs pointer, not the GGUF it points to.",
+            "Run `git lfs pull`, or download the file itself.",
         )
     if magic[:4] in {b"GGML", b"lmgg", b"fmgg", b"tjgg", b"algg", b"ggml", b"ggmf", b"ggjt"}:
-        return InvalidGguf("the file is in the GGML format that GGUF replaced; convert it again")
+        return InvalidGguf("The file is in the GGML format that GGUF replaced; convert it again.")
     if magic[:4] == b"FUGG":
-        return InvalidGguf("the file is a byte-swapped GGUF")
+        return InvalidGguf("The file is a byte-swapped GGUF.")
     if magic[:4] == b"PK\x03\x04":
-        return UnsupportedModel("the file is a PyTorch or zip archive, not a GGUF")
+        return UnsupportedModel("The file is a PyTorch or zip archive, not a GGUF.")
     if len(magic) > 8 and magic[8:9] == b"{" and 0 < _U64(magic, 0)[0] < file_size:
-        return UnsupportedModel("the file is in the safetensors format, not a GGUF")
+        return UnsupportedModel("The file is in the safetensors format, not a GGUF.")
     if b"GGUF".startswith(magic):
-        return InvalidGguf(f"the file ends after {file_size} bytes, inside the GGUF magic")
-    return InvalidGguf("the file does not start with the GGUF magic")
+        return InvalidGguf(f"The file ends after {file_size} bytes, inside the GGUF magic.")
+    return InvalidGguf("The file does not start with the GGUF magic.")
 
 
 def _alignment(metadata: Mapping[str, Value]) -> int:
     value = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
     if not isinstance(value, int) or value <= 0 or value & (value - 1) or value > MAX_ALIGNMENT:
         raise InvalidGguf(
-            f"general.alignment is {value}, not a power of two up to {MAX_ALIGNMENT:,}"
+            f"general.alignment is {value}, not a power of two up to {MAX_ALIGNMENT:,}."
         )
     return value
 
@@ -592,42 +594,42 @@ def _shard_of(metadata: Mapping[str, Value]) -> tuple[int, int]:
     """`(number of shards, index of this one)` of a header."""
     count, number = metadata.get("split.count", 0), metadata.get("split.no", 0)
     if not isinstance(count, int) or not isinstance(number, int):
-        raise InvalidGguf("split.count or split.no is not a number")
+        raise InvalidGguf("split.count or split.no is not a number.")
     if not 0 <= count <= MAX_SHARDS:
         raise InvalidGguf(
-            f"the model claims to be split into {count:,} files; {MAX_SHARDS} is most"
+            f"The model claims to be split into {count:,} files; {MAX_SHARDS} is most."
         )
     if not 0 <= number < max(count, 1):
-        raise InvalidGguf(f"the file claims to be shard {number} of {count}, counted from 0")
+        raise InvalidGguf(f"The file claims to be shard {number} of {count}, counted from 0.")
     return max(count, 1), number
 
 
 def _tensor(name: str, shape: tuple[int, ...], type_id: int, offset: int) -> TensorInfo:
     known = TYPES_BY_ID.get(type_id)
     if known is None:
-        raise InvalidGguf(f"the tensor {quoted(name)} has the unknown or removed type {type_id}")
+        raise InvalidGguf(f"The tensor {quoted(name)} has the unknown or removed type {type_id}.")
     if shape[0] % known.block_size:
         raise InvalidGguf(
-            f"a row of the tensor {quoted(name)} has {shape[0]:,} elements, not whole blocks of "
-            f"{known.block_size}"
+            f"A row of the tensor {quoted(name)} has {shape[0]:,} elements, not whole blocks of "
+            f"{known.block_size}."
         )
     n_bytes = shape[0] // known.block_size * known.type_size
     for extent in shape[1:]:
         n_bytes *= extent
     if n_bytes == 0:
-        raise InvalidGguf(f"the tensor {quoted(name)} has an empty dimension")
+        raise InvalidGguf(f"The tensor {quoted(name)} has an empty dimension.")
     if n_bytes >= 1 << 63:
-        raise InvalidGguf(f"the tensor {quoted(name)} is larger than any machine can address")
+        raise InvalidGguf(f"The tensor {quoted(name)} is larger than any machine can address.")
     return TensorInfo(name, known.name, shape, offset, n_bytes)
 
 
 def _misplaced(tensor: TensorInfo, expected: int, alignment: int) -> InvalidGguf:
-    where = f"the tensor {quoted(tensor.name)} starts at byte {tensor.offset:,} of the data"
+    where = f"The tensor {quoted(tensor.name)} starts at byte {tensor.offset:,} of the data"
     if tensor.offset % alignment:
-        return InvalidGguf(f"{where}, which is not a multiple of {alignment}")
+        return InvalidGguf(f"{where}, which is not a multiple of {alignment}.")
     if tensor.offset < expected:
-        return InvalidGguf(f"{where} and overlaps the one before it")
-    return InvalidGguf(f"{where}, not at {expected:,} where the one before it ends")
+        return InvalidGguf(f"{where} and overlaps the one before it.")
+    return InvalidGguf(f"{where}, not at {expected:,} where the one before it ends.")
 
 
 def merge_shards(headers: Iterable[Header]) -> Header:
@@ -639,16 +641,16 @@ def merge_shards(headers: Iterable[Header]) -> Header:
     """
     shards = tuple(sorted(headers, key=lambda header: header.shard_no))
     if not shards:
-        raise InvalidGguf("no shard was given")
+        raise InvalidGguf("No shard was given.")
     first = shards[0]
     numbers = [shard.shard_no for shard in shards]
     if any(shard.n_shards != first.n_shards for shard in shards):
-        raise InvalidGguf("the shards disagree about how many there are")
+        raise InvalidGguf("The shards disagree about how many there are.")
     if numbers != list(range(first.n_shards)):
         missing = sorted(set(range(first.n_shards)) - set(numbers))
         raise InvalidGguf(
-            f"the model is split into {first.n_shards} files and "
-            + (f"shard {missing[0] + 1} is missing" if missing else "one is there twice")
+            f"The model is split into {first.n_shards} files and "
+            + (f"shard {missing[0] + 1} is missing." if missing else "one is there twice.")
         )
     if len(shards) == 1:
         return first
@@ -656,12 +658,12 @@ def merge_shards(headers: Iterable[Header]) -> Header:
     for shard in shards:
         for name in shard.tensors:
             if name in tensors:
-                raise InvalidGguf(f"the tensor {quoted(name)} is in two shards")
+                raise InvalidGguf(f"The tensor {quoted(name)} is in two shards.")
         tensors.update(shard.tensors)
     declared = first.metadata.get("split.tensors.count", len(tensors))
     if declared != len(tensors):
         raise InvalidGguf(
-            f"the shards hold {len(tensors):,} tensors and the first one promises {declared:,}"
+            f"The shards hold {len(tensors):,} tensors and the first one promises {declared:,}."
         )
     return Header(
         version=first.version,
@@ -718,9 +720,9 @@ def validate_model_metadata(header: Header) -> None:
     """
     architecture = header.metadata.get("general.architecture")
     if not isinstance(architecture, str):
-        raise InvalidGguf("the header does not say which architecture the model has")
+        raise InvalidGguf("The header does not say which architecture the model has.")
     if not _ARCHITECTURE.fullmatch(architecture):
-        raise InvalidGguf(f"general.architecture is {quoted(architecture)}, not an identifier")
+        raise InvalidGguf(f"general.architecture is {quoted(architecture)}, not an identifier.")
     prefix = architecture + "."
     for key, (low, high) in _BOUNDS.items():
         value = header.metadata.get(prefix + key)
@@ -732,21 +734,21 @@ def validate_model_metadata(header: Header) -> None:
     n_layer = header.metadata.get(prefix + "block_count")
     if isinstance(n_layer, tuple) or n_layer is None:
         if n_layer is None and not header.tensors and header.n_vocab:
-            raise UnsupportedModel("the file holds a vocabulary only, no model")
-        raise InvalidGguf(f"the header has no usable {prefix}block_count")
+            raise UnsupportedModel("The file holds a vocabulary only, no model.")
+        raise InvalidGguf(f"The header has no usable {prefix}block_count.")
     _check_heads(header, prefix)
     if not header.tensors:
         if header.n_vocab:
-            raise UnsupportedModel("the file holds a vocabulary only, no model")
-        raise InvalidGguf("the file describes no tensors")
+            raise UnsupportedModel("The file holds a vocabulary only, no model.")
+        raise InvalidGguf("The file describes no tensors.")
 
 
 def _check_bounds(key: str, value: Value, low: int, high: int) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int):
-            raise InvalidGguf(f"{quoted(key)} is not a whole number")
+            raise InvalidGguf(f"{quoted(key)} is not a whole number.")
         if not low <= number <= high:
-            raise InvalidGguf(f"{quoted(key)} is {number:,}, not between {low:,} and {high:,}")
+            raise InvalidGguf(f"{quoted(key)} is {number:,}, not between {low:,} and {high:,}.")
 
 
 def _check_finite(key: str, value: Value, *, no_infinity: bool) -> None:
@@ -754,7 +756,7 @@ def _check_finite(key: str, value: Value, *, no_infinity: bool) -> None:
         if isinstance(number, float) and (
             math.isnan(number) or (no_infinity and math.isinf(number))
         ):
-            raise InvalidGguf(f"{quoted(key)} is {number}, not a number a plan can use")
+            raise InvalidGguf(f"{quoted(key)} is {number}, not a number a plan can use.")
 
 
 def _check_heads(header: Header, prefix: str) -> None:
@@ -763,4 +765,4 @@ def _check_heads(header: Header, prefix: str) -> None:
     if heads != 0:
         return
     if not any(key.startswith((prefix + "ssm.", prefix + "wkv.")) for key in header.metadata):
-        raise InvalidGguf(f"{quoted(prefix + 'attention.head_count')} is 0 in an attention model")
+        raise InvalidGguf(f"{quoted(prefix + 'attention.head_count')} is 0 in an attention model.")

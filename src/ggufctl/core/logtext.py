@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["MAX_LINE_BYTES", "LogLine", "clean", "read_log"]
+__all__ = ["MAX_LINE_BYTES", "Filter", "LogLine", "LogReader", "clean", "read_log"]
 
 MAX_LINE_BYTES = 16 << 10
 """Of a longer line only the beginning and the end are looked at.  [bytes]"""
@@ -19,6 +19,8 @@ MAX_LINE_BYTES = 16 << 10
 _ANSI = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])|\x9b[0-?]*[ -/]*[@-~]"
 )
+
+_ANSI_BYTES = re.compile(_ANSI.pattern.partition(r"|\x9b")[0].encode())
 
 _ISO = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?Z|[+-]\d\d:?\d\d)?"
 _PREFIXES = (
@@ -57,19 +59,103 @@ class LogLine(NamedTuple):
     text: str
 
 
-def read_log(chunks: Iterable[bytes]) -> Iterator[LogLine]:
+class Filter:
+    """Finds lines that may matter in a piece of a log, without looking at lines one by one.
+
+    Args:
+        words: runs of letters in lower case; a line that has one of them as a whole matters.
+        texts: what makes a line matter wherever it stands.
+    """
+
+    def __init__(self, words: Iterable[str], texts: Iterable[str]) -> None:
+        self._words = frozenset(word.encode() for word in words)
+        self._texts = tuple(text.encode() for text in texts)
+
+    def select(self, piece: bytes) -> list[int]:
+        """Where the lines begin that matter, in order.  [bytes]"""
+        low = piece.lower()
+        if b"\\" in low:
+            # In JSON a line end is two characters, the second of them a letter.
+            low = low.replace(b"\\n", b"  ").replace(b"\\t", b"  ")
+        starts: set[int] = set()
+        spaced = low.translate(_ONLY_LETTERS)
+        for word in self._words.intersection(spaced.split()):
+            self._collect(starts, low, spaced, b" " + word + b" ", 1)
+            if spaced.startswith(word + b" "):
+                starts.add(0)
+        for text in self._texts:
+            if text in low:
+                self._collect(starts, low, low, text, 0)
+        return sorted(starts)
+
+    @staticmethod
+    def _collect(starts: set[int], low: bytes, within: bytes, text: bytes, skip: int) -> None:
+        """Add the beginning of every line that has a text, and go on after its end."""
+        at = within.find(text)
+        while at >= 0:
+            starts.add(low.rfind(b"\n", 0, at + skip) + 1)
+            end = low.find(b"\n", at + skip)
+            if end < 0:
+                return
+            at = within.find(text, end)
+
+
+_ONLY_LETTERS = bytes(i if 97 <= i <= 122 else 32 for i in range(256))
+
+
+class LogReader:
+    """Reads a log that comes in pieces of any size.
+
+    Args:
+        wanted: which lines to yield, None for all.
+    """
+
+    def __init__(self, wanted: Filter | None = None) -> None:
+        self.n_lines = 0
+        """Lines that were seen by now, wanted or not."""
+        self._wanted = wanted
+
+    def read(self, chunks: Iterable[bytes]) -> Iterator[LogLine]:
+        """The wanted lines, each as soon as it is complete."""
+        rest = b""
+        for chunk in chunks:
+            end = chunk.rfind(b"\n") + 1
+            if end:
+                yield from self._piece(rest + chunk[:end])
+                rest = chunk[end:]
+            else:
+                rest += chunk
+            if len(rest) > 2 * MAX_LINE_BYTES:
+                rest = _shortened(rest)
+        if rest:
+            yield from self._piece(rest + b"\n")
+
+    def _piece(self, piece: bytes) -> Iterator[LogLine]:
+        """Whole lines, the last with its end."""
+        if b"\x00" in piece:
+            # PowerShell writes UTF-16 where it redirects.
+            piece = piece.replace(b"\x00", b"")
+        if b"u001b" in piece:
+            piece = piece.replace(b"\\u001b", b"\x1b")
+        if b"\x1b" in piece:
+            piece = _ANSI_BYTES.sub(b"", piece)
+        number = self.n_lines
+        self.n_lines += piece.count(b"\n")
+        if self._wanted is None:
+            for raw in piece.split(b"\n")[:-1]:
+                number += 1
+                yield from _parts(number, raw)
+            return
+        seen = 0
+        for start in self._wanted.select(piece):
+            number += piece.count(b"\n", seen, start)
+            seen = start
+            yield from _parts(number + 1, piece[start : piece.find(b"\n", start)])
+
+
+def read_log(chunks: Iterable[bytes], wanted: Filter | None = None) -> Iterator[LogLine]:
     """The lines of a log that comes in pieces of any size, each as soon as it is complete."""
-    number = 0
-    rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for raw in lines:
-            number += 1
-            yield from _parts(number, raw)
-        if len(rest) > MAX_LINE_BYTES:
-            rest = _shortened(rest)
-    if rest:
-        yield from _parts(number + 1, rest)
+    return LogReader(wanted).read(chunks)
 
 
 def _shortened(raw: bytes) -> bytes:
@@ -82,9 +168,6 @@ def _parts(number: int, raw: bytes) -> Iterator[LogLine]:
     if len(raw) > MAX_LINE_BYTES:
         raw = _shortened(raw)
     text = raw.decode("utf-8", "replace")
-    if "\x00" in text:
-        # PowerShell writes UTF-16 where it redirects.
-        text = text.replace("\x00", "")
     if "\r" not in text:
         yield LogLine(number, *clean(text))
         return

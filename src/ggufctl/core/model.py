@@ -51,6 +51,8 @@ class Model:
     """Label of the file's name, else of its header."""
     repo: str = ""
     commit: str = ""
+    is_named_by_quant: bool = True
+    """Whether `repo:QUANT` brings llama-server to just these files."""
     has_projector: bool = False
     """Whether its repository holds an mmproj, which llama-server's `-hf` loads unasked."""
 
@@ -112,7 +114,7 @@ class Model:
             return ("-mu", first)
         if self.source != "hub":
             return ("-m", first)
-        if self.ref.lower().endswith(".gguf") or not self.quant:
+        if not self.quant or not self.is_named_by_quant:
             return ("-hf", self.repo, "-hff", first)
         return ("-hf", f"{self.repo}:{self.quant}")
 

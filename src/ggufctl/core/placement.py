@@ -60,9 +60,14 @@ _ROPE = frozenset(("rope_freqs", "rope_factors_long", "rope_factors_short"))
 """Tensors that every device with blocks gets a copy of."""
 
 _ADDED_OR_MULTIPLIED = re.compile(
-    r"norm\d?$|_norm_|\.bias$|_scale$|lerp|time_mix_(ln|decay|[waV]0|k_k|k_a|r_k)|exp_probs_b"
-    r"|_base$|ssm_d$|res_score|gamma|z_l_init|ffn\.act$"
+    r"norm\d?$|_norm_|\.bias$|_scale$|lerp|time_mix_(ln|decay(?!_w)|[wav]0|k_k|k_a|r_k)"
+    r"|exp_probs_b|_base$|ssm_d$|ssm_conv1d_[qkv]$|res_score|gamma|z_l_init|ffn\.act$"
 )
+_GATHERED = frozenset(
+    "attn_compressor_ape indexer_compressor_ape ffn_gate_tid2eid attn_rel_b d2t markov_w1 "
+    "selector_predecessor selector_successor".split()
+)
+"""Tensors whose rows are gathered."""
 _KERNELS = frozenset(("ssm_conv1d", "shortconv.conv", "ple_conv1d"))
 
 
@@ -176,10 +181,14 @@ class Placement:
             return shape[1] % 128 == 0
         if kind == "ssm_a" and self.hp.arch not in _UNSCANNED:
             return self._can_scan(shape[0], shape[1])
+        if kind.endswith("exps.bias"):
+            return True  # ADD_ID is supported whatever the type.
         if _ADDED_OR_MULTIPLIED.search(kind) or kind == "ssm_a":
             return info.type in ("f32", "f16")
-        if kind == "ffn_gate_tid2eid":
-            return info.type == "i32"
+        if kind == "indexer_compressor_ape" and self.hp.arch != "deepseek4":
+            return info.type in ("f32", "f16")  # Added there, as kpool's.
+        if kind in _GATHERED:
+            return cuda.can_gather(info.type, shape[0])
         if kind == "attn_sinks":
             return info.type in ("f32", "bf16")
         return cuda.can_multiply(info.type)

@@ -13,6 +13,7 @@ from ggufctl.core.names import Detected, detect
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.rules import get_gpu_config_llamacpp
 from ggufctl.core.runtime import Runtime
+from ggufctl.core.units import format_usd
 from ggufctl.errors import DoesNotFit
 
 __all__ = [
@@ -108,7 +109,7 @@ class Plan:
         subject = f"{self.model.quant or self.model.architecture} with -c {self.runtime.n_ctx}"
         if self.constraints.max_usd_per_hour is not None:
             message = f"{subject} fits nothing allowed within the budget of "
-            message += f"${self.constraints.max_usd_per_hour:g} per hour."
+            message += f"${format_usd(self.constraints.max_usd_per_hour)} per hour."
         elif all(row.estimate is None for row in self.gpus):
             message = f"{wanted} cannot be planned with: nobody has published its memory."
         elif self.constraints.gpus:
@@ -220,7 +221,7 @@ def make_plan(
     else:
         choice = _choice(chosen, rows, _arguments(model, runtime), because)
         offers = cheaper_steps(planner, runtime, chosen, rows, allowed, smaller, size_bytes)
-    name = model.ref if not model.repo else f"{model.repo}/{model.files[0].path}"
+    name = f"{model.repo}/{model.files[0].path}".removeprefix("/")
     said = [*warnings, *setting_warnings(model.shape, runtime)]
     if model.has_projector and not runtime.mmproj:
         said.append(

@@ -16,6 +16,7 @@ from ggufctl.core.gpus import Gpu, GpuCatalogue, with_overhead
 from ggufctl.core.layout import CONTEXT_PADDING, ContextParams, pad
 from ggufctl.core.memory import Extras, ModelShape, estimate_memory
 from ggufctl.core.runtime import Runtime
+from ggufctl.core.units import format_usd
 from ggufctl.errors import UsageError
 
 __all__ = [
@@ -75,9 +76,16 @@ class Constraints:
 
 
 def parse_gpu_list(text: str) -> tuple[str, ...]:
-    """Names out of `L40S,H100:2`; `auto` and nothing mean all."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    return () if names == ("auto",) else names
+    """Names out of `L40S,H100:2`; `auto` and nothing mean all.
+
+    Raises: UsageError for an empty name in a list.
+    """
+    if text.strip().casefold() in ("", "auto"):
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if "" in names:
+        raise UsageError(f"{text!r} is not a list of GPUs.", "Write names such as L40S,H100:2.")
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +105,10 @@ class Allowed:
         """
         found: dict[str, tuple[int, ...]] = {}
         for text in constraints.gpus:
-            name, _, number = text.partition(":")
+            name, colon, number = text.partition(":")
             gpu = catalogue.find(name)
             counts = tuple(range(1, gpu.max_count + 1))
-            if number:
+            if colon:
                 if not (number.isdecimal() and number.isascii() and int(number) in counts):
                     raise UsageError(
                         f"{text!r}: a container has 1 to {gpu.max_count} {gpu.name}.",
@@ -499,7 +507,7 @@ def _marked(row: GpuPlan, allowed: Allowed) -> GpuPlan:
     if not reason and row.short_by_bytes:
         reason = f"short by {row.short_by_bytes} bytes"
     if not reason and not affordable:
-        reason = f"above the budget of ${allowed.max_usd_per_hour}/h"
+        reason = f"above the budget of ${format_usd(allowed.max_usd_per_hour)}/h"
     is_allowed = affordable and row.count in allowed.counts_of(row.gpu)
     if row.gpu.modal_names == () and not reason:
         reason, is_allowed = "cannot be asked for by name", False

@@ -24,4 +24,4 @@ def format_tokens(n_tokens: int) -> str:
 
 def format_usd(usd_per_hour: float) -> str:
     """A price without the currency: `0.80`."""
-    return f"{usd_per_hour:.2f}"
+    return f"{usd_per_hour:.2f}" if usd_per_hour >= 0.01 else f"{usd_per_hour:g}"

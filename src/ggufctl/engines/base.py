@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,8 +42,24 @@ class Found:
     program: tuple[str, ...]
     """What its arguments are appended to."""
     build: str
-    """llama.cpp's build, such as `b11434`, or the package's version."""
+    """llama.cpp's build, such as `b11434`, the package's version, or `unknown`."""
     devices: tuple[Device, ...] = ()
+    variables: frozenset[str] = frozenset()
+    """Environment variables, in upper case, that it takes settings from by itself."""
+
+    @property
+    def label(self) -> str:
+        """Engine and build in words."""
+        if re.fullmatch(r"b\d+", self.build):
+            return f"{self.engine} with llama.cpp {self.build}"
+        if self.build == "unknown":
+            return f"{self.engine} of an unnumbered build"
+        return f"{self.engine} {self.build}"
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What it is run in: without secrets, and without settings nobody checked."""
+        clean = clean_environment(environ)
+        return {name: value for name, value in clean.items() if name.upper() not in self.variables}
 
 
 @dataclass(frozen=True, slots=True)

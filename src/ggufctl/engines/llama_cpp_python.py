@@ -9,13 +9,14 @@ from importlib.util import find_spec
 
 from ggufctl.core.launch import Launch, check_engine_settings, llama_cpp_python_args
 from ggufctl.core.runtime import Runtime
-from ggufctl.engines.base import Command, Device, Found, run_python
+from ggufctl.engines.base import Command, Found, run_python
 
 __all__ = ["LlamaCppPython"]
 
 _PROBE = """
 import json, llama_cpp, llama_cpp.server.app
-print("PROBE" + json.dumps([llama_cpp.__version__, bool(llama_cpp.llama_supports_gpu_offload())]))
+from llama_cpp.server.settings import Settings
+print("PROBE" + json.dumps([llama_cpp.__version__, sorted(Settings.model_fields)]))
 """
 
 
@@ -33,10 +34,11 @@ class LlamaCppPython:
         line = next((x for x in (text or "").splitlines() if x.startswith("PROBE")), None)
         if line is None:
             return None
-        version, _ = json.loads(line.removeprefix("PROBE"))
-        devices: tuple[Device, ...] = ()
+        version, fields = json.loads(line.removeprefix("PROBE"))
+        # Every setting is an environment variable as well, and HOST and PORT even win.
+        variables = frozenset(str(field).upper() for field in fields) | {"CONFIG_FILE"}
         program = (sys.executable, "-m", "llama_cpp.server")
-        return Found(self.name, program, f"llama-cpp-python {version}", devices)
+        return Found(self.name, program, str(version), variables=variables)
 
     def check(self, runtime: Runtime, extra: Sequence[str]) -> None:
         """Refuse what it lacks, naming the engines that have it."""

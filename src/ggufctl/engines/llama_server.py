@@ -30,7 +30,8 @@ class LlamaServer:
         if text is None:
             return None
         version = _VERSION.search(text)
-        build = f"b{version[1]}" if version else "unknown"
+        # Who compiles it outside a git checkout gets the number 0.
+        build = f"b{version[1]}" if version and int(version[1]) else "unknown"
         devices = parse_devices(run_for_text((program, "--list-devices")) or "")
         return Found(self.name, (program,), build, devices)
 

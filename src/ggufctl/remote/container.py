@@ -157,7 +157,9 @@ def _program(config: Mapping[str, Any]) -> tuple[str, ...]:
 def _spec(config: Mapping[str, Any]) -> Spec:
     key = os.environ.get(KEY_VARIABLE, "")
     if config["needs_key"] and not key:
-        raise StartFailed("The Secret holds no key: a server that everybody can use is not started.")
+        raise StartFailed(
+            "The Secret holds no key: a server that everybody can use is not started."
+        )
     is_python = config["engine"] == "llama-cpp-python"
     env = clean_environment(os.environ) | dict(config["env"])
     package = str(Path(__file__).resolve().parents[2])
@@ -178,4 +180,3 @@ def _spec(config: Mapping[str, Any]) -> Spec:
         expected_layers=int(config["expected_layers"]),
         grace_seconds=float(config["grace"]),
     )
-

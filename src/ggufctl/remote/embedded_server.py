@@ -114,7 +114,20 @@ _LOAD = {"mmap+mlock": "MMAP_MLOCK", "dio": "DIRECT_IO"}
 
 
 class UnknownArgument(ValueError):
-    """An argument of llama-server's that this server does not take."""
+    """An argument of llama-server's that this server does not take.
+
+    Args:
+        argument: as it was given.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, argument: str, problem: str) -> None:
+        super().__init__(problem)
+        self.argument = argument
+
+
+class BadValue(ValueError):
+    """A value that llama.cpp has no use for, in llama-server's own words."""
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -133,14 +146,14 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
         elif name in _NEEDS_VALUE:
             text = next(rest, None)
             if text is None:
-                raise UnknownArgument(f"{argument} needs a value")
+                raise UnknownArgument(argument, f"{argument} needs a value")
             key = _NEEDS_VALUE[name]
             if key == "lora":
                 found["lora"].append(text)
             else:
                 found[key] = text
         else:
-            raise UnknownArgument(f"it has no {argument}")
+            raise UnknownArgument(argument, f"it has no {argument}")
     return found
 
 
@@ -210,7 +223,9 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
         try:
             setters[name](value)
         except (ValueError, AttributeError, OverflowError):
-            raise UnknownArgument(f"{value!r} makes no sense for {name}") from None
+            raise BadValue(
+                f'error while handling argument "{name}": {value!r} makes no sense'
+            ) from None
     if key := os.environ.get("LLAMA_API_KEY"):
         params.api_keys = [key]
     return params
@@ -246,7 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         xlc = import_module("xllamacpp")
         params = _configure(xlc, settings)
     except UnknownArgument as error:
-        sys.stderr.write(f"error: invalid argument: {error}\n")
+        sys.stderr.write(f"error: invalid argument: {error.argument}\n")
+        return 1
+    except BadValue as error:
+        sys.stderr.write(f"{error}\n")
         return 1
     # The wheel is built without llama.cpp's own build number; its version ends with it.
     sys.stdout.write(f"build_info: {_build()} (xllamacpp {version('xllamacpp')})\n")

@@ -60,6 +60,12 @@ class Event:
         )
 
 
+_ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    # An engine that aborts says why before; a debugger attached to it only takes long.
+    "GGML_NO_BACKTRACE": "1",
+}
+
 OnEvent: TypeAlias = Callable[[Event], None]
 
 
@@ -263,7 +269,7 @@ class Supervisor:
         try:
             self._process = subprocess.Popen(
                 argv,
-                env={**spec.env, "PYTHONUNBUFFERED": "1"},
+                env={**spec.env, **_ENVIRONMENT},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

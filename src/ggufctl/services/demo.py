@@ -7,14 +7,16 @@ import sys
 import tempfile
 import time
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copyfileobj
 
 from ggufctl.core.engine_log import Comparison
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import GgufctlError, RemoteError
+from ggufctl.errors import GgufctlError, LaunchFailed, RemoteError
 from ggufctl.remote.supervisor import Answer, Event, OnEvent, ask
 from ggufctl.services.serve import LocalPlan, LocalRequest, plan_local, start_local
 from ggufctl.sources.cache import cache_dir
@@ -35,6 +37,9 @@ N_PREDICT = 48
 """Tokens of the answer at most."""
 
 N_CTX = 2048
+
+ANSWER_SECONDS = 300.0
+"""How long the answer may take, on a machine that is busy with other things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,11 @@ def find_demo_model(on_event: OnEvent) -> tuple[str, str]:
 
 
 def run_demo(
-    request: LocalRequest, on_event: OnEvent, on_plan: object = None, *, use_hub: bool = True
+    request: LocalRequest,
+    on_event: OnEvent,
+    on_plan: Callable[[LocalPlan], None] | None = None,
+    *,
+    use_hub: bool = True,
 ) -> DemoResult:
     """Serve the model, ask one question, stop.
 
@@ -81,22 +90,14 @@ def run_demo(
     Raises: as planning and starting do.
     """
     plan, source = _plan(request, on_event, use_hub=use_hub)
-    if callable(on_plan):
+    if on_plan is not None:
         on_plan(plan)
     started = time.monotonic()
     server = start_local(plan, on_event)
     try:
         startup = time.monotonic() - started
         key = server.key.value if server.key is not None else ""
-        answer = ask(
-            server.base_url,
-            plan.alias,
-            QUESTION,
-            key=key,
-            n_predict=N_PREDICT,
-            timeout_seconds=300.0,
-            as_chat=True,
-        )
+        answer = _ask(server.base_url, plan.alias, key)
         return DemoResult(
             plan.alias,
             source,
@@ -111,9 +112,24 @@ def run_demo(
         server.stop()
 
 
-def _plan(request: LocalRequest, on_event: OnEvent, *, use_hub: bool) -> tuple[LocalPlan, str]:
-    from dataclasses import replace
+def _ask(base_url: str, model: str, key: str) -> Answer:
+    try:
+        return ask(
+            base_url,
+            model,
+            QUESTION,
+            key=key,
+            n_predict=N_PREDICT,
+            timeout_seconds=ANSWER_SECONDS,
+            as_chat=True,
+        )
+    except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+        raise LaunchFailed(
+            f"The engine is up but does not answer: {type(error).__name__}."
+        ) from None
 
+
+def _plan(request: LocalRequest, on_event: OnEvent, *, use_hub: bool) -> tuple[LocalPlan, str]:
     request = replace(request, runtime=Runtime(n_gpu_layers=0, n_parallel=1), n_ctx=N_CTX)
     if use_hub:
         try:

@@ -7,12 +7,21 @@ from dataclasses import dataclass, replace
 
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.compat import check_settings
+from ggufctl.core.escape import quoted
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.gpus import with_overhead
 from ggufctl.core.ladder import QuantSize
 from ggufctl.core.memory import ModelShape, estimate_memory
 from ggufctl.core.model import File, Model, quant_of
-from ggufctl.core.names import QUANT_QUALITY_ORDER, Detected, Kind, Variant, bits_per_weight, detect
+from ggufctl.core.names import (
+    QUANT_QUALITY_ORDER,
+    Detected,
+    Kind,
+    Variant,
+    bits_per_weight,
+    detect,
+    pick,
+)
 from ggufctl.core.plan import NameRule, Plan, QuantPlan, make_plan, name_rule, plan_quants
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.runtime import Runtime
@@ -154,12 +163,8 @@ def plan_by_name(ref: str, error: GgufctlError | None = None) -> NamePlan:
     found = detect(ref)
     rule = name_rule(ref)
     if rule is None:
-        what = (
-            f"{ref!r} is in {found.format} format by its name"
-            if found.format
-            else (f"{ref!r} is not the name of a GGUF model")
-        )
-        raise UnsupportedModel(f"{what}: only GGUF models are supported in llama-cpp mode.")
+        what = f"is in {found.format} format by its name" if found.format else "does not say GGUF"
+        raise UnsupportedModel(f"{quoted(ref)} {what}, and only GGUF models are supported.")
     return NamePlan(ref, found, rule, error)
 
 
@@ -227,7 +232,7 @@ def _with_quant(reference: Reference, quant: str) -> Reference:
     if not quant or quant.casefold() == "auto":
         return reference
     if reference.kind is not ReferenceKind.HUB or reference.path:
-        raise UsageError(f"{reference.text!r} is one file: --quant picks from a repository.")
+        raise UsageError(f"{quoted(reference.text)} is one file: --quant picks from a repository.")
     if reference.quant and reference.quant.casefold() != quant.casefold():
         raise UsageError(f"The reference says {reference.quant} and --quant says {quant}.")
     return replace(reference, quant=quant)
@@ -251,8 +256,21 @@ def _model(resolved: ResolvedModel) -> Model:
         quant=label or quant_of(resolved.header, files[0].path),
         repo=resolved.repo,
         commit=resolved.commit,
+        is_named_by_quant=_is_named_by_quant(resolved),
         has_projector=any(v.kind is Kind.MMPROJ for v in resolved.variants),
     )
+
+
+def _is_named_by_quant(resolved: ResolvedModel) -> bool:
+    """Whether the quant alone names these files in their repository."""
+    variant = resolved.variant
+    if variant is None or variant.quant is None:
+        return False
+    models = [other for other in resolved.variants if other.kind is Kind.MODEL]
+    try:
+        return pick(models, variant.quant) == variant
+    except GgufctlError:
+        return False
 
 
 def _extras(runtime: Runtime, on_event: OnEvent) -> Extras | None:

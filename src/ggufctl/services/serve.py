@@ -24,7 +24,6 @@ from ggufctl.core.launch import (
     alias_of,
     cache_ram_mib,
     check_passthrough,
-    clean_environment,
     planned_again,
     slug,
     startup_seconds,
@@ -238,8 +237,10 @@ def _with_context(request: LocalRequest, model: Model, found: Found) -> Runtime:
         n_ctx = min(DEFAULT_N_CTX, model.n_ctx_train or DEFAULT_N_CTX)
     runtime = request.runtime.with_(n_ctx=n_ctx or model.n_ctx_train)
     if found.engine not in ENGINES_WITH_SLOTS:
-        # It keeps logits of a whole batch, and serves one request after the other.
-        runtime = runtime.with_(n_parallel=1, n_outputs=0)
+        # It keeps logits of a whole batch, serves one request after the other, and decides
+        # nothing about flash attention by itself.
+        fused = "off" if runtime.flash_attn == "off" else "on"
+        runtime = runtime.with_(n_parallel=1, n_outputs=0, flash_attn=fused)
     return runtime
 
 
@@ -291,10 +292,9 @@ def _estimate(
 
 def _warnings(request: LocalRequest, found: Found, estimate: Estimate) -> tuple[str, ...]:
     said = list(estimate.warnings)
-    if not found.build.startswith(LLAMA_CPP_BUILD):
+    if found.build != LLAMA_CPP_BUILD:
         said.append(
-            f"The engine is {found.engine} with llama.cpp {found.build}; the plan is made for "
-            f"{LLAMA_CPP_BUILD}."
+            f"The engine is {found.label}; the plan is made for llama.cpp {LLAMA_CPP_BUILD}."
         )
     again = planned_again(request.engine_args)
     if again:
@@ -527,7 +527,7 @@ class LocalServer:
     def _attempt(self) -> None:
         plan = self.plan
         command = plan.engine.command(plan.found, _launch(plan, self.files))
-        env = clean_environment(os.environ)
+        env = plan.found.environment(os.environ)
         key = self.key.value if self.key else ""
         if key:
             env[command.key_variable] = key

@@ -103,6 +103,6 @@ def read_header(
             end = min(max(short.at_least, wanted), source.size)
             more = source.read(len(buffer), end)
             if not more:
-                raise RemoteError(f"{source.name}: the server sent no more data") from None
+                raise RemoteError(f"{source.name}: the server sent no more data.") from None
             buffer += more
-    raise InvalidGguf(f"{source.name}: the header was not complete after many reads")
+    raise InvalidGguf(f"{source.name}: the header was not complete after many reads.")

@@ -59,7 +59,7 @@ def fetch_files(
 def _local(file: ModelFile) -> Path:
     path = Path(file.path).expanduser().absolute()
     if not path.is_file():
-        raise ModelNotFound(f"there is no file {quoted(str(path))}")
+        raise ModelNotFound(f"There is no file {quoted(str(path))}.")
     _check_size(path, file)
     return path
 
@@ -85,7 +85,7 @@ def _from_hub(repo: str, commit: str, file: ModelFile, on_event: OnEvent) -> Pat
     _check_size(path, file)
     if file.sha256 is not None and _sha256(path) != file.sha256:
         raise InvalidGguf(
-            f"{quoted(file.path)} is not what the Hub says it is: its sha256 differs",
+            f"{quoted(file.path)} is not what the Hub says it is: its sha256 differs.",
             "Remove it from the Hub's cache and try again.",
         )
     return path
@@ -95,7 +95,7 @@ def _check_size(path: Path, file: ModelFile) -> None:
     size = path.stat().st_size
     if file.size_bytes and size != file.size_bytes:
         raise InvalidGguf(
-            f"{quoted(str(path))} has {size} bytes and should have {file.size_bytes}",
+            f"{quoted(str(path))} has {size} bytes and should have {file.size_bytes}.",
             "Fetch it again.",
         )
 

@@ -91,7 +91,7 @@ class HttpFile:
     def size(self) -> int:
         """Of the whole file, known after the first read at the latest.  [bytes]"""
         if self._size is None:
-            raise RemoteError(f"{self.name}: the server does not say how large the file is")
+            raise RemoteError(f"{self.name}: the server does not say how large the file is.")
         return self._size
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class HttpFile:
         if start >= end:
             return b""
         if end > MAX_HEADER_BYTES:
-            raise InvalidGguf(f"{self.name}: the header is larger than any model needs")
+            raise InvalidGguf(f"{self.name}: the header is larger than any model needs.")
         received = bytearray()
         for attempt in range(_ATTEMPTS):
             try:
@@ -119,11 +119,13 @@ class HttpFile:
                 self.close()
                 if attempt + 1 == _ATTEMPTS:
                     raise
+                if self._size is None:
+                    continue
             end = min(end, self.size)
             if start + len(received) >= end:
                 break
         else:
-            raise RemoteError(f"{self.name}: the connection was lost again and again")
+            raise RemoteError(f"{self.name}: the connection was lost again and again.")
         self.n_bytes_read += len(received)
         return bytes(received)
 
@@ -133,7 +135,7 @@ class HttpFile:
             return
         self.n_requests += 1
         if self.n_requests > MAX_REQUESTS:
-            raise InvalidGguf(f"{self.name}: its header takes more than {MAX_REQUESTS} requests")
+            raise InvalidGguf(f"{self.name}: its header takes more than {MAX_REQUESTS} requests.")
         headers = {
             **self._headers,
             "Range": f"bytes={start}-{end - 1}",
@@ -167,26 +169,28 @@ class HttpFile:
         if status >= 400:
             if self._on_status is not None:
                 self._on_status(response)
-            raise _refusal(self.name, status)
+            raise _refusal(self.name, status, start)
         etag = response.headers.get("etag", "")
         if self.etag and etag and etag != self.etag:
-            raise RemoteError(f"{self.name} changed while it was being read; try again")
+            raise RemoteError(f"{self.name} changed while it was being read; try again.")
         if status == 206:
             found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
             if found is None or int(found[1]) != start:
-                raise RemoteError(f"{self.name}: the server answered with another range")
+                raise RemoteError(f"{self.name}: the server answered with another range.")
             total = int(found[3])
         elif status == 200:
             length = response.headers.get("content-length", "")
             if response.headers.get("content-encoding", "identity") != "identity":
-                raise RemoteError(f"{self.name}: the server compresses the file")
+                raise RemoteError(f"{self.name}: the server compresses the file.")
             total = int(length) if length.isdecimal() and length.isascii() else -1
         else:
-            raise RemoteError(f"{self.name}: the server answered {status}")
+            raise RemoteError(f"{self.name}: the server answered {status}.")
         if total < 0:
-            raise RemoteError(f"{self.name}: the server does not say how large the file is")
+            raise RemoteError(f"{self.name}: the server does not say how large the file is.")
         if self._size is not None and self._size != total:
-            raise InvalidGguf(f"{self.name} is {total:,} bytes long and should have {self._size:,}")
+            raise InvalidGguf(
+                f"{self.name} is {total:,} bytes long and should have {self._size:,}."
+            )
         self._size, self.etag, self._known_etag = total, etag, ""
 
 
@@ -218,14 +222,18 @@ class _WholeBody:
         self._response.close()
 
 
-def _refusal(name: str, status: int) -> GgufctlError:
+def _refusal(name: str, status: int, start: int) -> GgufctlError:
     """What a status of 400 and above means, as the error to raise."""
     if status in {401, 403}:
-        return AccessDenied(f"{name}: the server refuses access ({status})")
+        return AccessDenied(f"{name}: the server refuses access ({status}).")
     if status in {404, 410}:
-        return ModelNotFound(f"{name}: there is no such file ({status})")
+        return ModelNotFound(f"{name}: there is no such file ({status}).")
+    if status == 416 and start == 0:
+        return InvalidGguf(f"{name}: the file is empty.")
     if status == 416:
-        return InvalidGguf(f"{name}: the file is shorter than it claims to be")
+        return InvalidGguf(f"{name}: the file is shorter than it claims to be.")
     if status == 429:
-        return RemoteError(f"{name}: too many requests, the server asks to wait", "try again later")
-    return RemoteError(f"{name}: the server failed with status {status}")
+        return RemoteError(
+            f"{name}: too many requests, the server asks to wait.", "Try again later."
+        )
+    return RemoteError(f"{name}: the server failed with status {status}.")

@@ -6,6 +6,7 @@ The client is imported inside functions: most commands never need it.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ggufctl.core.escape import quoted, redact
+from ggufctl.core.names import did_you_mean
 from ggufctl.errors import (
     AccessDenied,
     GgufctlError,
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _TIMEOUT_SECONDS = 10.0
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def list_files(repo: str, revision: str) -> HubListing:
         tags = tuple(str(tag) for tag in info.tags or ())
         name = info.id if isinstance(info.id, str) and info.id.count("/") == 1 else repo
     if not commit:
-        raise RemoteError(f"the Hub does not say at which commit {quoted(repo)} is")
+        raise RemoteError(f"The Hub does not say at which commit {quoted(repo)} is.")
     return HubListing(name, commit, tuple(f for f in files if _is_plain(f.path)), tags)
 
 
@@ -126,13 +129,14 @@ def conversions_of(repo: str, limit: int = 5) -> tuple[str, ...]:
 
 def similar_repos(repo: str, limit: int = 5) -> tuple[str, ...]:
     """Repositories whose name is like the one that was not found; empty if unknown."""
-    import difflib
-
     org, _, name = repo.partition("/")
     found = _search(search=name, limit=20) + _search(author=org, limit=50)
-    lowered = {candidate.lower(): candidate for candidate in found if candidate != repo}
-    near = difflib.get_close_matches(repo.lower(), list(lowered), n=limit, cutoff=0.6)
-    return tuple(lowered[candidate] for candidate in near)
+    named: dict[str, list[str]] = {}
+    for candidate in dict.fromkeys(found):
+        if candidate != repo:
+            named.setdefault(candidate.partition("/")[2], []).append(candidate)
+    near = did_you_mean(name, named, n=limit)
+    return tuple(candidate for close in near for candidate in named[close])[:limit]
 
 
 def cached_files(repo: str, revision: str) -> HubListing | None:
@@ -227,17 +231,18 @@ def _transport_errors(what: str) -> Iterator[None]:
         yield
     except OfflineModeIsEnabled:
         raise RemoteError(
-            f"{name} was not asked: offline mode is on", "unset HF_HUB_OFFLINE"
+            f"{name} was not asked: offline mode is on.", "Unset HF_HUB_OFFLINE."
         ) from None
     except (HTTPError, OSError) as error:
-        raise ConnectionLost(f"{name} cannot be reached: {_reason(error)}") from None
+        raise ConnectionLost(f"{name} cannot be reached: {_reason(error)}.") from None
     except (httpx2.InvalidURL, UnicodeError):
-        raise UsageError(f"{name} is not a URL that can be opened") from None
+        raise UsageError(f"{name} is not a URL that can be opened.") from None
 
 
 def _reason(error: BaseException) -> str:
-    text = redact(str(error)).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    lines = redact(str(error)).strip().splitlines()
+    text = _ERRNO.sub("", lines[0]).rstrip(".") if lines else ""
+    return text or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -252,9 +257,9 @@ def _translated(repo: str, revision: str) -> Iterator[None]:
             except HfHubHTTPError as error:
                 raise _status_error(error.response, repo, revision) from None
     except HFValidationError as error:
-        raise UsageError(f"{quoted(repo)}: {_reason(error)}") from None
+        raise UsageError(f"{quoted(repo)}: {_reason(error)}.") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RemoteError(f"the Hub's answer makes no sense: {_reason(error)}") from None
+        raise RemoteError(f"The Hub's answer makes no sense: {_reason(error)}.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,37 +281,44 @@ def _status_error(response: Response | Any, repo: str, revision: str) -> Ggufctl
     name, page = quoted(repo), f"{hub_endpoint()}/{quote(repo)}"
     if code == "GatedRepo":
         return AccessDenied(
-            f"{name} is gated", f"accept its terms on {page}, then run `hf auth login`"
+            f"{name} is gated.", f"Accept its terms on {page}, then run `hf auth login`."
         )
     if message == "Access to this resource is disabled.":
-        return AccessDenied(f"{name} was disabled by the Hub")
+        return AccessDenied(f"{name} was disabled by the Hub.")
     if "Invalid credentials" in message:
         return _bad_token()
     if code == "RevisionNotFound":
-        return ModelNotFound(f"{name} has no revision {quoted(revision or 'main')}")
+        return ModelNotFound(f"{name} has no revision {quoted(revision or 'main')}.")
     if code == "EntryNotFound":
-        return ModelNotFound(f"{name} has no such file")
+        return ModelNotFound(f"{name} has no such file.")
     if code == "RepoNotFound" or status == 404:
         return ModelNotFound(
-            f"there is no repository {name} on the Hub",
-            "if it is private, run `hf auth login` first",
+            f"There is no repository {name} on the Hub.",
+            "If it is private, run `hf auth login` first.",
         )
     if status == 401 and _has_token():
         return _bad_token()
     if status == 401:
-        return AccessDenied(f"the Hub asks who wants to see {name}", "run `hf auth login`")
+        return AccessDenied(f"The Hub asks who wants to see {name}.", "Run `hf auth login`.")
     if status == 403:
-        return AccessDenied(f"the Hub refuses access to {name}")
+        return AccessDenied(f"The Hub refuses access to {name}.")
     if status == 429:
-        return RemoteError("the Hub asks to wait: too many requests", "try again later")
-    return RemoteError(f"the Hub failed with status {status} for {name}")
+        return RemoteError("The Hub asks to wait: too many requests.", "Try again later.")
+    return RemoteError(f"The Hub failed with status {status} for {name}.")
 
 
 def _bad_token() -> AccessDenied:
-    return AccessDenied("the Hub refuses the token", "run `hf auth login`, or check HF_TOKEN")
+    return AccessDenied("The Hub refuses the token.", "Run `hf auth login`, or check HF_TOKEN.")
 
 
 def _has_token() -> bool:
     from huggingface_hub import get_token
 
     return bool(get_token())
+
+
+def hub_token() -> str:
+    """The user's token for the Hub; empty without one."""
+    from huggingface_hub import get_token
+
+    return get_token() or ""

@@ -23,7 +23,7 @@ class LocalFile:
         except OSError as error:
             raise _unreadable(self.path, error) from None
         if not self.path.is_file():
-            raise InvalidGguf(f"{quoted(str(self.path))} is not a regular file")
+            raise InvalidGguf(f"{quoted(str(self.path))} is not a regular file.")
         self.size = status.st_size
         self.etag = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
         self.name = quoted(str(self.path))
@@ -45,7 +45,7 @@ def read_local_header(path: str | os.PathLike[str]) -> Header:
     """
     source = LocalFile(path)
     if source.size == 0:
-        raise InvalidGguf(f"{source.name} is empty")
+        raise InvalidGguf(f"{source.name} is empty.")
     try:
         with (
             source.path.open("rb") as file,
@@ -60,7 +60,7 @@ def _unreadable(path: Path, error: OSError) -> ModelNotFound | AccessDenied | In
     """Why a file cannot be opened, as the error to raise."""
     name = quoted(str(path))
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return ModelNotFound(f"there is no file {name}")
+        return ModelNotFound(f"There is no file {name}.")
     if isinstance(error, PermissionError):
-        return AccessDenied(f"{name} may not be read by this user")
-    return InvalidGguf(f"{name} cannot be read: {error.strerror or type(error).__name__}")
+        return AccessDenied(f"{name} may not be read by this user.")
+    return InvalidGguf(f"{name} cannot be read: {error.strerror or type(error).__name__}.")

@@ -50,8 +50,17 @@ class Reference:
 
 
 def hub_endpoint() -> str:
-    """Where the Hub is: `HF_ENDPOINT`, or the public one; without a trailing slash."""
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    """Where the Hub is: `HF_ENDPOINT`, or the public one; without a trailing slash.
+
+    Raises: UsageError when it is not an http(s) URL.
+    """
+    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    if not endpoint.lower().startswith(("http://", "https://")):
+        raise UsageError(
+            f"HF_ENDPOINT is {quoted(endpoint)}, not an http(s) URL.",
+            "Unset it to use https://huggingface.co.",
+        )
+    return endpoint
 
 
 def parse_reference(text: str) -> Reference:
@@ -62,7 +71,7 @@ def parse_reference(text: str) -> Reference:
     Raises: UsageError when `text` is none of the forms of a reference.
     """
     if not text or text != text.strip() or "\0" in text:
-        raise UsageError(f"{quoted(text)} is not a model reference", f"write {_FORMS}")
+        raise UsageError(f"{quoted(text)} is not a model reference.", f"Write {_FORMS}.")
     scheme, separator, rest = text.partition("://")
     if separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         return _from_scheme(text, scheme.lower(), rest)
@@ -98,14 +107,14 @@ def _from_scheme(text: str, scheme: str, rest: str) -> Reference:
     if scheme == "file":
         return Reference(escape(text), ReferenceKind.LOCAL, path=unquote(urlsplit(text).path))
     if scheme not in {"http", "https"}:
-        raise UsageError(f"{quoted(text)}: {quoted(scheme)} is not a way to reach a model")
+        raise UsageError(f"{quoted(text)}: {quoted(scheme)} is not a way to reach a model.")
     try:
         parts = urlsplit(text)
         host, _ = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        raise UsageError(f"{quoted(text)} is not a URL") from None
+        raise UsageError(f"{quoted(text)} is not a URL.") from None
     if not host:
-        raise UsageError(f"{quoted(redact_url(text))} is a URL without a host")
+        raise UsageError(f"{quoted(redact_url(text))} is a URL without a host.")
     endpoint = urlsplit(hub_endpoint())
     if host in _HUB_HOSTS:
         return _from_hub_page(redact_url(text), unquote(parts.path.strip("/")))
@@ -128,7 +137,7 @@ def _from_hub_page(text: str, path: str) -> Reference:
     """A reference out of the path of a page or file URL of the Hub."""
     parts = path.rstrip("/").split("/")
     if parts[0] in {"datasets", "spaces", "collections", "papers", "docs"}:
-        raise UsageError(f"{quoted(text)} is a page of the Hub, but not of a model")
+        raise UsageError(f"{quoted(text)} is a page of the Hub, but not of a model.")
     if parts[0] == "models":
         parts = parts[1:]
     if len(parts) > 3 and parts[2] in _FILE_VIEWS:
@@ -145,7 +154,7 @@ def _from_hub_path(text: str, path: str) -> Reference:
     parts = path.rstrip("/").split("/")
     if len(parts) < 2:
         raise UsageError(
-            f"{quoted(text)} is neither a file here nor a repository", f"write {_FORMS}"
+            f"{quoted(text)} is neither a file here nor a repository.", f"Write {_FORMS}."
         )
     org, name, rest = parts[0], parts[1], "/".join(parts[2:])
     revision = quant = ""
@@ -167,7 +176,8 @@ def _split_suffixes(name: str) -> tuple[str, str, str]:
     found = re.fullmatch(r"([^:@]+)(?::([^:@]+))?(?:@([^:@]+))?(?::([^:@]+))?", name)
     if found is None or (found[2] and found[4]):
         raise UsageError(
-            f"{quoted(name)} is not a repository name", "write org/repo:QUANT or org/repo@revision"
+            f"{quoted(name)} is not a repository name.",
+            "Write org/repo:QUANT or org/repo@revision.",
         )
     return found[1], found[2] or found[4] or "", found[3] or ""
 
@@ -176,15 +186,13 @@ def _hub(text: str, repo: str, revision: str, quant: str, path: str) -> Referenc
     org, _, name = repo.partition("/")
     for part in (org, name):
         if not _REPO_PART.fullmatch(part) or "--" in part or ".." in part:
-            raise UsageError(
-                f"{quoted(text)}: {quoted(repo)} is not a repository name", f"write {_FORMS}"
-            )
+            raise UsageError(_of(text, repo, "a repository name"), f"Write {_FORMS}.")
     if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise UsageError(f"{quoted(text)}: {quoted(revision)} is not a revision")
+        raise UsageError(_of(text, revision, "a revision"))
     if quant and not _QUANT.fullmatch(quant):
-        raise UsageError(f"{quoted(text)}: {quoted(quant)} is not a quant label")
+        raise UsageError(_of(text, quant, "a quant label"))
     if any(part in {"", ".", ".."} for part in path.split("/")) and path:
-        raise UsageError(f"{quoted(text)}: {quoted(path)} is not a file of a repository")
+        raise UsageError(_of(text, path, "a file of a repository"))
     return Reference(
         escape(text),
         ReferenceKind.HUB,
@@ -193,3 +201,9 @@ def _hub(text: str, repo: str, revision: str, quant: str, path: str) -> Referenc
         quant=quant,
         path=path,
     )
+
+
+def _of(text: str, part: str, kind: str) -> str:
+    """That a part of a reference is not what it should be."""
+    where = "" if part == text else f"{quoted(text)}: "
+    return f"{where}{quoted(part)} is not {kind}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from ggufctl.core.escape import escape, quoted
+from ggufctl.core.escape import about, escape, quoted
 from ggufctl.core.header import (
     Header,
     SkippedArray,
@@ -20,6 +21,7 @@ from ggufctl.core.header import (
 )
 from ggufctl.core.names import Kind, Variant, detect, did_you_mean, pick, shard_paths, variants
 from ggufctl.errors import (
+    AccessDenied,
     AmbiguousReference,
     GgufctlError,
     InvalidGguf,
@@ -143,7 +145,7 @@ def open_repo(ref: str | Reference, *, on_event: OnEvent = ignore) -> RepoListin
     """
     reference = parse_reference(ref) if isinstance(ref, str) else ref
     if reference.kind is not ReferenceKind.HUB:
-        raise ModelNotFound(f"{quoted(reference.text)} is not a repository on the Hub")
+        raise ModelNotFound(f"{quoted(reference.text)} is not a repository on the Hub.")
     repo, commit, files, tags, is_stale = _listing(reference, on_event)
     found = variants((file.path, file.size_bytes) for file in files)
     listing = RepoListing(reference, repo, commit, files, found, is_stale)
@@ -165,9 +167,12 @@ def open_variant(
     """
     name = f"{listing.repo}/{variant.paths[0]}"
     if not variant.complete:
+        n_missing, n_files = len(variant.missing), len(variant.missing) + len(variant.paths)
         raise InvalidGguf(
-            f"{quoted(name, 0)}: the set is not complete, {len(variant.missing)} of its files "
-            f"are missing from the repository, {quoted(variant.missing[0], 0)} for one"
+            f"{quoted(name, 0)} is one of {n_files} files, of which the repository lacks "
+            + (f"{n_missing}, such as " if n_missing > 1 else "")
+            + f"{quoted(variant.missing[0], 0)}.",
+            "Take another quant, or ask its author for the file.",
         )
     by_path = {file.path: file for file in listing.files}
     files = tuple(by_path[path] for path in variant.paths)
@@ -208,7 +213,7 @@ def _listing(
         if named.format and not named.is_gguf:
             raise UnsupportedModel(
                 f"{quoted(ref.repo)} is in {named.format} format by its name, and only GGUF "
-                "models are supported"
+                "models are supported."
             ) from None
         commit = cache.load("refs", endpoint, ref.repo, ref.revision)
         known = _cached_listing(endpoint, ref.repo, commit) if isinstance(commit, str) else None
@@ -254,7 +259,12 @@ def _with_similar(
     similar = similar_to(ref.repo)
     if not similar:
         return error
-    return ModelNotFound(error.message, "did you mean " + " or ".join(map(escape, similar)) + "?")
+    return ModelNotFound(error.message, f"{_meant(similar)} {error.hint}".rstrip())
+
+
+def _meant(names: Sequence[str]) -> str:
+    """The question that names what a user may have meant; empty without any."""
+    return f"Did you mean {' or '.join(map(escape, names))}?" if names else ""
 
 
 def _choose(listing: RepoListing, role: Role) -> Variant:
@@ -268,22 +278,32 @@ def _choose(listing: RepoListing, role: Role) -> Variant:
     if role is not Role.MODEL:
         wanted = tuple(v for v in listing.variants if v.kind.value == role.value)
         if wanted:
-            return _only(listing, wanted, f"{quoted(listing.repo)} holds several")
+            return _only(
+                listing, wanted, f"{quoted(listing.repo)} holds several {role.value} files."
+            )
     models = listing.models
     if not models:
         kinds = ", ".join(sorted({v.kind.value for v in listing.variants}))
-        raise UnsupportedModel(f"{quoted(listing.repo)} holds no model, only {kinds} files")
+        raise UnsupportedModel(f"{quoted(listing.repo)} holds no model, only {kinds} files.")
     if ref.quant:
-        return pick(models, ref.quant)
+        try:
+            return pick(models, ref.quant)
+        except AmbiguousReference as error:
+            choices = tuple(f"{listing.repo}/{path}" for path in error.choices)
+            message = f"{quoted(listing.repo)} holds several models with the quant {ref.quant}."
+            raise AmbiguousReference(message, choices, error.hint) from None
+        except ModelNotFound as error:
+            message = f"{quoted(listing.repo)} has no model with the quant {ref.quant}."
+            raise ModelNotFound(message, error.hint) from None
     chosen = pick(models)
     alike = tuple(v for v in models if v.quant == chosen.quant)
-    return _only(listing, alike, f"{quoted(listing.repo)} holds several models")
+    return _only(listing, alike, f"{quoted(listing.repo)} holds several models.")
 
 
 def _only(listing: RepoListing, found: Sequence[Variant], problem: str) -> Variant:
     if len(found) > 1:
         choices = tuple(f"{listing.repo}/{variant.paths[0]}" for variant in found)
-        raise AmbiguousReference(problem, choices, "name one of the files")
+        raise AmbiguousReference(problem, choices, "Name one of the files.")
     return found[0]
 
 
@@ -293,18 +313,18 @@ def _by_path(listing: RepoListing, ref: Reference, role: Role) -> Variant:
         if ref.path in variant.paths or ref.path in variant.missing:
             if role is Role.MODEL and variant.kind is not Kind.MODEL:
                 raise UnsupportedModel(
-                    f"{quoted(ref.path, 0)} is {_KIND_NAMES[variant.kind]}, not a model"
+                    f"{quoted(ref.path, 0)} is {_KIND_NAMES[variant.kind]}, not a model."
                 )
             return variant
     inside = tuple(v for v in listing.models if v.paths[0].startswith(ref.path.rstrip("/") + "/"))
     if inside:
-        return _only(listing, inside, f"{quoted(ref.path, 0)} holds several models")
+        return _only(listing, inside, f"{quoted(ref.path, 0)} holds several models.")
     paths = [file.path for file in listing.files]
     if ref.path in paths:
-        raise UnsupportedModel(f"{quoted(ref.path, 0)} is {_format_of(ref.path)}, not a GGUF")
+        raise UnsupportedModel(f"{quoted(ref.path, 0)} is {_format_of(ref.path)}, not a GGUF.")
     near = did_you_mean(ref.path, [path for v in listing.variants for path in v.paths])
-    hint = "did you mean " + " or ".join(map(escape, near)) + "?" if near else ""
-    raise ModelNotFound(f"{quoted(listing.repo)} has no file {quoted(ref.path, 0)}", hint)
+    message = f"{quoted(listing.repo)} has no file {quoted(ref.path, 0)}."
+    raise ModelNotFound(message, _meant(near))
 
 
 _KIND_NAMES = {
@@ -330,11 +350,19 @@ def _not_gguf(
 
     found = foreign_format(repo, (file.path for file in files), tags)
     what = f"is in {found} format" if found else "holds no GGUF file"
-    conversions = hub.conversions_of(repo)
+    conversions: tuple[str, ...] = ()
+    for model in (repo, *_converted_from(tags)):
+        conversions = conversions or hub.conversions_of(model)
     hint = ""
     if conversions:
-        hint = "GGUF conversions by downloads: " + ", ".join(map(escape, conversions))
-    return UnsupportedModel(f"{quoted(repo)} {what}, and only GGUF models are supported", hint)
+        hint = f"GGUF conversions by downloads: {', '.join(map(escape, conversions))}."
+    return UnsupportedModel(f"{quoted(repo)} {what}, and only GGUF models are supported.", hint)
+
+
+def _converted_from(tags: Sequence[str]) -> tuple[str, ...]:
+    """The models that a repository says it is another format of."""
+    head = "base_model:quantized:"
+    return tuple(tag.removeprefix(head) for tag in tags if tag.startswith(head))
 
 
 def _hub_header(
@@ -365,17 +393,17 @@ def _hub_header(
 
 def _open_local(ref: Reference, role: Role) -> ResolvedModel:
     path = Path(ref.path)
-    if path.is_dir():
+    if os.path.isdir(path):
         path = _only_model_in(path)
     header = _local_header(path)
     names = _shard_names(path.name, header)
     paths = [path.with_name(name) for name in names]
-    missing = [other for other in paths if not other.exists()]
+    missing = [other for other in paths if not os.path.exists(other)]
     if missing:
         raise InvalidGguf(
             f"{quoted(str(path), 0)} is one of {len(paths)} files, and "
-            f"{quoted(missing[0].name, 0)} is missing",
-            "download the whole set into one directory",
+            f"{quoted(missing[0].name, 0)} is missing.",
+            "Download the whole set into one directory.",
         )
 
     def read(index: int) -> Header:
@@ -388,31 +416,52 @@ def _open_local(ref: Reference, role: Role) -> ResolvedModel:
 
 
 def _only_model_in(folder: Path) -> Path:
-    found = variants(
-        (path.name, path.stat().st_size) for path in folder.iterdir() if path.is_file()
-    )
+    try:
+        files = [path for path in folder.iterdir() if os.path.isfile(path)]
+    except OSError as error:
+        raise AccessDenied(
+            f"{quoted(str(folder), 0)} cannot be listed: {error.strerror}."
+        ) from None
+    found = variants((path.name, path.stat().st_size) for path in files)
     models = [variant for variant in found if variant.kind is Kind.MODEL]
     if not models:
-        name = foreign_format("", (path.name for path in folder.iterdir()))
+        name = foreign_format("", (path.name for path in files))
         if name and not found:
-            raise UnsupportedModel(f"{quoted(str(folder), 0)} holds a model in {name} format")
-        raise ModelNotFound(f"there is no GGUF model in {quoted(str(folder), 0)}")
+            raise UnsupportedModel(
+                f"{quoted(str(folder), 0)} holds a model in {name} format, and only GGUF models "
+                "are supported."
+            )
+        raise ModelNotFound(f"There is no GGUF model in {quoted(str(folder), 0)}.")
     if len(models) > 1:
         choices = tuple(str(folder / variant.paths[0]) for variant in models)
         raise AmbiguousReference(
-            f"{quoted(str(folder), 0)} holds several models", choices, "name one of the files"
+            f"{quoted(str(folder), 0)} holds several models.", choices, "Name one of the files."
         )
     return folder / models[0].paths[0]
 
 
 def _local_header(path: Path) -> Header:
-    if not path.exists():
-        here = path.parent.iterdir() if path.parent.is_dir() else ()
-        near = did_you_mean(path.name, [p.name for p in here if p.suffix.lower() == ".gguf"])
-        hint = "did you mean " + " or ".join(map(escape, near)) + "?" if near else ""
-        raise ModelNotFound(f"there is no file {quoted(str(path), 0)}", hint)
-    with _named(str(path)):
+    if os.path.islink(path) and not os.path.exists(path):
+        raise ModelNotFound(f"{quoted(str(path), 0)} is a link to a file that is not there.")
+    if not os.path.lexists(path):
+        here: list[str] = []
+        with contextlib.suppress(OSError):
+            here = [p.name for p in path.parent.iterdir() if p.suffix.lower() == ".gguf"]
+        near = did_you_mean(path.name, here)
+        raise ModelNotFound(f"There is no file {quoted(str(path), 0)}.", _meant(near))
+    with _named(str(path)), _told_by_its_name(path.name):
         return read_local_header(path)
+
+
+@contextlib.contextmanager
+def _told_by_its_name(name: str) -> Iterator[None]:
+    """Of what does not begin as a GGUF, the ending of its name says the format."""
+    try:
+        yield
+    except InvalidGguf as error:
+        if (found := foreign_format("", (name,))) == "":
+            raise
+        raise UnsupportedModel(f"The file is in {found} format, not a GGUF.") from error
 
 
 def _open_url(ref: Reference, role: Role, on_event: OnEvent) -> ResolvedModel:
@@ -446,12 +495,12 @@ def _url_header(url: str, on_event: OnEvent) -> tuple[Header, int]:
     etag = cache.load("etags", bare)
     known = cache.load_header("url", bare, etag) if isinstance(etag, str) and etag else None
     source = HttpFile(url, open_url, known_etag=etag if known is not None else "")
-    with _named(source.name):
+    with _named(source.name), _told_by_its_name(urlsplit(url).path):
         try:
             header = read_header(source, on_event=on_event)
         except NotModified:
             if known is None:
-                raise RemoteError("the server answered 304 unasked") from None
+                raise RemoteError("The server answered 304 unasked.") from None
             on_event(SourceEvent("cached", source.name))
             return known, known.file_size
         finally:
@@ -470,11 +519,11 @@ def _shard_names(name: str, header: Header) -> tuple[str, ...]:
     if name not in names:
         raise InvalidGguf(
             f"{quoted(name, 0)} is shard {header.shard_no + 1} of {header.n_shards}, and its "
-            "name does not say so",
-            "give the shards the names they were made with",
+            "name does not say so.",
+            "Give the shards the names they were made with.",
         )
     if names.index(name) != header.shard_no:
-        raise InvalidGguf(f"{quoted(name, 0)} says inside that it is shard {header.shard_no + 1}")
+        raise InvalidGguf(f"{quoted(name, 0)} says inside that it is shard {header.shard_no + 1}.")
     return names
 
 
@@ -490,7 +539,7 @@ def _check_role(header: Header, name: str, role: Role) -> None:
         if role is Role.DRAFT and kind in {Kind.MODEL, Kind.DRAFT}:
             return
         if kind.value != role.value:
-            raise UnsupportedModel(f"the file is {_KIND_NAMES[kind]}, not {_ROLE_NAMES[role]}")
+            raise UnsupportedModel(f"The file is {_KIND_NAMES[kind]}, not {_ROLE_NAMES[role]}.")
         if role is Role.MODEL:
             validate_model_metadata(header)
 
@@ -545,7 +594,7 @@ def _named(name: str) -> Iterator[None]:
     except (InvalidGguf, UnsupportedModel) as error:
         if escape(name) in error.message:
             raise
-        raise type(error)(f"{quoted(name, 0)}: {error.message}", error.hint) from None
+        raise type(error)(about(quoted(name, 0), error.message), error.hint) from None
 
 
 def _in_parallel(read: Callable[[int], _T], count: int) -> list[_T]:

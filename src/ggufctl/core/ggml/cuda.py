@@ -14,7 +14,15 @@ from typing import NamedTuple
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.ggml.types import TYPES, row_bytes
 
-__all__ = ["ALIGNMENT", "ROW_PADDING", "alloc_size", "can_multiply", "optimize", "supports"]
+__all__ = [
+    "ALIGNMENT",
+    "ROW_PADDING",
+    "alloc_size",
+    "can_gather",
+    "can_multiply",
+    "optimize",
+    "supports",
+]
 
 ALIGNMENT = 128
 """Alignment of tensors in a CUDA buffer.  [bytes]"""
@@ -173,9 +181,14 @@ def _supports_mul_mat(t: Tensor) -> bool:
     return a.type in _MUL_MAT_TYPES
 
 
+def can_gather(type_name: str, row: int) -> bool:
+    """Whether CUDA gathers rows of `row` elements of a type."""
+    return type_name in _GET_ROWS_TYPES or (type_name in ("iq4_nl", "mxfp4") and row % 256 == 0)
+
+
 def _supports_get_rows(t: Tensor) -> bool:
     a = _arg(t, 0)
-    return a.type in _GET_ROWS_TYPES or (a.type in ("iq4_nl", "mxfp4") and a.ne[0] % 256 == 0)
+    return can_gather(a.type, a.ne[0])
 
 
 def _supports_set_rows(t: Tensor) -> bool:

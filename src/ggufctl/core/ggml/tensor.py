@@ -116,7 +116,7 @@ class Tensor:
                 if a[i] != 1 and s[i] != expected:
                     return False
                 expected *= a[i]
-            elif a[i] != 1:
+            else:
                 expected = a[i] * s[i]
         return True
 

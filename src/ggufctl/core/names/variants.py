@@ -121,7 +121,7 @@ def pick(choices: Iterable[Variant], quant: str | None = None) -> Variant:
     if not matching:
         labels = tuple(dict.fromkeys(v.quant for v in models if v.quant))
         close = did_you_mean(quant, labels)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(labels)}"
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"Use {', '.join(labels)}."
         raise ModelNotFound(f"No file with the quant {quant} is there.", hint if labels else "")
     return matching[0]
 
@@ -143,6 +143,11 @@ def did_you_mean(text: str, choices: Iterable[str], n: int = 3) -> tuple[str, ..
     # difflib costs milliseconds that a command without a typo should not pay
     from difflib import get_close_matches
 
-    by_folded = {choice.casefold(): choice for choice in choices}
-    close = get_close_matches(text.casefold(), by_folded, n=n, cutoff=0.6)
+    by_folded = {_distinctive(choice): choice for choice in choices}
+    close = get_close_matches(_distinctive(text), by_folded, n=n, cutoff=0.6)
     return tuple(by_folded[name] for name in close)
+
+
+def _distinctive(name: str) -> str:
+    """What tells a name from others: its ending is the same for all."""
+    return name.casefold().removesuffix("gguf").rstrip(".-_")

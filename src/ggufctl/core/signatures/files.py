@@ -58,7 +58,7 @@ SIGNATURES = (
     Signature(
         "file-not-gguf",
         (
-            r"invalid magic characters: '(?P<magic>(?!<|vers|lmgg|tjgg|fmgg|algg).{0,16})'",
+            r"invalid magic characters: '(?P<magic>(?!<|vers|lmgg|tjgg|fmgg|algg).{0,16}?)'",
             r"invalid magic number (?!3c|73726576|67676)(?P<magic>[0-9a-f]{8})",
             r"(?:file )?is not a valid GGUF",
             r"failed to load model: (?:this file is )?not a GGUF",
@@ -82,7 +82,7 @@ SIGNATURES = (
             r"model is corrupted or incomplete",
             r"unexpectedly reached end of file",
             r"failed to read tensor data(?: binary blob)?",
-            r"Bus error",
+            r"^Bus error",
             r"exit(?:ed)?(?: with)?(?: status| code)?[ :=]+135\b",
             r"signal: bus error",
         ),
@@ -155,7 +155,7 @@ SIGNATURES = (
         (
             r"failed to open GGUF file '(?P<path>[^']+)' \(Permission denied\)",
             r"failed to open (?P<path>\S+\.gguf): Permission denied",
-            r"PermissionError: .*Permission denied: '(?P<path>[^']+)'",
+            r"PermissionError: .*Permission denied: '(?P<path>[^']+\.gguf)'",
             r"open (?P<path>\S+): permission denied",
         ),
         "The engine may not read {path}.",
@@ -235,12 +235,12 @@ SIGNATURES = (
         "key-missing",
         (
             r"error loading model hyperparameters: (?P<why>.+)",
-            r"(?:array )?key not found in model: (?P<key>\S+)",
-            r"key (?P<key>\S+) has wrong (?:type|array length)",
-            r"expected scalar, found array for key: (?P<key>\S+)",
+            r"(?P<why>(?:array )?key not found in model: \S+)",
+            r"(?P<why>key \S+ has wrong (?:type|array length))",
+            r"expected scalar, found array for key: (?P<why>\S+)",
             r"invalid n_rot: (?P<why>.+)",
         ),
-        "The file's metadata is not what the engine needs: {key}{why}.",
+        "The file's metadata is not what the engine needs: {why}.",
         _CONVERSION,
         "llama_model_load: error loading model: error loading model hyperparameters: key not found in "
         "model: llama.context_length",

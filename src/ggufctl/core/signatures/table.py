@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
 
-__all__ = ["Basis", "Phase", "Severity", "Signature", "SignatureIndex", "Tier", "required_text"]
+__all__ = ["Basis", "Phase", "Severity", "Signature", "SignatureIndex", "Tier", "filter_word", "required_text"]
 
 
 class Severity(StrEnum):
@@ -79,6 +79,7 @@ class Signature:
 
 _SPECIAL = frozenset("^$.*+?{}[]()|")
 _OPTIONAL = frozenset("*?{")
+_GROUP = re.compile(r"^\?(?::|P<\w+>)")
 
 
 def required_text(pattern: str) -> str:
@@ -86,30 +87,54 @@ def required_text(pattern: str) -> str:
 
     Raises: ValueError for a pattern with alternatives at the top level, or without such a text.
     """
+    best = _longest(pattern)
+    if len(best) < 3:
+        raise ValueError(f"no text to look for: {pattern}")
+    return best.lower()
+
+
+def _longest(pattern: str) -> str:
     best = run = ""
     position = 0
     while position < len(pattern):
         char = pattern[position]
+        literal = inner = ""
         if char == "|":
             raise ValueError(f"alternatives at the top level: {pattern}")
-        if char in "([":
-            end = _skip_group(pattern, position) if char == "(" else _skip_class(pattern, position)
-            literal = ""
+        if char == "(":
+            end = _skip_group(pattern, position)
+            inner = _GROUP.sub("", pattern[position + 1 : end - 1])
+        elif char == "[":
+            end = _skip_class(pattern, position)
         elif char == "\\":
             end = position + 2
             literal = pattern[position + 1] if not pattern[position + 1].isalnum() else ""
         else:
             end = position + 1
             literal = "" if char in _SPECIAL else char
-        if literal and not (end < len(pattern) and pattern[end] in _OPTIONAL):
-            run += literal
-        else:
-            run = ""
+        is_optional = end < len(pattern) and pattern[end] in _OPTIONAL
+        run = run + literal if literal and not is_optional else ""
         best = max(best, run, key=len)
+        if inner and not is_optional and inner[0] != "?":
+            best = max(best, "" if _has_choice(inner) else _longest(inner), key=len)
         position = end
-    if len(best) < 3:
-        raise ValueError(f"no text to look for: {pattern}")
-    return best.lower()
+    return best
+
+
+def _has_choice(pattern: str) -> bool:
+    """Whether a pattern has alternatives at its top level."""
+    position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        if char == "|":
+            return True
+        if char == "(":
+            position = _skip_group(pattern, position)
+        elif char == "[":
+            position = _skip_class(pattern, position)
+        else:
+            position += 2 if char == "\\" else 1
+    return False
 
 
 def _skip_class(pattern: str, position: int) -> int:
@@ -135,43 +160,42 @@ def _skip_group(pattern: str, position: int) -> int:
             return position
 
 
-_TRIGGERS = (
-    "error",
-    "fail",
-    "unable",
-    "cannot",
-    "couldn't",
-    "could not",
-    "invalid",
-    "unknown",
-    "not found",
-    "missing",
-    "kill",
-    "exit",
-    "abort",
-    "assert",
-    "support",
-    "denied",
-    "refused",
-    "timed",
-    "exceed",
-    "corrupt",
-    "memory",
-    "exception",
-    "no such",
-    "requires",
-    "load",
-    "warning",
-    "limit",
-    "allocat",
+_COMMON = frozenset(
+    "the and for with from not are this that model models load loading loaded tensor tensors context "
+    "request requests slot slots task prompt token tokens buffer size device cache server file type "
+    "cuda gpu gpus memory layer layers batch time version build value name data using input output "
+    "info status code number have has been too you your will all can use used only after before "
+    "init llama ggml backend index http https path read response error".split()
 )
+"""Words of healthy logs, which a filter avoids."""
+
+_EDGES = re.compile(r"[a-z]+")
+
+
+def filter_word(pattern: str) -> tuple[str, bool]:
+    """What a filter looks for to find the lines of a pattern.
+
+    Returns: a run of letters, and whether it stands in every match as a whole; where none does,
+        the text that every match has, with its digits.
+    """
+    needed = required_text(pattern)
+    low = pattern.lower()
+    words = [
+        found[0]
+        for found in _EDGES.finditer(needed)
+        if (found.start() > 0 or low.startswith(needed))
+        and (found.end() < len(needed) or low.endswith(needed))
+        and found[0] not in _COMMON
+        and len(found[0]) > 3
+    ]
+    return (max(words, key=len), True) if words else (needed, False)
 
 
 class SignatureIndex:
-    """Finds the signatures of a line, looking at few of them.
+    """Finds the signatures of a line.
 
-    A line is first searched for short words; patterns are tried only where the text they need is
-    there as well, and compiled when that happens for the first time.
+    A pattern is tried only where the text it needs is there, and compiled when that happens for
+    the first time.
     """
 
     def __init__(self, signatures: Iterable[Signature]) -> None:
@@ -179,28 +203,39 @@ class SignatureIndex:
         self._compiled: dict[str, re.Pattern[str]] = {}
 
     @cached_property
-    def _buckets(self) -> tuple[tuple[str, tuple[tuple[str, str, Signature], ...]], ...]:
-        """Word → (required text, pattern, signature) of every pattern that has the word."""
-        found: dict[str, list[tuple[str, str, Signature]]] = {}
+    def filter_words(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Whole words, and texts, one of which every line with a signature has."""
+        words, texts = set(), set()
         for signature in self.signatures:
             for pattern in signature.patterns:
-                text = required_text(pattern)
-                words = [word for word in _TRIGGERS if word in text]
-                word = max(words, key=len) if words else text
-                found.setdefault(word, []).append((text, pattern, signature))
-        return tuple((word, tuple(rows)) for word, rows in found.items())
+                text, is_word = filter_word(pattern)
+                (words if is_word else texts).add(text)
+        return frozenset(words), frozenset(texts)
+
+    @cached_property
+    def _rows(self) -> tuple[tuple[str, tuple[tuple[str, Signature], ...]], ...]:
+        """Text that is needed → patterns that need it."""
+        found: dict[str, list[tuple[str, Signature]]] = {}
+        for signature in self.signatures:
+            for pattern in signature.patterns:
+                found.setdefault(required_text(pattern), []).append((pattern, signature))
+        return tuple((text, tuple(rows)) for text, rows in found.items())
 
     def search(self, text: str) -> list[tuple[Signature, re.Match[str]]]:
-        """Signatures that a line shows, with the match of each."""
+        """Signatures that a line shows, with the match of each, in the order of the table."""
         low = text.lower()
-        found: list[tuple[Signature, re.Match[str]]] = []
-        for word, rows in self._buckets:
-            if word not in low:
+        found: dict[str, tuple[Signature, re.Match[str]]] = {}
+        for needed, rows in self._rows:
+            if needed not in low:
                 continue
-            for needed, pattern, signature in rows:
-                if needed in low and (match := self._pattern(pattern).search(text)):
-                    found.append((signature, match))
-        return found
+            for pattern, signature in rows:
+                if signature.id not in found and (match := self._pattern(pattern).search(text)):
+                    found[signature.id] = (signature, match)
+        return sorted(found.values(), key=lambda row: self._order[row[0].id])
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {signature.id: i for i, signature in enumerate(self.signatures)}
 
     def _pattern(self, pattern: str) -> re.Pattern[str]:
         compiled = self._compiled.get(pattern)

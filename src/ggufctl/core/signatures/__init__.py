@@ -1,0 +1,57 @@
+"""The table of everything that goes wrong: cause, fix, and the lines that show it.
+
+Facts of llama.cpp are those of the pinned build and of what older builds, forks and wrappers
+print instead (pin in core/_pins.py).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from ggufctl.core.signatures import (
+    files,
+    gpu,
+    memory,
+    network,
+    packaging,
+    platform,
+    settings,
+)
+from ggufctl.core.signatures.table import (
+    Basis,
+    Phase,
+    Severity,
+    Signature,
+    SignatureIndex,
+    Tier,
+    required_text,
+)
+
+__all__ = [
+    "SIGNATURES",
+    "Basis",
+    "Phase",
+    "Severity",
+    "Signature",
+    "SignatureIndex",
+    "Tier",
+    "required_text",
+    "signature_index",
+]
+
+SIGNATURES: tuple[Signature, ...] = (
+    *memory.SIGNATURES,
+    *files.SIGNATURES,
+    *gpu.SIGNATURES,
+    *settings.SIGNATURES,
+    *network.SIGNATURES,
+    *platform.SIGNATURES,
+    *packaging.SIGNATURES,
+)
+"""Every cause, grouped by what it is about."""
+
+
+@cache
+def signature_index() -> SignatureIndex:
+    """The table, ready to be searched."""
+    return SignatureIndex(SIGNATURES)

@@ -1,0 +1,278 @@
+"""The path of `serve --on modal`, from the plan to an answer at the server's address."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+
+import pytest
+from openai import OpenAI
+
+from ggufctl.core.runtime import Runtime
+from ggufctl.services.deploy import (
+    ModalRequest,
+    key_file,
+    modal_deployments,
+    modal_log,
+    serve_modal,
+    plan_modal,
+    stop_modal,
+    switch_modal,
+)
+from ggufctl.services.deployments import DeploymentNotFound
+from ggufctl.errors import LaunchFailed, UsageError
+from tests.on_modal.conftest import NAME, free_port
+from tests.serving import model_path
+
+pytestmark = pytest.mark.xdist_group("modal")
+
+
+@pytest.fixture
+def serving(modal, request_for, heard):
+    """A deployment that answers, with the fake engine."""
+    modal.faults.engine["*"] = "healthy"
+    return serve_modal(request_for(), heard)
+
+
+def status(url: str, **headers: str) -> int:
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_the_real_engine_answers_a_streamed_chat_at_the_servers_address(modal, heard):
+    request = ModalRequest(
+        model=str(model_path()), n_ctx=2048, runtime=Runtime(n_parallel=2), port=free_port()
+    )
+    server = serve_modal(request, heard)
+
+    client = OpenAI(base_url=server.base_url, api_key=server.key.value, max_retries=0, timeout=300)
+    stream = client.chat.completions.create(
+        model=server.spec.alias,
+        messages=[{"role": "user", "content": "Say hello."}],
+        max_tokens=8,
+        stream=True,
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+
+    assert text.strip()
+    assert status(f"{server.base_url}/models") == 401
+    assert status(f"{server.url}/health") == 200
+    assert len(modal.tasks_of("llama")) == 1
+    assert server.found["build"].startswith("b")
+    assert {"weights", "warm-up", "first token"} <= set(server.durations)
+    assert server.comparison
+    assert modal.holds(server.key.value) == []
+    stop_modal(server.spec.name)
+    modal.assert_nothing_is_left()
+
+
+def test_what_is_deployed_is_what_was_planned(modal, request_for, heard):
+    modal.faults.engine["*"] = "healthy"
+    request = request_for(
+        gpus=("L40S", "A100-80GB"), max_containers=4, scaledown=120, runtime=Runtime(n_parallel=8)
+    )
+    server = serve_modal(request, heard)
+
+    function = modal.function(server.spec.app, "llama")
+    definition = function.definition
+    image = modal.dockerfile(function)
+    assert function.gpus == ["L40S", "A100-80GB"]
+    assert definition.autoscaler_settings.max_containers == 4
+    assert definition.autoscaler_settings.min_containers == 0
+    assert definition.autoscaler_settings.scaledown_window == 120
+    assert definition.autoscaler_settings.target_concurrency_float == 8
+    assert definition.startup_timeout_secs == server.spec.startup_timeout
+    assert definition.http_config.unauthenticated
+    assert definition.http_config.exit_grace_period == 20
+    assert [(m.mount_path, m.read_only) for m in definition.volume_mounts] == [("/models", True)]
+    assert [modal.state.secrets[i].name for i in definition.secret_ids] == [server.spec.secret]
+    assert "ghcr.io/ggml-org/llama.cpp:server-cuda-b11434" in image
+    assert "ENTRYPOINT []" in image
+    assert {v.version for v in modal.state.volumes.values()} == {2}
+    assert modal.state.app_named(server.spec.app).tags["ggufctl"] == NAME
+
+
+def test_the_price_is_said_before_anything_is_made(modal, request_for, heard):
+    modal.faults.engine["*"] = "healthy"
+    server = serve_modal(request_for(), heard)
+
+    kinds = [event.kind for event in heard]
+    assert kinds.index("price") < kinds.index("weights") < kinds.index("deploy")
+    assert "per hour" in heard.of("price")[0] and "nobody asks" in heard.of("price")[0]
+    assert server.plan.usd_per_hour > server.spec.usd_per_hour
+
+
+def test_the_key_is_nowhere_but_in_its_secret(serving, modal):
+    key = serving.key.value
+
+    assert modal.holds(key) == []
+    assert [s.env for s in modal.state.secrets.values() if s.name] == [{"LLAMA_API_KEY": key}]
+    assert serving.key.path.stat().st_mode & 0o777 == 0o600
+    assert key not in json.dumps(serving.spec.to_dict())
+    assert key not in "\n".join(modal_log(NAME))
+    assert key_file(NAME) == str(serving.key.path)
+
+
+def test_the_container_says_which_gpu_it_has(serving):
+    assert serving.gpu["name"].startswith("Stand-in")
+    assert serving.gpu["driver"] == "570.86.15"
+
+
+def test_deployments_are_listed_and_stopped(serving, modal):
+    (found,) = modal_deployments()
+    assert (found.name, found.n_containers, found.url) == (NAME, 1, serving.url)
+    assert found.tags["model"] == serving.spec.alias
+
+    stop_modal(NAME)
+
+    modal.assert_nothing_is_left()
+    assert modal_deployments() == ()
+    assert not [s for s in modal.state.secrets.values() if s.name]
+    assert not serving.key.path.exists()
+
+
+def test_a_log_has_the_engines_lines_and_none_of_our_events(serving):
+    lines = list(modal_log(NAME))
+
+    assert any("model loaded" in line for line in lines)
+    assert not any(line.startswith("ggufctl-event") for line in lines)
+
+
+def test_an_unknown_name_is_not_found(modal):
+    for act in (stop_modal, lambda name: list(modal_log(name)), lambda n: switch_modal(n, ("L4",))):
+        with pytest.raises(DeploymentNotFound) as error:
+            act("nonesuch")
+        assert error.value.exit_code == 3
+
+
+def test_a_name_in_use_is_refused_and_left_alone(serving, modal, request_for):
+    with pytest.raises(UsageError):
+        serve_modal(request_for())
+
+    assert len(modal.tasks_of("llama")) == 1
+    assert status(f"{serving.base_url}/models", Authorization=f"Bearer {serving.key.value}") == 200
+
+
+def test_a_switch_keeps_the_key_and_changes_the_gpu(serving, modal, heard):
+    key = serving.key.value
+    server = switch_modal(NAME, ("H100",), heard)
+
+    assert modal.function(server.spec.app, "llama").gpus == ["H100"]
+    assert server.key.value == key
+    assert len(modal.live_tasks()) == 1
+    assert status(f"{server.base_url}/models", Authorization=f"Bearer {key}") == 200
+
+
+def test_a_switch_that_fails_brings_the_former_back(serving, modal, heard):
+    modal.faults.engine["H100"] = "unknown-model"
+    before = modal.function(serving.spec.app, "llama").gpus
+
+    with pytest.raises(LaunchFailed):
+        switch_modal(NAME, ("H100",), heard)
+
+    assert modal.function(serving.spec.app, "llama").gpus == before
+    assert modal.live_tasks() == []
+    assert heard.of("restored")
+
+
+def test_weights_that_are_there_are_not_moved_again(serving, modal, request_for, heard):
+    stop_modal(NAME)
+    moved = len(modal.requests_of("VolumePutFiles2"))
+    serve_modal(request_for(), heard)
+
+    assert len(modal.requests_of("VolumePutFiles2")) == moved
+
+
+def test_proxy_auth_asks_for_modals_own_tokens(modal, request_for, heard, monkeypatch):
+    modal.faults.engine["*"] = "healthy"
+    monkeypatch.setenv("MODAL_KEY", "wk-test")
+    monkeypatch.setenv("MODAL_SECRET", "ws-test")
+    server = serve_modal(request_for(auth="proxy"), heard)
+
+    assert not modal.function(server.spec.app, "llama").definition.http_config.unauthenticated
+    assert status(f"{server.url}/v1/models") == 401
+    assert not [s for s in modal.state.secrets.values() if s.name]
+
+
+def test_proxy_auth_without_a_proxy_token_does_nothing(modal, request_for):
+    with pytest.raises(UsageError):
+        serve_modal(request_for(auth="proxy"))
+
+    assert modal.requests_of("AppCreate") == []
+
+
+def test_an_open_server_needs_a_second_flag(modal, request_for):
+    with pytest.raises(UsageError):
+        plan_modal(request_for(auth="none"))
+
+
+def test_a_web_function_holds_requests_while_it_starts(modal, request_for, heard):
+    modal.faults.engine["*"] = "healthy"
+    server = serve_modal(request_for(hold_requests=True), heard)
+
+    function = modal.function(server.spec.app, "llama")
+    assert function.is_web_server
+    assert not function.definition.is_server
+    assert function.definition.target_concurrent_inputs == 2
+    assert not any(r.status == 503 for r in modal.state.requests)
+
+
+def test_ctrl_c_stops_what_was_started_unless_it_is_to_be_left(modal, request_for, heard):
+    modal.faults.engine["*"] = "slow"
+
+    def interrupt(event):
+        heard(event)
+        if event.kind == "container":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        serve_modal(request_for(), interrupt)
+    modal.assert_nothing_is_left()
+
+    with pytest.raises(KeyboardInterrupt):
+        serve_modal(request_for(), interrupt, leave=lambda: True)
+    assert modal.live_apps() == [f"ggufctl-{NAME}"]
+
+
+def test_a_plan_alone_touches_nothing(modal, request_for):
+    plan = plan_modal(request_for())
+
+    assert modal.records == []
+    assert plan.spec.gpus and "per hour" in plan.price_text
+    assert "LLAMA_API_KEY" not in os.environ
+
+
+def test_a_free_choice_of_gpus_is_planned_in_order_of_price(modal, request_for, heard):
+    modal.faults.engine["*"] = "healthy"
+    modal.faults.gpu_unavailable = {"T4"}
+    server = serve_modal(request_for(), heard)
+
+    assert modal.function(server.spec.app, "llama").gpus == list(server.spec.gpus)
+    assert [task.gpu for task in modal.tasks_of("llama")] == [server.spec.gpus[1]]
+
+
+def test_a_deployment_without_a_token_is_refused_at_once(modal, request_for, monkeypatch):
+    from modal.client import _Client
+
+    from ggufctl.errors import AccessDenied
+
+    monkeypatch.delenv("MODAL_TOKEN_ID")
+    monkeypatch.delenv("MODAL_TOKEN_SECRET")
+    monkeypatch.setattr(_Client, "_client_from_env", None)
+    with pytest.raises(AccessDenied) as error:
+        serve_modal(request_for())
+    with pytest.raises(AccessDenied):
+        modal_deployments()
+
+    assert error.value.exit_code == 4
+    assert "--on local" in error.value.hint
+    assert modal.records == []
+
+

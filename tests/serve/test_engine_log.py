@@ -1,0 +1,181 @@
+"""Logs of the real engine, recorded by tests/record_logs.py, and what is read out of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ggufctl
+import serving
+from ggufctl.core.engine_log import (
+    HOST,
+    Buffer,
+    EngineLog,
+    FailureKind,
+    Phase,
+    compare,
+    exit_failure,
+    hide_keys,
+)
+
+LOGS = Path(__file__).parent / "logs"
+FAILURES = {
+    "bad_value": (FailureKind.SETTINGS, "q9_9"),
+    "empty": (FailureKind.BAD_FILE, "empty"),
+    "lfs_pointer": (FailureKind.BAD_FILE, "git-lfs"),
+    "missing_key": (FailureKind.UNKNOWN_MODEL, "llama.embedding_length"),
+    "missing_shard": (FailureKind.BAD_FILE, "split-00002-of-00002.gguf"),
+    "missing_tensor": (FailureKind.UNKNOWN_MODEL, "blk.1.ffn_up.weight"),
+    "newer_version": (FailureKind.BAD_FILE, "version 99"),
+    "no_file": (FailureKind.BAD_FILE, "No such file"),
+    "oom_compute": (FailureKind.OOM_COMPUTE, "compute buffer"),
+    "oom_kv": (FailureKind.OOM_KV, "cache"),
+    "oom_weights": (FailureKind.OOM_WEIGHTS, "weights on CPU"),
+    "port_taken": (FailureKind.PORT, "127.0.0.1"),
+    "quantized_v": (FailureKind.SETTINGS, "flash attention"),
+    "second_shard": (FailureKind.BAD_FILE, "first shard"),
+    "truncated": (FailureKind.BAD_FILE, "truncated"),
+    "truncated_header": (FailureKind.BAD_FILE, "header"),
+    "unknown_architecture": (FailureKind.UNKNOWN_MODEL, "marsupial"),
+    "unknown_argument": (FailureKind.SETTINGS, "--frobnicate"),
+    "web_page": (FailureKind.BAD_FILE, "web page"),
+}
+HEALTHY = ("healthy", "healthy_slots")
+
+
+def recorded(name: str) -> tuple[EngineLog, list[Phase], int]:
+    first, *lines = (LOGS / f"{name}.log").read_text().splitlines()
+    log = EngineLog()
+    phases = [phase for line in lines if (phase := log.feed(line)) is not None]
+    return log, phases, int(first.removeprefix("exit code "))
+
+
+def test_every_recorded_log_is_checked():
+    assert {path.stem for path in LOGS.glob("*.log")} == {*FAILURES, *HEALTHY}
+
+
+@pytest.mark.parametrize("name", sorted(FAILURES))
+def test_a_recorded_failure_is_explained_by_its_cause(name):
+    kind, words = FAILURES[name]
+
+    log, _, code = recorded(name)
+
+    failure = log.failed(code)
+    assert code != 0
+    assert failure.kind is kind
+    assert words in failure.text
+    assert failure.line
+
+
+@pytest.mark.parametrize("name", sorted(FAILURES))
+def test_a_recorded_failure_is_known_before_the_process_ends(name):
+    log, phases, _ = recorded(name)
+
+    assert log.failure is not None
+    assert Phase.HEALTH not in phases
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_start_goes_through_every_phase_in_order(name):
+    log, phases, _ = recorded(name)
+
+    assert log.failure is None
+    assert log.cause is None
+    assert phases == [Phase.WEIGHTS, Phase.CACHE, Phase.GRAPH, Phase.WARM_UP, Phase.HEALTH]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("healthy", {"n_ctx": 512, "n_parallel": 4, "kv_unified": True}),
+        (
+            "healthy_slots",
+            {
+                "n_ctx": 2048,
+                "n_parallel": 2,
+                "kv_unified": False,
+                "cache_type_k": "q8_0",
+                "cache_type_v": "q8_0",
+                "flash_attn": "on",
+            },
+        ),
+    ],
+)
+def test_recorded_buffers_are_as_planned_within_a_hundredth(name, settings):
+    log, _, _ = recorded(name)
+    model = ggufctl.read_model(str(serving.model_path()))
+
+    rows = compare(ggufctl.estimate(model, ggufctl.Runtime(**settings), gpus=()), log.buffers)
+
+    assert {row.term for row in rows} == {"weights", "KV cache", "compute", "outputs"}
+    assert all(row.device == HOST and row.is_as_planned for row in rows)
+    total = sum(row.planned_bytes for row in rows)
+    assert abs(sum(row.difference_bytes for row in rows)) <= total // 100
+
+
+def test_the_build_and_the_settings_are_read():
+    log, _, _ = recorded("healthy_slots")
+
+    assert log.build.startswith("b1")
+    assert log.settings == {"n_ctx": 2048, "n_ctx_seq": 1024, "n_seq_max": 2, "n_ubatch": 512}
+    assert log.flash_attn is True
+    assert any("CPU" in device for device in log.devices)
+
+
+def test_a_buffer_the_plan_lacks_is_shown_and_is_not_as_planned():
+    model = ggufctl.read_model(str(serving.model_path()))
+    estimate = ggufctl.estimate(model, ggufctl.Runtime(n_ctx=512), gpus=())
+
+    rows = compare(estimate, [Buffer("CUDA0", "compute", 1 << 30)])
+
+    (unplanned,) = [row for row in rows if row.device == "CUDA0"]
+    assert unplanned.planned_bytes == 0
+    assert not unplanned.is_as_planned
+
+
+def test_offloaded_layers_are_read_without_the_prefix_of_a_line():
+    log = EngineLog()
+
+    log.feed("load_tensors: offloaded 29/33 layers to GPU")
+
+    assert log.offloaded == (29, 33)
+
+
+def test_a_retry_without_pipeline_parallelism_is_no_failure():
+    log = EngineLog()
+
+    log.feed("ggml_gallocr_reserve_n_impl: failed to allocate CUDA0 buffer of size 12")
+    log.feed("llama_init_from_model: failed to initialize: failed to allocate compute pp buffers")
+    log.feed("sched_reserve: compute buffer allocation failed, retrying without pipeline")
+    log.feed("sched_reserve: retrying without pipeline parallelism")
+
+    assert log.cause is None
+    assert log.failure is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(137, FailureKind.OOM_HOST), (-9, FailureKind.OOM_HOST), (-11, FailureKind.CRASH)],
+)
+def test_an_exit_code_alone_says_something(code, kind):
+    assert exit_failure(code).kind is kind
+
+
+def test_the_tail_of_a_key_is_hidden():
+    lines = (LOGS / "healthy.log").read_text().splitlines()
+    (shown,) = [line for line in lines if "api_keys" in line]
+
+    assert "6789" in shown
+    assert "6789" not in hide_keys(shown)
+
+
+@given(st.text(max_size=300))
+def test_any_line_can_be_read(line):
+    log = EngineLog()
+
+    log.feed(line)
+
+    assert isinstance(log.failed(1).text, str)
