@@ -75,16 +75,13 @@ def _usage(error: Exception, arguments: list[str], *, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stdout.write(f"{error}\n")
-        return 2
+        return _flushed(2)
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     if message[-1:] not in ".?!":
         message += "."
-    command = "ggufctl"
-    if context is not None:
-        command = context.command_path
-        named = arguments[0] if arguments else ""
-        if command == "ggufctl" and named in getattr(context.command, "commands", {}):
-            command += f" {named}"
+    named = [] if not arguments or arguments[0].startswith("-") else arguments[:1]
+    # Without a context it is about an option whose argument is missing.
+    command = context.command_path if context is not None else " ".join(["ggufctl", *named])
     from ggufctl.errors import UsageError
 
     _print_error(UsageError(message, f"Try '{command} --help'."), as_json=as_json)

@@ -394,7 +394,8 @@ def _put(console: Console, table: Table) -> None:
     """Print a table whole: where it needs more columns than there are, the terminal wraps it."""
     for column in table.columns:
         if column.no_wrap:
-            lines = [line for cell in column.cells for line in str(cell).split("\n")]
+            cells = (column.header, *column.cells)
+            lines = [line for cell in cells for line in str(cell).split("\n")]
             column.min_width = max(map(len, lines))
     needed = console.measure(table, options=console.options.update(max_width=1000)).minimum
     console.print(table, width=max(console.width, needed), crop=False)

@@ -130,6 +130,8 @@ def event_line(event: Event) -> str:
                 f"{at} {event.text} (after {event.data.get('took', 0):.1f} s of "
                 f"{event.data.get('after', '')})"
             )
+        case "progress":
+            return f"{at} {event.text}"
         case "token":
             return f"{at} first token"
         case "stopping":

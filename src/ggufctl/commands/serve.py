@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ggufctl.commands import options as o
-from ggufctl.errors import AccessDenied, UsageError
+from ggufctl.errors import AccessDenied, GgufctlError, UsageError
 
 if TYPE_CHECKING:
     from ggufctl.remote.supervisor import Event
@@ -253,6 +253,8 @@ def _serve_local(
         return
     if not quiet:
         _say(render_serve.price_line(plan), *(f"warning: {text}" for text in plan.warnings))
+        if not (as_json or events):
+            _say(*render_serve.plan_lines(plan))
     server = start_local(plan, listener)
     try:
         if not quiet:
@@ -265,6 +267,9 @@ def _serve_local(
             typer.echo("\n".join(render_serve.summary_lines(server)))
         sys.stdout.flush()
         server.wait()
+    except GgufctlError:
+        server.stop(status="failed")
+        raise
     finally:
         server.stop()
 

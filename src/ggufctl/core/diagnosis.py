@@ -15,6 +15,7 @@ from functools import cache
 from ggufctl.core.escape import redact
 from ggufctl.core.logfacts import FACT_WORDS, FactReader, LogFacts
 from ggufctl.core.logtext import Filter, LogLine, LogReader
+from ggufctl.core.shortage import Shortage, explain_shortage
 from ggufctl.core.signatures import (
     SIGNATURES,
     Phase,
@@ -24,7 +25,6 @@ from ggufctl.core.signatures import (
     Tier,
     signature_index,
 )
-from ggufctl.core.shortage import Shortage, explain_shortage
 
 __all__ = [
     "Diagnoser",
@@ -200,6 +200,12 @@ class Diagnoser:
         self.n_lines = line.number
         low = line.text.lower()
         stream = self._stream(line.stream)
+        if "tokens per second" in low and "eval time" in low:
+            # Most of what a busy server writes.
+            self._facts.feed(line.text)
+            if not stream.is_up:
+                self._read_marks(stream, low)
+            return ()
         self._read_context(stream, line, low)
         if any(word in low for word in FACT_WORDS):
             self._facts.feed(line.text)
@@ -308,15 +314,20 @@ class Diagnoser:
             self._survive(stream, Phase.SERVE)
             stream.is_up = True
             for other in self._streams.values():
-                for hit in list(other.hits.values()):
-                    if hit.signature.tier <= Tier.SYMPTOM and hit.signature.phase < Phase.LOAD:
-                        other.hits.pop(hit.signature.id)
+                self._settle(other)
         elif any(word in low for word in _BEGIN_LOADING):
             self._survive(stream, Phase.LOAD)
             stream.is_up = False
             stream.shortage_line = -_NEAR
         elif "retrying without pipeline parallelism" in low:
             self._forget(stream, "oom-compute", "gpu-allocation-failed", "oom-scheduler-copies")
+
+    @staticmethod
+    def _settle(stream: _Stream) -> None:
+        """Forget that others waited for what is there now."""
+        for hit in list(stream.hits.values()):
+            if hit.signature.tier <= Tier.SYMPTOM and hit.signature.phase < Phase.LOAD:
+                del stream.hits[hit.signature.id]
 
     def _survive(self, stream: _Stream, phase: Phase) -> None:
         """Everything before a phase that has been reached was no reason to fail."""

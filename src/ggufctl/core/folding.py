@@ -65,9 +65,7 @@ class Fold:
         self.gaps = gaps
 
 
-def find_folds(
-    hp: HParams, placement: Placement, layout: Layout, base: int
-) -> tuple[Fold, ...]:
+def find_folds(hp: HParams, placement: Placement, layout: Layout, base: int) -> tuple[Fold, ...]:
     """Ways to leave out blocks, the shortest first.
 
     Args:

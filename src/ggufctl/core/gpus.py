@@ -113,12 +113,12 @@ class GpuCatalogue:
         for gpu in self.gpus:
             if wanted in (other.casefold() for other in gpu.modal_names):
                 return gpu
-        near = did_you_mean(name, [gpu.name for gpu in self.gpus])
+        names = [gpu.name for gpu in self.gpus]
+        near = did_you_mean(name, names)
+        meant = f"Did you mean {' or '.join(near)}? " if near else ""
         raise UsageError(
             f"There is no GPU {name!r} in the catalogue.",
-            f"Did you mean {' or '.join(near)}?"
-            if near
-            else f"The GPUs are {', '.join(gpu.name for gpu in self.gpus)}.",
+            f"{meant}The GPUs are {', '.join(names)}.",
         )
 
     @classmethod

@@ -132,6 +132,9 @@ class FactReader:
 
     def feed(self, text: str) -> None:
         """Take one line that holds one of `FACT_WORDS`."""
+        if "tokens per second" in text and (found := _SPEED.search(text)):
+            self._speeds["prompt" if found["prompt"] else "generation"] = _number(found["speed"])
+            return
         if found := _MODEL.search(text):
             self._begin(found["path"])
         if found := _FREE.search(text):
@@ -140,8 +143,6 @@ class FactReader:
                 self._free[found["device"]] = int(found["mib"]) * _MIB
         elif found := _DEVICE.search(text):
             self._read_device(found)
-        elif found := _SPEED.search(text):
-            self._speeds["prompt" if found["prompt"] else "generation"] = _number(found["speed"])
         elif found := _SLOG_MEMORY.search(text):
             if len(self._slog) < _MOST_DEVICES * 4:
                 n_bytes = int(_number(found["size"]) * _UNITS.get(found["unit"], 0))

@@ -31,9 +31,7 @@ _PREFIXES = (
     # containerd's and CRI-O's files
     re.compile(rf"{_ISO} (?:stdout|stderr) [FP] "),
     # journald and syslog
-    re.compile(
-        r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ (?P<stream>[\w./@-]+(?:\[\d+\])?): "
-    ),
+    re.compile(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ (?P<stream>[\w./@-]+(?:\[\d+\])?): "),
     re.compile(rf"{_ISO} [\w.-]+ (?P<stream>[\w./@-]+\[\d+\]): "),
     # Modal's --timestamps and its container ids
     re.compile(r"(?P<stream>ta-[0-9A-Za-z]{10,}):?\s"),

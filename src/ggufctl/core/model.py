@@ -114,7 +114,8 @@ class Model:
             return ("-mu", first)
         if self.source != "hub":
             return ("-m", first)
-        if not self.quant or not self.is_named_by_quant:
+        is_file = self.ref.lower().endswith(".gguf") or not self.quant
+        if is_file or not self.is_named_by_quant:
             return ("-hf", self.repo, "-hff", first)
         return ("-hf", f"{self.repo}:{self.quant}")
 

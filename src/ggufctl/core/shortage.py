@@ -58,8 +58,10 @@ def explain_shortage(
         cause: the sentence without numbers.
         fix: the fixes without numbers.
     """
-    wanted = f"{format_gib(shortage.n_bytes)} GiB" if shortage.n_bytes >= GIB // 10 else (
-        f"{shortage.n_bytes / (1 << 20):.0f} MiB"
+    wanted = (
+        f"{format_gib(shortage.n_bytes)} GiB"
+        if shortage.n_bytes >= GIB // 10
+        else (f"{shortage.n_bytes / (1 << 20):.0f} MiB")
     )
     more = []
     if id == "oom-kv":
@@ -132,6 +134,7 @@ def _small_card_advice(facts: LogFacts, shortage: Shortage) -> list[str]:
     if free is None or not others or free * 2 > max(others):
         return []
     return [
-        f"{shortage.device} has far less memory than the other GPUs: leave it out with --device, or "
+        f"{shortage.device} has far less memory than the other GPUs: leave it out with --device, "
+        f"or "
         "give it a share of 0 with -ts."
     ]

@@ -32,12 +32,16 @@ POLL_SECONDS = 0.1
 """Between two looks at process, log and clock."""
 
 HEALTH_TIMEOUT_SECONDS = 2.0
+PROGRESS_SECONDS = 1.0
+"""Between two reports of how much of the weights is in memory."""
+
 LAST_WORDS_SECONDS = 2.0
 """How long a process that said it gives up may take to end by itself, and to say why."""
 
 TAIL_LINES = 40
 """Lines of the log that are kept for an explanation."""
 
+MAX_RAW_BYTES = 1 << 16
 MAX_LINE = 4096
 """Characters of one line that are kept; a prompt may be in it."""
 
@@ -47,7 +51,7 @@ class Event:
     """Something that happened while an engine ran."""
 
     kind: str
-    """`start`, `phase`, `log`, `healthy`, `token`, `failed`, `stopping` or `stopped`."""
+    """`start`, `phase`, `progress`, `log`, `healthy`, `token`, `failed`, `stopping`, `stopped`."""
     seconds: float
     """Since the engine was started."""
     text: str = ""
@@ -84,6 +88,7 @@ class Spec:
         ready_needs_key: whether that path asks for the key.
         is_embedding: asks for an embedding instead of a token.
         expected_layers: blocks that must be on GPUs; 0 = not checked.
+        weights_bytes: of all files, so that loading can be followed; 0 = not followed.
         grace_seconds: between the request to stop and the order.
         log_path: where the log is kept, without secrets; None = nowhere.
         cwd: directory to run in.
@@ -99,6 +104,7 @@ class Spec:
     ready_needs_key: bool = False
     is_embedding: bool = False
     expected_layers: int = 0
+    weights_bytes: int = 0
     grace_seconds: float = 10.0
     log_path: Path | None = None
     cwd: str | None = None
@@ -183,7 +189,7 @@ class Supervisor:
 
     Args:
         spec: what to run.
-        on_event: hears of everything; it is called from two threads.
+        on_event: hears of everything, from two threads; what it raises ends the attempt.
     """
 
     def __init__(self, spec: Spec, on_event: OnEvent = lambda event: None) -> None:
@@ -198,6 +204,7 @@ class Supervisor:
         self._started = 0.0
         self._phase: tuple[Phase, float] = (Phase.PROCESS, 0.0)
         self._stopping = threading.Event()
+        self._listener_error: Exception | None = None
         self._lock = threading.Lock()
 
     @property
@@ -229,6 +236,7 @@ class Supervisor:
         """The exit code of the engine, once it ends by itself or `stop` was called."""
         process = self._running()
         while (code := process.poll()) is None:
+            self._raise_of_listener()
             if self._stopping.wait(POLL_SECONDS):
                 return process.wait()
         self._drain()
@@ -267,6 +275,7 @@ class Supervisor:
         self._started = time.monotonic()
         argv = (sys.executable, "-m", "ggufctl.remote.tether", str(os.getpid()), *spec.argv)
         try:
+            file = None if spec.log_path is None else _private_file(spec.log_path)
             self._process = subprocess.Popen(
                 argv,
                 env={**spec.env, **_ENVIRONMENT},
@@ -278,31 +287,34 @@ class Supervisor:
                 start_new_session=True,
             )
         except OSError as error:
-            failure = Failure(FailureKind.OTHER, f"The engine cannot be run: {error.strerror}.")
+            failure = Failure(FailureKind.OTHER, f"The engine cannot be run: {error}.")
             raise EngineFailed(failure, (), None) from None
         self._emit("start", data={"pid": self._process.pid, "argv": list(spec.argv)})
         assert self._process.stdout is not None
         self._reader = threading.Thread(
-            target=self._read_log, args=(self._process.stdout,), name="engine-log", daemon=True
+            target=self._read_log, args=(self._process.stdout, file), name="engine-log", daemon=True
         )
         self._reader.start()
 
-    def _read_log(self, stream: IO[bytes]) -> None:
+    def _read_log(self, stream: IO[bytes], file: IO[str] | None) -> None:
         keys = (self.spec.key,) if self.spec.key else ()
         with contextlib.ExitStack() as stack:
             stack.enter_context(stream)
-            file = None
-            if self.spec.log_path is not None:
-                file = stack.enter_context(_private_file(self.spec.log_path))
-            for raw in stream:
+            if file is not None:
+                stack.enter_context(file)
+            # In pieces: a line without an end must not fill the memory.
+            for raw in iter(lambda: stream.readline(MAX_RAW_BYTES), b""):
                 text = raw.decode("utf-8", "replace").rstrip("\r\n")
                 line = hide_keys(text, keys)[:MAX_LINE]
+                # Nothing may stop what empties the pipe, or the engine would block.
                 if file is not None:
-                    # A full disk must not stop what reads the pipe: the engine would block.
                     with contextlib.suppress(OSError):
                         file.write(line + "\n")
                         file.flush()
-                self._take(line)
+                try:
+                    self._take(line)
+                except Exception as error:
+                    self._listener_error = self._listener_error or error
 
     def _take(self, line: str) -> None:
         with self._lock:
@@ -325,7 +337,9 @@ class Supervisor:
         spec = self.spec
         url = spec.base_url + spec.ready_path
         key = spec.key if spec.ready_needs_key else ""
+        reported = 0.0
         while True:
+            self._raise_of_listener()
             if (code := process.poll()) is not None:
                 self._drain()
                 raise self._failure(self.log.failed(code))
@@ -334,12 +348,29 @@ class Supervisor:
                 raise self._failure(self.log.failure or self.log.failed(1))
             if self.seconds > spec.deadline_seconds:
                 raise self._failure(self._too_slow())
+            if self.seconds - reported >= PROGRESS_SECONDS:
+                reported = self.seconds
+                self._report_progress()
             # Whoever answers before our engine says that it is ready is somebody else.
             if self.log.phase is Phase.HEALTH and _answers(url, key):
                 self._enter(Phase.FIRST_TOKEN)
                 self._emit("healthy", spec.base_url)
                 return
             time.sleep(POLL_SECONDS)
+
+    def _raise_of_listener(self) -> None:
+        """Raise here what the listener raised where nobody could act on it."""
+        if self._listener_error is not None:
+            raise self._listener_error
+
+    def _report_progress(self) -> None:
+        total = self.spec.weights_bytes
+        if not total or self.log.phase is not Phase.WEIGHTS:
+            return
+        n_bytes = min(total, _resident_bytes(self.pid))
+        if n_bytes:
+            data = {"n_bytes": n_bytes, "of_bytes": total}
+            self._emit("progress", f"{n_bytes * 100 // total} % of the weights", data)
 
     def _hear_last_words(self) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -446,6 +477,15 @@ def _answers(url: str, key: str) -> bool:
     except (OSError, HTTPException, ValueError):
         return False
     return True
+
+
+def _resident_bytes(pid: int) -> int:
+    """What a process has in memory, mapped files included; 0 where nobody says.  [bytes]"""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _private_file(path: Path) -> IO[str]:

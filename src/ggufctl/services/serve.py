@@ -488,31 +488,40 @@ class LocalServer:
                 self._say("warning", f"{self.key.path} can be read by other users.")
         path = str(self.key.path.absolute()) if self.key else ""
         self._save(key_file=path)
+        self._run()
+
+    def _run(self) -> None:
+        """Start the engine until it runs, each time with less memory than before."""
         while True:
             self.attempts += 1
             try:
                 self._attempt()
             except EngineFailed as error:
-                step = self._next_step(error.failure)
-                if step is None:
-                    raise self._launch_failed(error) from None
-                self._reduce(step, error.failure)
+                self._reduce_or_give_up(error)
             else:
                 break
         self._save(status="running", engine_pid=self._engine_pid(), build=self.build)
 
-    def wait(self) -> None:
-        """Return when the engine was stopped.
+    def _reduce_or_give_up(self, error: EngineFailed) -> None:
+        step = self._next_step(error.failure)
+        if step is None:
+            raise self._launch_failed(error) from None
+        self._reduce(step, error.failure)
 
-        Raises: LaunchFailed when it ended by itself.
+    def wait(self) -> None:
+        """Stay until something interrupts it; an engine that runs out of memory is started again.
+
+        Raises: LaunchFailed when it ended by itself, and not for memory that could be saved.
         """
-        supervisor = self.supervisor
-        if supervisor is None:
-            return
-        supervisor.wait()
-        error = supervisor.failed()
-        self.stop(status="failed")
-        raise LaunchFailed(error.failure.text, error.failure.hint)
+        while (supervisor := self.supervisor) is not None:
+            supervisor.wait()
+            error = supervisor.failed()
+            supervisor.stop()
+            if not error.failure.line:
+                # Only an exit code: it may as well have been killed on purpose.
+                raise LaunchFailed(error.failure.text, error.failure.hint)
+            self._reduce_or_give_up(error)
+            self._run()
 
     def stop(self, status: str = "stopped") -> None:
         """End the engine; nothing of it stays but its log and what it was."""
@@ -542,6 +551,7 @@ class LocalServer:
             ready_needs_key=command.ready_needs_key,
             is_embedding=plan.runtime.embeddings,
             expected_layers=plan.estimate.offloaded_layers if plan.devices else 0,
+            weights_bytes=plan.model.size_bytes,
             log_path=self.deployment.log_path,
         )
         self.supervisor = Supervisor(spec, self._on_event)

@@ -33,12 +33,16 @@ SIGNATURES = (
             "Set HF_TOKEN if the repository is gated.",
         ),
         "gguf_init_from_reader: invalid magic characters: '<!DO', expected 'GGUF'\n"
-        "llama_model_load: error loading model: llama_model_loader: failed to load model from m.gguf",
+        "llama_model_load: error loading model: llama_model_loader: failed to load model from "
+        "m.gguf",
     ),
     Signature(
         "file-is-lfs-pointer",
-        (r"invalid magic characters: 'vers'", r"invalid magic number 73726576",
-         r"bad magic.*73726576"),
+        (
+            r"invalid magic characters: 'vers'",
+            r"invalid magic number 73726576",
+            r"bad magic.*73726576",
+        ),
         "The model file is a git-lfs pointer of a few lines, not the model.",
         ("Run git lfs pull, or download the file with hf download.",),
         "gguf_init_from_reader: invalid magic characters: 'vers', expected 'GGUF'",
@@ -73,7 +77,8 @@ SIGNATURES = (
         "The model file is empty or only a few bytes long.",
         _AGAIN,
         "gguf_init_from_reader: failed to read magic\n"
-        "llama_model_load: error loading model: llama_model_loader: failed to load model from m.gguf",
+        "llama_model_load: error loading model: llama_model_loader: failed to load model from "
+        "m.gguf",
     ),
     Signature(
         "file-truncated",
@@ -106,8 +111,10 @@ SIGNATURES = (
     ),
     Signature(
         "gguf-version-new",
-        (r"this GGUF file is version (?P<version>\d+) but this software only supports up to",
-         r"bad GGUF version: (?P<version>\d+)"),
+        (
+            r"this GGUF file is version (?P<version>\d+) but this software only supports up to",
+            r"bad GGUF version: (?P<version>\d+)",
+        ),
         "The file is GGUF version {version}, newer than the engine can read.",
         ("Use a newer build of the engine.",),
         "gguf_init_from_reader: this GGUF file is version 4 but this software only supports up to "
@@ -126,7 +133,8 @@ SIGNATURES = (
         (r"GGUFv1 is no longer supported",),
         "The file is of the first version of GGUF, which is no longer read.",
         ("Download a newer conversion of the model.",),
-        "gguf_init_from_reader: GGUFv1 is no longer supported, please use a more up-to-date version",
+        "gguf_init_from_reader: GGUFv1 is no longer supported, please use a more up-to-date "
+        "version",
     ),
     Signature(
         "file-missing",
@@ -146,7 +154,8 @@ SIGNATURES = (
             "Check the path as the engine sees it: inside a container it begins at the mount.",
             "Check that the volume is mounted and that the download has finished.",
         ),
-        "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (No such file or directory)\n"
+        "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (No such file or "
+        "directory)\n"
         "llama_model_load: error loading model: llama_model_loader: failed to load model from "
         "/models/m.gguf",
     ),
@@ -167,16 +176,21 @@ SIGNATURES = (
     ),
     Signature(
         "file-is-folder",
-        (r"(?:failed to open|failed to read) .*Is a directory", r"read error: Is a directory",
-         r"failed to open GGUF file '(?P<path>[^']+)' \((?:Is a directory|Invalid argument)\)"),
+        (
+            r"(?:failed to open|failed to read) .*Is a directory",
+            r"read error: Is a directory",
+            r"failed to open GGUF file '(?P<path>[^']+)' \((?:Is a directory|Invalid argument)\)",
+        ),
         "The path of the model is a folder.",
         ("Name the .gguf file in it; docker makes a folder when a mounted file does not exist.",),
         "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (Is a directory)",
     ),
     Signature(
         "shard-missing",
-        (r"failed to load GGUF split from (?P<path>.+)",
-         r"missing key split\.\S+ in GGUF split (?P<path>.+)"),
+        (
+            r"failed to load GGUF split from (?P<path>.+)",
+            r"missing key split\.\S+ in GGUF split (?P<path>.+)",
+        ),
         "A shard is missing or broken: {path}.",
         (
             "Put all files -0000i-of-0000N beside the first, under their own names.",
@@ -207,7 +221,8 @@ SIGNATURES = (
         ),
         "The shards do not belong together, were renamed, or were joined by hand.",
         ("Download one consistent set; to merge shards use llama-gguf-split --merge.",),
-        "llama_model_load: error loading model: invalid split count, given: 2 splits, but expected 3",
+        "llama_model_load: error loading model: invalid split count, given: 2 splits, but "
+        "expected 3",
     ),
     Signature(
         "unknown-architecture",
@@ -242,7 +257,8 @@ SIGNATURES = (
         ),
         "The file's metadata is not what the engine needs: {why}.",
         _CONVERSION,
-        "llama_model_load: error loading model: error loading model hyperparameters: key not found in "
+        "llama_model_load: error loading model: error loading model hyperparameters: key not "
+        "found in "
         "model: llama.context_length",
     ),
     Signature(
@@ -273,21 +289,27 @@ SIGNATURES = (
     ),
     Signature(
         "quant-type-unknown",
-        (r"tensor '(?P<tensor>[^']+)' has invalid ggml type (?P<type>\d+)",
-         r"unknown type \(?(?P<type>\d+)\)? for tensor",
-         r"unsupported tensor type for dequantization"),
+        (
+            r"tensor '(?P<tensor>[^']+)' has invalid ggml type (?P<type>\d+)",
+            r"unknown type \(?(?P<type>\d+)\)? for tensor",
+            r"unsupported tensor type for dequantization",
+        ),
         "The file uses a quant type that this build does not know.",
         (
             "Use a newer build, or another quant of the model.",
             "Types such as IQ4_KS or names ending in _R4 and _KT need the fork ik_llama.cpp.",
         ),
-        "gguf_init_from_reader: tensor 'blk.0.attn_k.weight' has invalid ggml type 152. should be in "
+        "gguf_init_from_reader: tensor 'blk.0.attn_k.weight' has invalid ggml type 152. should be "
+        "in "
         "[0, 43)",
     ),
     Signature(
         "tensor-data-invalid",
-        (r"tensor '(?P<tensor>[^']+)' has invalid data", r"found tensors with invalid data",
-         r"quantized data validation failed"),
+        (
+            r"tensor '(?P<tensor>[^']+)' has invalid data",
+            r"found tensors with invalid data",
+            r"quantized data validation failed",
+        ),
         "The weights themselves are damaged.",
         _AGAIN,
         "llama_model_load: error loading model: found tensors with invalid data",
@@ -315,7 +337,8 @@ SIGNATURES = (
         (r"unknown pre-tokenizer type: '(?P<type>[^']*)'", r"unknown tokenizer: '(?P<type>[^']*)'"),
         "The engine does not know the tokenizer {type}.",
         ("Use a newer build of the engine.",),
-        "llama_model_load: error loading model: error loading model vocabulary: unknown pre-tokenizer "
+        "llama_model_load: error loading model: error loading model vocabulary: unknown "
+        "pre-tokenizer "
         "type: 'qwen9'",
     ),
     Signature(
@@ -327,7 +350,8 @@ SIGNATURES = (
         ),
         "The vocabulary of the file cannot be read: {why}.",
         _CONVERSION,
-        "llama_model_load: error loading model: error loading model vocabulary: cannot find tokenizer "
+        "llama_model_load: error loading model: error loading model vocabulary: cannot find "
+        "tokenizer "
         "merges in model file",
     ),
     Signature(
@@ -364,7 +388,8 @@ SIGNATURES = (
         ),
         "The projector belongs to another model or size.",
         ("Use the mmproj file of the same repository and size as the model.",),
-        "mtmd_init_from_file: error: mismatch between text model (n_embd = 4096) and mmproj (n_embd = "
+        "mtmd_init_from_file: error: mismatch between text model (n_embd = 4096) and mmproj "
+        "(n_embd = "
         "5120)",
     ),
     Signature(
@@ -384,8 +409,12 @@ SIGNATURES = (
     ),
     Signature(
         "read-error",
-        (r"read error: Input/output error", r"\[Errno 5\] Input/output error",
-         r"Stale file handle", r"Transport endpoint is not connected"),
+        (
+            r"read error: Input/output error",
+            r"\[Errno 5\] Input/output error",
+            r"Stale file handle",
+            r"Transport endpoint is not connected",
+        ),
         "The disk or network volume failed while the file was read.",
         ("Check the disk or the mount, and copy the file to local storage.",),
         "llama_model_load: error loading model: read error: Input/output error",
@@ -432,8 +461,10 @@ SIGNATURES = (
     ),
     Signature(
         "tokenizer-config",
-        (r"special_\w+ is not in special_eog_ids - the tokenizer config may be incorrect",
-         r"bad special token: '(?P<token>[^']+)'"),
+        (
+            r"special_\w+ is not in special_eog_ids - the tokenizer config may be incorrect",
+            r"bad special token: '(?P<token>[^']+)'",
+        ),
         "Special tokens of the file look wrong; answers may not end where they should.",
         ("Use a newer conversion of the model.",),
         "load: special_eos_id is not in special_eog_ids - the tokenizer config may be incorrect",

@@ -30,7 +30,10 @@ SIGNATURES = (
             r"CUDA driver is a stub library",
         ),
         "No GPU is visible to the engine, which then works on the CPU or not at all.",
-        (*_EXPOSE, "Use an image with GPU support, such as ghcr.io/ggml-org/llama.cpp:server-cuda."),
+        (
+            *_EXPOSE,
+            "Use an image with GPU support, such as ghcr.io/ggml-org/llama.cpp:server-cuda.",
+        ),
         "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected",
     ),
     Signature(
@@ -57,7 +60,8 @@ SIGNATURES = (
             r"system has unsupported display driver",
             r"system not yet initialized",
         ),
-        "The driver in the kernel and its libraries do not belong together, or the driver is not up.",
+        "The driver in the kernel and its libraries do not belong together, or the driver is not "
+        "up.",
         (
             "Reboot the host after a driver update, or reload its modules.",
             "Restart the container: a cgroup reload takes its GPU away. On HGX hosts start "
@@ -68,10 +72,12 @@ SIGNATURES = (
     ),
     Signature(
         "cuda-init-failed",
-        (r"failed to initialize (?:CUDA|ROCm|HIP|MUSA): (?P<why>(?!no CUDA|CUDA driver version|"
-         r"unsupported display|system ).+)",
-         r"cuInit returned \d+",
-         r"cudaGetDeviceCount.*Error"),
+        (
+            r"failed to initialize (?:CUDA|ROCm|HIP|MUSA): (?P<why>(?!no CUDA|CUDA driver version|"
+            r"unsupported display|system ).+)",
+            r"cuInit returned \d+",
+            r"cudaGetDeviceCount.*Error",
+        ),
         "CUDA cannot be initialised: {why}.",
         (*_EXPOSE, "Load the module nvidia_uvm, and restart the host if the driver was updated."),
         "ggml_cuda_init: failed to initialize CUDA: unknown error",
@@ -97,8 +103,11 @@ SIGNATURES = (
     ),
     Signature(
         "ptx-toolchain",
-        (r"PTX was compiled with an unsupported toolchain", r"PTX JIT compil\w+ failed",
-         r"the provided PTX"),
+        (
+            r"PTX was compiled with an unsupported toolchain",
+            r"PTX JIT compil\w+ failed",
+            r"the provided PTX",
+        ),
         "The engine's CUDA is newer than what the driver can translate.",
         _DRIVER,
         "CUDA error: the provided PTX was compiled with an unsupported toolchain.",
@@ -123,8 +132,12 @@ SIGNATURES = (
     ),
     Signature(
         "gpu-fell-off",
-        (r"GPU has fallen off the bus", r"NVRM: Xid .*: 79,", r"GPU is lost",
-         r"Unable to determine the device handle for GPU"),
+        (
+            r"GPU has fallen off the bus",
+            r"NVRM: Xid .*: 79,",
+            r"GPU is lost",
+            r"Unable to determine the device handle for GPU",
+        ),
         "The GPU disappeared from the bus: power, heat, or hardware.",
         ("Restart the host; if it comes back, use another machine.",),
         "NVRM: Xid (PCI:0000:01:00): 79, pid=1234, name=llama-server, GPU has fallen off the bus.",
@@ -133,8 +146,11 @@ SIGNATURES = (
     ),
     Signature(
         "gpu-ecc",
-        (r"uncorrectable ECC error", r"NVRM: Xid .*: (?:48|63|64|94|95),",
-         r"CUDA error: uncorrectable"),
+        (
+            r"uncorrectable ECC error",
+            r"NVRM: Xid .*: (?:48|63|64|94|95),",
+            r"CUDA error: uncorrectable",
+        ),
         "The GPU's memory has errors that it cannot correct.",
         ("Use another machine; the provider has to replace the card.",),
         "CUDA error: uncorrectable ECC error encountered",
@@ -146,16 +162,20 @@ SIGNATURES = (
         (r"NVRM: Xid .*: (?:119|120|109),", r"Timeout waiting for RPC from GSP"),
         "The GPU's own firmware stopped answering.",
         ("Restart the host and update the driver.",),
-        "NVRM: Xid (PCI:0000:81:00): 119, pid=99, name=llama-server, Timeout after 6s of waiting for "
+        "NVRM: Xid (PCI:0000:81:00): 119, pid=99, name=llama-server, Timeout after 6s of waiting "
+        "for "
         "RPC response from GPU0 GSP!",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
     ),
     Signature(
         "cuda-invalid-argument",
-        (r"CUDA error: invalid argument", r"CUDA error: invalid resource handle",
-         r"CUDA error: operation not permitted",
-         r"CUBLAS_STATUS_(?:NOT_INITIALIZED|EXECUTION_FAILED|NOT_SUPPORTED|ARCH_MISMATCH)"),
+        (
+            r"CUDA error: invalid argument",
+            r"CUDA error: invalid resource handle",
+            r"CUDA error: operation not permitted",
+            r"CUBLAS_STATUS_(?:NOT_INITIALIZED|EXECUTION_FAILED|NOT_SUPPORTED|ARCH_MISMATCH)",
+        ),
         "A call to CUDA was refused: a fault of this build with these settings.",
         ("Use a newer build; try -sm layer, -fa off or one GPU.",),
         "CUDA error: invalid argument\n  current device: 1, in function "
@@ -165,10 +185,12 @@ SIGNATURES = (
     ),
     Signature(
         "cuda-error",
-        (r"(?:CUDA|ROCm|HIP|MUSA) error: (?P<why>(?!out of memory|no kernel|the provided PTX|an "
-         r"illegal|invalid|uncorrectable|unspecified|misaligned|operation not).+)",
-         r"ggml_abort.*CUDA error",
-         r"cudaError\w+"),
+        (
+            r"(?:CUDA|ROCm|HIP|MUSA) error: (?P<why>(?!out of memory|no kernel|the provided PTX|an "
+            r"illegal|invalid|uncorrectable|unspecified|misaligned|operation not).+)",
+            r"ggml_abort.*CUDA error",
+            r"cudaError\w+",
+        ),
         "The GPU failed: {why}.",
         ("Look at the lines before it; try another build and driver.",),
         "CUDA error: the launch timed out and was terminated",
@@ -186,8 +208,7 @@ SIGNATURES = (
     ),
     Signature(
         "vulkan-no-device",
-        (r"ggml_vulkan: No devices found", r"ErrorIncompatibleDriver",
-         r"vk::createInstance: \w+"),
+        (r"ggml_vulkan: No devices found", r"ErrorIncompatibleDriver", r"vk::createInstance: \w+"),
         "Vulkan finds no usable driver.",
         ("Install the GPU's Vulkan driver, and pass /dev/dri into the container.",),
         "terminate called after throwing an instance of 'vk::IncompatibleDriverError'\n"
@@ -196,9 +217,11 @@ SIGNATURES = (
     ),
     Signature(
         "metal-failed",
-        (r"ggml_metal\S*: error: (?!failed to allocate)(?P<why>.+)",
-         r"kIOGPUCommandBufferCallbackError(?!OutOfMemory)\w+",
-         r"failed to initialize the Metal library"),
+        (
+            r"ggml_metal\S*: error: (?!failed to allocate)(?P<why>.+)",
+            r"kIOGPUCommandBufferCallbackError(?!OutOfMemory)\w+",
+            r"failed to initialize the Metal library",
+        ),
         "Metal failed: {why}.",
         ("Update macOS and the engine; try a lower -ub, or -ngl 0 to see whether it is the GPU.",),
         "ggml_metal_init: error: failed to initialize the Metal library",
@@ -225,8 +248,11 @@ SIGNATURES = (
     ),
     Signature(
         "wrong-platform",
-        (r"exec format error", r"does not match the detected host platform",
-         r"no matching manifest for (?P<platform>\S+)"),
+        (
+            r"exec format error",
+            r"does not match the detected host platform",
+            r"no matching manifest for (?P<platform>\S+)",
+        ),
         "The image is for another kind of processor.",
         ("Pull it for this machine's: docker pull --platform linux/amd64 (or arm64).",),
         "exec /app/llama-server: exec format error",
@@ -257,19 +283,27 @@ SIGNATURES = (
     ),
     Signature(
         "glibc-too-old",
-        (r"version `(?P<library>GLIBC(?:XX)?_[\d.]+)' not found", r"version `CXXABI_[\d.]+' not found"),
+        (
+            r"version `(?P<library>GLIBC(?:XX)?_[\d.]+)' not found",
+            r"version `CXXABI_[\d.]+' not found",
+        ),
         "The engine was built for a newer system: {library} is missing.",
         ("Use a newer base image, or build the engine on this one.",),
-        "llama-server: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by "
+        "llama-server: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required "
+        "by "
         "llama-server)",
         Basis.REPORTED,
         phase=Phase.START,
     ),
     Signature(
         "backend-missing",
-        (r"no backends are loaded", r"failed to initialize (?P<backend>CPU|CUDA\d*) backend",
-         r"no CPU backend found", r"incompatible API version \(backend",
-         r"failed to find ggml_backend_init"),
+        (
+            r"no backends are loaded",
+            r"failed to initialize (?P<backend>CPU|CUDA\d*) backend",
+            r"no CPU backend found",
+            r"incompatible API version \(backend",
+            r"failed to find ggml_backend_init",
+        ),
         "The engine finds none of its backends: its libraries are incomplete or of another build.",
         ("Install the engine anew, with all libggml-*.so beside the program.",),
         "llama_model_load_from_file_impl: no backends are loaded. hint: use ggml_backend_load() or "
@@ -277,8 +311,11 @@ SIGNATURES = (
     ),
     Signature(
         "engine-built-without-gpu",
-        (r"Not compiled with GPU offload support", r"not compiled with GPU offload",
-         r"compiled without (?:CUDA|GPU) support"),
+        (
+            r"Not compiled with GPU offload support",
+            r"not compiled with GPU offload",
+            r"compiled without (?:CUDA|GPU) support",
+        ),
         "The engine was built without GPU support, so everything works on the CPU.",
         ("Install a build with CUDA; -ngl has no effect here.",),
         "warning: not compiled with GPU offload support, --gpu-layers option will be ignored",
@@ -321,10 +358,16 @@ SIGNATURES = (
     ),
     Signature(
         "failed-check",
-        (r"GGML_ASSERT\((?P<check>(?!ggml_can_mul_mat|hparams|n_embd_head).+?)\) failed",
-         r"GGML_ABORT", r"ggml\S*\.(?:c|cpp|cu|m):\d+: (?P<check>.+)"),
+        (
+            r"GGML_ASSERT\((?P<check>(?!ggml_can_mul_mat|hparams|n_embd_head).+?)\) failed",
+            r"GGML_ABORT",
+            r"ggml\S*\.(?:c|cpp|cu|m):\d+: (?P<check>.+)",
+        ),
         "The engine stopped at a check of its own: {check}.",
-        ("It is a fault of this build with this model and settings: try a newer build, then -fa off.",),
+        (
+            "It is a fault of this build with this model and settings: try a newer build, then "
+            "-fa off.",
+        ),
         "/app/ggml/src/ggml-backend.cpp:1456: GGML_ASSERT(n_inputs < GGML_SCHED_MAX_SPLIT_INPUTS) "
         "failed",
         tier=Tier.SYMPTOM,
@@ -340,9 +383,11 @@ SIGNATURES = (
     ),
     Signature(
         "flash-attention-off",
-        (r"flash_attn is not compatible with (?P<what>\w+) - forcing off",
-         r"flash attention not supported by \S+, memory usage will increase",
-         r"Flash Attention tensor is assigned to a different device"),
+        (
+            r"flash_attn is not compatible with (?P<what>\w+) - forcing off",
+            r"flash attention not supported by \S+, memory usage will increase",
+            r"Flash Attention tensor is assigned to a different device",
+        ),
         "Flash attention is off for this model or device, which takes more memory.",
         ("Plan with -fa off, and keep the V cache at f16.",),
         "llama_init_from_model: flash_attn is not compatible with Grok - forcing off",

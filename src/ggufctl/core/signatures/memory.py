@@ -54,7 +54,8 @@ SIGNATURES = (
         ),
         "The weights that stay on the host do not fit in its memory.",
         ("Put more layers on the GPU, or use a smaller quant.", *_MORE_RAM),
-        "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 70368744177664\n"
+        "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size "
+        "70368744177664\n"
         "llama_model_load: error loading model: unable to allocate CPU buffer",
     ),
     Signature(
@@ -93,7 +94,8 @@ SIGNATURES = (
     Signature(
         "oom-scheduler-copies",
         (r"GGML_SCHED_MAX_COPIES=1 (?:to|may) (?:avoid|reduce)",),
-        "Pipeline parallelism over several GPUs keeps four copies of the graph's inputs, and they do "
+        "Pipeline parallelism over several GPUs keeps four copies of the graph's inputs, and they "
+        "do "
         "not fit: this is not the size of the model.",
         (
             "Use a newer build, which retries without pipeline parallelism, or one built with "
@@ -119,7 +121,8 @@ SIGNATURES = (
             r"torch\.cuda\.OutOfMemoryError",
             r"torch\.OutOfMemoryError",
         ),
-        "A GPU ran out of memory while working: its buffers fitted, what kernels and their pool need "
+        "A GPU ran out of memory while working: its buffers fitted, what kernels and their pool "
+        "need "
         "did not.",
         (
             "Leave 0.5 to 1 GiB free on every GPU: a larger --fit-target, a lower -ub or -c.",
@@ -206,10 +209,12 @@ SIGNATURES = (
             r"ggml_vulkan: Device memory allocation of size (?P<bytes>\d+) failed",
             r"ErrorOutOfDeviceMemory",
             r"ErrorOutOfHostMemory",
-            r"Requested buffer size exceeds device (?:max_)?(?:buffer|memory allocation)[ _](?:size )?"
+            r"Requested buffer size exceeds device (?:max_)?(?:buffer|memory allocation)[ "
+            r"_](?:size )?"
             r"limit",
         ),
-        "The Vulkan driver refuses a buffer: too little memory, or one piece larger than it allows.",
+        "The Vulkan driver refuses a buffer: too little memory, or one piece larger than it "
+        "allows.",
         (
             "Use a lower -ub and -c, or fewer layers on the GPU.",
             "If memory is free, set GGML_VK_FORCE_MAX_ALLOCATION_SIZE=1073741824, or update the "
@@ -261,7 +266,8 @@ SIGNATURES = (
         ),
         "A GPU had no room for a buffer of {mib} MiB.",
         (*_LESS_WEIGHTS, *_LESS_KV),
-        "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 81656.95 MiB on device 0: cudaMalloc "
+        "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 81656.95 MiB on device 0: "
+        "cudaMalloc "
         "failed: out of memory",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
@@ -277,8 +283,10 @@ SIGNATURES = (
     ),
     Signature(
         "pinned-memory",
-        (r"failed to (?:allocate|register) (?P<mib>[\d.]+) MiB of pinned memory",
-         r"ggml_vulkan: Failed to allocate pinned memory"),
+        (
+            r"failed to (?:allocate|register) (?P<mib>[\d.]+) MiB of pinned memory",
+            r"ggml_vulkan: Failed to allocate pinned memory",
+        ),
         "Page-locked host memory could not be had; the engine goes on with ordinary memory, which "
         "copies more slowly.",
         ("Raise the limit of locked memory (ulimit -l unlimited, --ulimit memlock=-1).",),
@@ -287,17 +295,22 @@ SIGNATURES = (
     ),
     Signature(
         "mlock-failed",
-        (r"failed to mlock (?P<bytes>\d+)-byte buffer", r"failed to VirtualLock (?P<bytes>\d+)-byte"),
+        (
+            r"failed to mlock (?P<bytes>\d+)-byte buffer",
+            r"failed to VirtualLock (?P<bytes>\d+)-byte",
+        ),
         "The weights could not be locked in memory; they may be paged out.",
         ("Raise RLIMIT_MEMLOCK, or drop mlock.",),
-        "warning: failed to mlock 4683075584-byte buffer (after previously locking 0 bytes): Cannot "
+        "warning: failed to mlock 4683075584-byte buffer (after previously locking 0 bytes): "
+        "Cannot "
         "allocate memory",
         severity=Severity.REMARK,
     ),
     Signature(
         "pipeline-fallback",
         (r"compute buffer allocation failed, retrying without pipeline parallelism",),
-        "The compute buffer fitted only without pipeline parallelism, which the engine then left out.",
+        "The compute buffer fitted only without pipeline parallelism, which the engine then left "
+        "out.",
         ("Lower -ub or -c to get it back.",),
         "sched_reserve: compute buffer allocation failed, retrying without pipeline parallelism",
         severity=Severity.REMARK,
@@ -311,7 +324,8 @@ SIGNATURES = (
         "--fit could not adapt the settings to free memory, so the engine goes on with what was "
         "asked.",
         ("Leave -ngl, -ts and -ot unset so that it can, or turn it off with -fit off.",),
-        "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set by "
+        "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set "
+        "by "
         "user to 99, abort",
         severity=Severity.REMARK,
     ),

@@ -53,9 +53,11 @@ SIGNATURES = (
             r"curl: \(22\) The requested URL returned error: 40[13]",
             r"ERROR 40[13]: (?:Forbidden|Unauthorized)",
         ),
-        "The server refuses the download: the repository is private or gated, or the token is wrong.",
+        "The server refuses the download: the repository is private or gated, or the token is "
+        "wrong.",
         ("Set HF_TOKEN to a token that may read it, and accept its licence.",),
-        "common_download_file_single_online: download failed: https://huggingface.co/o/r/resolve/main/"
+        "common_download_file_single_online: download failed: "
+        "https://huggingface.co/o/r/resolve/main/"
         "m.gguf (status: 401)",
         phase=_D,
     ),
@@ -77,15 +79,22 @@ SIGNATURES = (
             r"HFValidationError",
         ),
         "There is no such repository, revision or file on the Hub.",
-        ("Check the spelling: org/repo, and the exact name of the file.",
-         "A private repository looks the same without a token."),
+        (
+            "Check the spelling: org/repo, and the exact name of the file.",
+            "A private repository looks the same without a token.",
+        ),
         "huggingface_hub.errors.RemoteEntryNotFoundError: 404 Client Error. (Request ID: Root=1)",
         phase=_D,
     ),
     Signature(
         "hub-rate-limit",
-        (r"429 Client Error", r"Too Many Requests", r"We had to rate limit", r"\(status: 429\)",
-         r"toomanyrequests"),
+        (
+            r"429 Client Error",
+            r"Too Many Requests",
+            r"We had to rate limit",
+            r"\(status: 429\)",
+            r"toomanyrequests",
+        ),
         "The server limits how often it is asked.",
         ("Log in (HF_TOKEN, docker login), wait some minutes, and download once to a volume.",),
         "huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too Many Requests for url",
@@ -94,8 +103,12 @@ SIGNATURES = (
     ),
     Signature(
         "hub-server-error",
-        (r"50[0234] Server Error", r"\(status: 50[0234]\)", r"failed with status code: 50[0234]",
-         r"Internal Error - We're working hard to fix this"),
+        (
+            r"50[0234] Server Error",
+            r"\(status: 50[0234]\)",
+            r"failed with status code: 50[0234]",
+            r"Internal Error - We're working hard to fix this",
+        ),
         "The server of the download has a fault of its own.",
         ("Try again later; see status.huggingface.co.",),
         "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url",
@@ -104,11 +117,16 @@ SIGNATURES = (
     ),
     Signature(
         "hub-offline",
-        (r"OfflineModeIsEnabled", r"HF_HUB_OFFLINE=1", r"LocalEntryNotFoundError",
-         r"outgoing traffic has been disabled"),
+        (
+            r"OfflineModeIsEnabled",
+            r"HF_HUB_OFFLINE=1",
+            r"LocalEntryNotFoundError",
+            r"outgoing traffic has been disabled",
+        ),
         "The file is not in the local cache, and the Hub is not or cannot be asked.",
         ("Unset HF_HUB_OFFLINE, or mount the cache that holds the file.",),
-        "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co: offline mode "
+        "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co: "
+        "offline mode "
         "is enabled.",
         phase=_D,
     ),
@@ -132,13 +150,20 @@ SIGNATURES = (
     ),
     Signature(
         "certificate",
-        (r"CERTIFICATE_VERIFY_FAILED", r"certificate verify failed",
-         r"x509: certificate signed by unknown authority", r"SSLCertVerificationError",
-         r"SSL server verification failed"),
+        (
+            r"CERTIFICATE_VERIFY_FAILED",
+            r"certificate verify failed",
+            r"x509: certificate signed by unknown authority",
+            r"SSLCertVerificationError",
+            r"SSL server verification failed",
+        ),
         "The certificate of the server is not trusted: ca-certificates are missing, or a proxy "
         "replaces it.",
-        ("Install ca-certificates, or point SSL_CERT_FILE to the proxy's own; never switch the check "
-         "off.",),
+        (
+            "Install ca-certificates, or point SSL_CERT_FILE to the proxy's own; never switch the "
+            "check "
+            "off.",
+        ),
         "ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
         "unable to get local issuer certificate",
         Basis.REPORTED,
@@ -165,7 +190,8 @@ SIGNATURES = (
         ),
         "The connection broke or timed out.",
         ("Try again: downloads resume. Check proxies and firewalls.",),
-        "requests.exceptions.ReadTimeout: HTTPSConnectionPool(host='huggingface.co', port=443): Read "
+        "requests.exceptions.ReadTimeout: HTTPSConnectionPool(host='huggingface.co', port=443): "
+        "Read "
         "timed out.",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
@@ -173,8 +199,12 @@ SIGNATURES = (
     ),
     Signature(
         "download-incomplete",
-        (r"Consistency check failed: file should be of size (?P<expected>\d+) but has size",
-         r"digest mismatch", r"sha256 (?:mismatch|does not match)", r"checksum (?:mismatch|failed)"),
+        (
+            r"Consistency check failed: file should be of size (?P<expected>\d+) but has size",
+            r"digest mismatch",
+            r"sha256 (?:mismatch|does not match)",
+            r"checksum (?:mismatch|failed)",
+        ),
         "What was downloaded is not what the server announced.",
         ("Delete the partial file and download it again.",),
         "OSError: Consistency check failed: file should be of size 4683075584 but has size 1048576",
@@ -182,7 +212,12 @@ SIGNATURES = (
     ),
     Signature(
         "xet-failed",
-        (r"CAS service error", r"Data processing error: (?P<why>.+)", r"XetError", r"hf_xet.*error"),
+        (
+            r"CAS service error",
+            r"Data processing error: (?P<why>.+)",
+            r"XetError",
+            r"hf_xet.*error",
+        ),
         "The Xet transfer of the Hub failed.",
         ("Try again, or set HF_HUB_DISABLE_XET=1 for files up to 50 GB.",),
         "RuntimeError: Data processing error: CAS service error : ReqwestMiddleware Error",
@@ -194,7 +229,8 @@ SIGNATURES = (
         (r"'hf_transfer' package is not available",),
         "HF_HUB_ENABLE_HF_TRANSFER is set but the package is not installed.",
         ("Unset it; hf-xet has taken its place.",),
-        "ValueError: Fast download using 'hf_transfer' is enabled (HF_HUB_ENABLE_HF_TRANSFER=1) but "
+        "ValueError: Fast download using 'hf_transfer' is enabled (HF_HUB_ENABLE_HF_TRANSFER=1) "
+        "but "
         "'hf_transfer' package is not available in your environment.",
         Basis.REPORTED,
         phase=_D,
@@ -219,9 +255,13 @@ SIGNATURES = (
     ),
     Signature(
         "cache-not-writable",
-        (r"Permission denied: '(?P<path>[^']*(?:\.cache|huggingface|hub)[^']*)'",
-         r"Read-only file system", r"failed to create cache directory: (?P<path>.+)",
-         r"Failed to determine HF cache directory", r"Failed to find \$HOME directory"),
+        (
+            r"Permission denied: '(?P<path>[^']*(?:\.cache|huggingface|hub)[^']*)'",
+            r"Read-only file system",
+            r"failed to create cache directory: (?P<path>.+)",
+            r"Failed to determine HF cache directory",
+            r"Failed to find \$HOME directory",
+        ),
         "The cache of the Hub cannot be written: {path}.",
         ("Set HF_HOME to a folder that the user of the container may write.",),
         "PermissionError: [Errno 13] Permission denied: '/.cache/huggingface'",
@@ -230,8 +270,12 @@ SIGNATURES = (
     ),
     Signature(
         "connection-refused",
-        (r"connection refused", r"actively refused it", r"could not connect to ollama",
-         r"APIConnectionError"),
+        (
+            r"connection refused",
+            r"actively refused it",
+            r"could not connect to ollama",
+            r"APIConnectionError",
+        ),
         "A client cannot reach the server: it is not up yet, or listens elsewhere.",
         ("Wait until /health answers 200; in containers use the service's name, not localhost.",),
         "dial tcp 127.0.0.1:8080: connect: connection refused",

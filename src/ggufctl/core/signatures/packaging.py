@@ -32,11 +32,15 @@ SIGNATURES = (
     ),
     Signature(
         "cuda-arch-unknown",
-        (r"nvcc fatal +: Unsupported gpu architecture '(?P<arch>\w+)'",
-         r"CUDA_ARCHITECTURES is set to \"?native"),
+        (
+            r"nvcc fatal +: Unsupported gpu architecture '(?P<arch>\w+)'",
+            r"CUDA_ARCHITECTURES is set to \"?native",
+        ),
         "This CUDA cannot compile for the architecture {arch}.",
-        ("Use a newer CUDA (12.8 for Blackwell), or name the architectures: "
-         "-DCMAKE_CUDA_ARCHITECTURES=90.",),
+        (
+            "Use a newer CUDA (12.8 for Blackwell), or name the architectures: "
+            "-DCMAKE_CUDA_ARCHITECTURES=90.",
+        ),
         "nvcc fatal   : Unsupported gpu architecture 'compute_120'",
         Basis.REPORTED,
         phase=_B,
@@ -53,38 +57,54 @@ SIGNATURES = (
             r"'nmake' '-\?' failed",
         ),
         "There is no compiler to build the engine.",
-        ("Install build-essential and cmake (on Windows the C++ build tools), or use a prebuilt wheel.",),
+        (
+            "Install build-essential and cmake (on Windows the C++ build tools), or use a "
+            "prebuilt wheel.",
+        ),
         "CMake Error: CMAKE_CXX_COMPILER not set, after EnableLanguage",
         Basis.REPORTED,
         phase=_B,
     ),
     Signature(
         "compiler-version",
-        (r"unsupported GNU version! gcc versions later than (?P<version>\d+)",
-         r"unsupported Microsoft Visual Studio version",
-         r"CMake (?P<version>[\d.]+) or higher is required",
-         r"Compatibility with CMake < [\d.]+ has been removed"),
+        (
+            r"unsupported GNU version! gcc versions later than (?P<version>\d+)",
+            r"unsupported Microsoft Visual Studio version",
+            r"CMake (?P<version>[\d.]+) or higher is required",
+            r"Compatibility with CMake < [\d.]+ has been removed",
+        ),
         "Compiler, CMake and CUDA do not go together.",
-        ("Use the gcc that this CUDA supports (NVCC_PREPEND_FLAGS=-ccbin g++-12), or a newer CUDA.",),
+        (
+            "Use the gcc that this CUDA supports (NVCC_PREPEND_FLAGS=-ccbin g++-12), or a newer "
+            "CUDA.",
+        ),
         "#error -- unsupported GNU version! gcc versions later than 13 are not supported!",
         Basis.REPORTED,
         phase=_B,
     ),
     Signature(
         "cuda-link",
-        (r"undefined reference to [`']cu[A-Z]\w+'", r"cannot find -lcuda\b",
-         r"ld: warning: libcuda\.so\.1.*not found"),
+        (
+            r"undefined reference to [`']cu[A-Z]\w+'",
+            r"cannot find -lcuda\b",
+            r"ld: warning: libcuda\.so\.1.*not found",
+        ),
         "The driver's library is not there to link against, as in every docker build.",
-        ("Link against the stubs: LD_LIBRARY_PATH=/usr/local/cuda/lib64/stubs, with libcuda.so.1 "
-         "pointing to libcuda.so there.",),
+        (
+            "Link against the stubs: LD_LIBRARY_PATH=/usr/local/cuda/lib64/stubs, with "
+            "libcuda.so.1 "
+            "pointing to libcuda.so there.",
+        ),
         "libggml-cuda.so: undefined reference to `cuMemCreate'",
         Basis.REPORTED,
         phase=_B,
     ),
     Signature(
         "build-option-renamed",
-        (r"LLAMA_(?:CUBLAS|CUDA|METAL|HIPBLAS) is deprecated and will be removed",
-         r"LLAMA_CUBLAS is deprecated"),
+        (
+            r"LLAMA_(?:CUBLAS|CUDA|METAL|HIPBLAS) is deprecated and will be removed",
+            r"LLAMA_CUBLAS is deprecated",
+        ),
         "The build was given an option of old versions, which is refused.",
         ("Use -DGGML_CUDA=on (GGML_METAL, GGML_HIP).",),
         "CMake Error: LLAMA_CUBLAS is deprecated and will be removed in the future.",
@@ -93,10 +113,15 @@ SIGNATURES = (
     ),
     Signature(
         "wheel-build-failed",
-        (r"Failed building wheel for (?P<package>\S+)", r"Could not build wheels for (?P<package>\S+)",
-         r"Failed to build (?P<package>llama\S+)", r"CMake (?:build|configuration) failed",
-         r"ninja: build stopped: subcommand failed",
-         r"metadata-generation-failed", r"subprocess-exited-with-error"),
+        (
+            r"Failed building wheel for (?P<package>\S+)",
+            r"Could not build wheels for (?P<package>\S+)",
+            r"Failed to build (?P<package>llama\S+)",
+            r"CMake (?:build|configuration) failed",
+            r"ninja: build stopped: subcommand failed",
+            r"metadata-generation-failed",
+            r"subprocess-exited-with-error",
+        ),
         "The package {package} could not be built.",
         ("The compiler's lines above say why; a prebuilt wheel avoids the build.",),
         "ERROR: Failed building wheel for llama-cpp-python",
@@ -106,10 +131,12 @@ SIGNATURES = (
     ),
     Signature(
         "package-not-found",
-        (r"No matching distribution found for (?P<package>\S+)",
-         r"Could not find a version that satisfies the requirement (?P<package>\S+)",
-         r"Unable to locate package (?P<package>\S+)",
-         r"PackagesNotFoundError"),
+        (
+            r"No matching distribution found for (?P<package>\S+)",
+            r"Could not find a version that satisfies the requirement (?P<package>\S+)",
+            r"Unable to locate package (?P<package>\S+)",
+            r"PackagesNotFoundError",
+        ),
         "There is no such package for this Python, system or index: {package}.",
         ("Check its name, the Python version and the index.",),
         "ERROR: No matching distribution found for llama-cpp-pythn",
@@ -118,8 +145,11 @@ SIGNATURES = (
     ),
     Signature(
         "package-conflict",
-        (r"ResolutionImpossible", r"because these package versions have conflicting dependencies",
-         r"No solution found when resolving dependencies"),
+        (
+            r"ResolutionImpossible",
+            r"because these package versions have conflicting dependencies",
+            r"No solution found when resolving dependencies",
+        ),
         "The packages ask for versions that exclude one another.",
         ("Loosen the pins, or use a separate environment.",),
         "ERROR: ResolutionImpossible: for help visit https://pip.pypa.io",
@@ -137,22 +167,29 @@ SIGNATURES = (
     ),
     Signature(
         "module-missing",
-        (r"ModuleNotFoundError: No module named '(?P<module>[^']+)'",
-         r"ImportError: cannot import name '(?P<module>[^']+)'",
-         r"ImportError: (?P<module>numpy\.core\.multiarray failed to import)"),
+        (
+            r"ModuleNotFoundError: No module named '(?P<module>[^']+)'",
+            r"ImportError: cannot import name '(?P<module>[^']+)'",
+            r"ImportError: (?P<module>numpy\.core\.multiarray failed to import)",
+        ),
         "A Python package is missing or of a wrong version: {module}.",
-        ("Install it in the image; the server of llama-cpp-python needs "
-         "pip install 'llama-cpp-python[server]'.",),
+        (
+            "Install it in the image; the server of llama-cpp-python needs "
+            "pip install 'llama-cpp-python[server]'.",
+        ),
         "ModuleNotFoundError: No module named 'starlette_context'",
         Basis.REPORTED,
         phase=Phase.START,
     ),
     Signature(
         "build-step-failed",
-        (r"executor failed running \[", r"failed to solve: (?P<why>.+)",
-         r"did not complete successfully: exit code: (?P<code>\d+)",
-         r"The command '.+' returned a non-zero code: (?P<code>\d+)",
-         r"container exit status: (?P<code>\d+)"),
+        (
+            r"executor failed running \[",
+            r"failed to solve: (?P<why>.+)",
+            r"did not complete successfully: exit code: (?P<code>\d+)",
+            r"The command '.+' returned a non-zero code: (?P<code>\d+)",
+            r"container exit status: (?P<code>\d+)",
+        ),
         "A step of the image's build failed.",
         ("The lines above it say why.",),
         'ERROR: failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 2',
@@ -162,10 +199,12 @@ SIGNATURES = (
     ),
     Signature(
         "ollama-runner-died",
-        (r"llama runner process (?:has terminated|no longer running)(?:: (?P<why>.+))?",
-         r"llama\.cpp terminated unexpectedly",
-         r"exited before becoming healthy",
-         r"llama runner terminated"),
+        (
+            r"llama runner process (?:has terminated|no longer running)(?:: (?P<why>.+))?",
+            r"llama\.cpp terminated unexpectedly",
+            r"exited before becoming healthy",
+            r"llama runner terminated",
+        ),
         "The program that runs the model inside Ollama, LM Studio or Docker ended.",
         ("Its own lines above say why; the exit code alone does not.",),
         "Error: llama runner process has terminated: exit status 2",
@@ -175,8 +214,7 @@ SIGNATURES = (
     ),
     Signature(
         "ollama-load-timeout",
-        (r"timed out waiting for llama runner to start",
-         r"timed out waiting for .* to start"),
+        (r"timed out waiting for llama runner to start", r"timed out waiting for .* to start"),
         "The model was not loaded in time: slow storage, or a model far larger than memory.",
         ("Raise OLLAMA_LOAD_TIMEOUT, and keep models on a fast local disk.",),
         'time=2025-02-20T12:00:00Z level=ERROR source=sched.go:456 msg="error loading llama server" '
@@ -185,8 +223,12 @@ SIGNATURES = (
     ),
     Signature(
         "server-busy",
-        (r"maximum pending requests exceeded", r"server busy, please try again",
-         r"No slot available", r"all slots are busy"),
+        (
+            r"maximum pending requests exceeded",
+            r"server busy, please try again",
+            r"No slot available",
+            r"all slots are busy",
+        ),
         "More requests wait than the server takes.",
         ("Raise OLLAMA_MAX_QUEUE or the number of slots (-np).",),
         "server busy, please try again. maximum pending requests exceeded",
@@ -196,18 +238,24 @@ SIGNATURES = (
     ),
     Signature(
         "lmstudio-engine",
-        (r"Failed to load LLM engine from path: (?P<path>.+)", r"No LM Runtime found for model format"),
+        (
+            r"Failed to load LLM engine from path: (?P<path>.+)",
+            r"No LM Runtime found for model format",
+        ),
         "LM Studio's engine is missing or incomplete.",
         ("Install the runtime again in LM Studio; delete its folder extensions/backends first.",),
-        "Failed to load LLM engine from path: C:\\llm_engine_cuda12.node. The specified module could "
+        "Failed to load LLM engine from path: C:\\llm_engine_cuda12.node. The specified module "
+        "could "
         "not be found.",
         Basis.REPORTED,
         phase=Phase.START,
     ),
     Signature(
         "python-exception",
-        (r"^(?P<name>(?:\w+\.)*[A-Z]\w*)Error: (?P<why>.+)",
-         r"^(?P<name>(?:\w+\.)*[A-Z]\w*)Exception: (?P<why>.+)"),
+        (
+            r"^(?P<name>(?:\w+\.)*[A-Z]\w*)Error: (?P<why>.+)",
+            r"^(?P<name>(?:\w+\.)*[A-Z]\w*)Exception: (?P<why>.+)",
+        ),
         "A Python program ended with an exception: {why}.",
         ("The traceback above it shows where.",),
         "RuntimeError: llama context is gone",

@@ -21,10 +21,14 @@ SIGNATURES = (
             r"unresolvable CDI devices",
             r"libnvidia-ml\.so\.1: cannot open shared object",
         ),
-        "The container runtime cannot pass a GPU on: the NVIDIA container toolkit is missing or not "
+        "The container runtime cannot pass a GPU on: the NVIDIA container toolkit is missing or "
+        "not "
         "set up.",
-        ("Install nvidia-container-toolkit, run nvidia-ctk runtime configure --runtime=docker and "
-         "restart docker.",),
+        (
+            "Install nvidia-container-toolkit, run nvidia-ctk runtime configure --runtime=docker "
+            "and "
+            "restart docker.",
+        ),
         'docker: Error response from daemon: could not select device driver "" with capabilities: '
         "[[gpu]].",
         Basis.REPORTED,
@@ -43,8 +47,12 @@ SIGNATURES = (
             r"no such image",
         ),
         "The image or its tag does not exist, or may not be pulled: {image}.",
-        ("Check the tag on the registry (server-cuda, server-cuda-bNNNN), and log in if it is private.",),
-        "Error response from daemon: manifest for ghcr.io/ggml-org/llama.cpp:server-cuda-b1 not found: "
+        (
+            "Check the tag on the registry (server-cuda, server-cuda-bNNNN), and log in if it is "
+            "private.",
+        ),
+        "Error response from daemon: manifest for ghcr.io/ggml-org/llama.cpp:server-cuda-b1 not "
+        "found: "
         "manifest unknown",
         Basis.REPORTED,
         phase=_START,
@@ -70,8 +78,11 @@ SIGNATURES = (
             r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+127\b",
         ),
         "The program to start is not in the image: {program}.",
-        ("llama.cpp's images keep it at /app/llama-server; mind that the entry point is the server "
-         "already.",),
+        (
+            "llama.cpp's images keep it at /app/llama-server; mind that the entry point is the "
+            "server "
+            "already.",
+        ),
         'OCI runtime create failed: runc create failed: exec: "llama-server": executable file not '
         "found in $PATH: unknown",
         Basis.REPORTED,
@@ -79,9 +90,11 @@ SIGNATURES = (
     ),
     Signature(
         "not-executable",
-        (r"exec: \"(?P<program>[^\"]+)\": permission denied",
-         r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+126\b",
-         r"(?P<program>\S*llama-server): Permission denied"),
+        (
+            r"exec: \"(?P<program>[^\"]+)\": permission denied",
+            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+126\b",
+            r"(?P<program>\S*llama-server): Permission denied",
+        ),
         "The program may not be executed: {program}.",
         ("chmod +x it, and do not mount its folder with noexec.",),
         'OCI runtime create failed: exec: "/app/llama-server": permission denied',
@@ -115,16 +128,21 @@ SIGNATURES = (
             r"UnexpectedAdmissionError.*nvidia\.com/gpu",
         ),
         "No node has a free GPU.",
-        ("Add a GPU node, free one, or add the toleration that its taint asks for; check that the "
-         "device plugin runs.",),
+        (
+            "Add a GPU node, free one, or add the toleration that its taint asks for; check that "
+            "the "
+            "device plugin runs.",
+        ),
         "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
         Basis.REPORTED,
         phase=_START,
     ),
     Signature(
         "not-schedulable",
-        (r"\d Insufficient (?P<what>memory|cpu|ephemeral-storage)",
-         r"nodes? (?:are|is) available: .*didn't match"),
+        (
+            r"\d Insufficient (?P<what>memory|cpu|ephemeral-storage)",
+            r"nodes? (?:are|is) available: .*didn't match",
+        ),
         "No node has what the pod asks for.",
         ("Lower its requests, or add a larger node.",),
         "0/3 nodes are available: 3 Insufficient memory.",
@@ -133,9 +151,13 @@ SIGNATURES = (
     ),
     Signature(
         "secret-missing",
-        (r"CreateContainerConfigError", r"secret \"(?P<name>[^\"]+)\" not found",
-         r"configmap \"(?P<name>[^\"]+)\" not found",
-         r"Secret '(?P<name>[^']+)' (?:was )?not found", r"Secret is missing key"),
+        (
+            r"CreateContainerConfigError",
+            r"secret \"(?P<name>[^\"]+)\" not found",
+            r"configmap \"(?P<name>[^\"]+)\" not found",
+            r"Secret '(?P<name>[^']+)' (?:was )?not found",
+            r"Secret is missing key",
+        ),
         "A secret or config map that the container needs is missing.",
         ("Create it in the same namespace or environment, with the keys that are used.",),
         'Error: secret "hf-token" not found',
@@ -144,10 +166,16 @@ SIGNATURES = (
     ),
     Signature(
         "probe-failed",
-        (r"(?:Liveness|Startup) probe failed", r"failed (?:liveness|startup) probe, will be restarted",
-         r"Healthcheck .*unhealthy"),
+        (
+            r"(?:Liveness|Startup) probe failed",
+            r"failed (?:liveness|startup) probe, will be restarted",
+            r"Healthcheck .*unhealthy",
+        ),
         "The platform restarts the container because it is not healthy soon enough.",
-        ("Give it a startup probe on /health with a failureThreshold that covers loading the model.",),
+        (
+            "Give it a startup probe on /health with a failureThreshold that covers loading the "
+            "model.",
+        ),
         "Warning  Unhealthy  kubelet  Startup probe failed: HTTP probe failed with statuscode: 503",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
@@ -155,8 +183,11 @@ SIGNATURES = (
     ),
     Signature(
         "crash-loop",
-        (r"CrashLoopBackOff", r"Back-off restarting failed container",
-         r"Start request repeated too quickly"),
+        (
+            r"CrashLoopBackOff",
+            r"Back-off restarting failed container",
+            r"Start request repeated too quickly",
+        ),
         "The container ends again and again.",
         ("kubectl logs --previous shows why it ended.",),
         "Warning  BackOff  kubelet  Back-off restarting failed container llama in pod llama-0",
@@ -184,8 +215,7 @@ SIGNATURES = (
     ),
     Signature(
         "threads-limit",
-        (r"Resource temporarily unavailable", r"can't start new thread",
-         r"pthread_create failed"),
+        (r"Resource temporarily unavailable", r"can't start new thread", r"pthread_create failed"),
         "The process may not start more threads.",
         ("Raise the limit of processes (ulimit -u, --pids-limit), or lower --threads-http.",),
         "terminate called after throwing an instance of 'std::system_error'\n"
@@ -195,12 +225,17 @@ SIGNATURES = (
     ),
     Signature(
         "modal-startup-timeout",
-        (r"Runner has been initializing for too long: (?P<seconds>\d+) seconds",
-         r"container (?:failed|did not) (?:to )?start within"),
+        (
+            r"Runner has been initializing for too long: (?P<seconds>\d+) seconds",
+            r"container (?:failed|did not) (?:to )?start within",
+        ),
         "The container was still loading when Modal's startup_timeout of {seconds} s ended: not a "
         "fault of the model.",
-        ("Raise startup_timeout to what the file needs: about 1 s per GB from a volume, more on the "
-         "first download.",),
+        (
+            "Raise startup_timeout to what the file needs: about 1 s per GB from a volume, more "
+            "on the "
+            "first download.",
+        ),
         "Runner has been initializing for too long: 300 seconds",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
@@ -216,8 +251,10 @@ SIGNATURES = (
     ),
     Signature(
         "modal-runner-failed",
-        (r"Runner failed with exception: (?P<why>.+)",
-         r"Runner failed with exit code: (?P<why>(?!137|139|132|134)\d+)"),
+        (
+            r"Runner failed with exception: (?P<why>.+)",
+            r"Runner failed with exit code: (?P<why>(?!137|139|132|134)\d+)",
+        ),
         "The container's own code raised: {why}.",
         ("The traceback above it is the cause.",),
         "Runner failed with exception: RuntimeError('llama-server ended with exit code 1')",
@@ -229,7 +266,10 @@ SIGNATURES = (
         "modal-runner-terminated",
         (r"Runner terminated", r"Container killed: heartbeat"),
         "Modal ended the container: it stopped answering, mostly because start-up code blocks.",
-        ("Start the server as a child process and wait for it without blocking; check memory= too.",),
+        (
+            "Start the server as a child process and wait for it without blocking; check memory= "
+            "too.",
+        ),
         "Runner terminated.",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
@@ -237,11 +277,17 @@ SIGNATURES = (
     ),
     Signature(
         "modal-image-build",
-        (r"Image build for im-\S+ (?:failed|terminated)", r"failed to run builder command",
-         r"ImageBuildError"),
+        (
+            r"Image build for im-\S+ (?:failed|terminated)",
+            r"failed to run builder command",
+            r"ImageBuildError",
+        ),
         "The image could not be built.",
-        ("The builder's lines above say why; after a registry pull without a reason, check the tag and "
-         "the registry secret.",),
+        (
+            "The builder's lines above say why; after a registry pull without a reason, check the "
+            "tag and "
+            "the registry secret.",
+        ),
         "Image build for im-abc123 failed. See build logs for more details.",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
@@ -251,7 +297,7 @@ SIGNATURES = (
         "modal-gpu-queue",
         (r"waiting to be scheduled on a (?P<gpu>\S+) worker",),
         "The container waits for a free GPU ({gpu}).",
-        ("Add fallbacks: gpu=[\"H100\", \"A100-80GB\"]; drop a pinned region.",),
+        ('Add fallbacks: gpu=["H100", "A100-80GB"]; drop a pinned region.',),
         "Function llama is waiting to be scheduled on a GPU_TYPE_H100 worker",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
@@ -259,8 +305,12 @@ SIGNATURES = (
     ),
     Signature(
         "modal-token",
-        (r"Token missing\. Could not authenticate client", r"modal token new",
-         r"Token validation failed", r"AuthError: (?P<why>.+)"),
+        (
+            r"Token missing\. Could not authenticate client",
+            r"modal token new",
+            r"Token validation failed",
+            r"AuthError: (?P<why>.+)",
+        ),
         "Modal has no token, or refuses it.",
         ("Run modal setup, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET.",),
         "modal.exception.AuthError: Token missing. Could not authenticate client.",
@@ -268,9 +318,12 @@ SIGNATURES = (
     ),
     Signature(
         "modal-not-found",
-        (r"(?:App|Function|Volume|Environment|Cls|Server) ['\"]?(?P<name>[\w./-]+)['\"]? (?:was )?not "
-         r"found",
-         r"modal\.exception\.NotFoundError"),
+        (
+            r"(?:App|Function|Volume|Environment|Cls|Server) ['\"]?(?P<name>[\w./-]+)['\"]? "
+            r"(?:was )?not "
+            r"found",
+            r"modal\.exception\.NotFoundError",
+        ),
         "Modal has no such app, function, volume or environment: {name}.",
         ("Check the name and the environment (modal app list, MODAL_ENVIRONMENT).",),
         "modal.exception.NotFoundError: App 'llama' not found in environment 'main'.",
@@ -278,8 +331,12 @@ SIGNATURES = (
     ),
     Signature(
         "modal-limit",
-        (r"spend(?:ing)? limit", r"ResourceExhaustedError", r"billing cycle.*limit",
-         r"workspace .*(?:quota|limit) (?:reached|exceeded)"),
+        (
+            r"spend(?:ing)? limit",
+            r"ResourceExhaustedError",
+            r"billing cycle.*limit",
+            r"workspace .*(?:quota|limit) (?:reached|exceeded)",
+        ),
         "A limit of the workspace is reached: spending, GPUs or containers.",
         ("Raise it in the workspace's settings, or stop other apps (modal app list).",),
         "modal.exception.ResourceExhaustedError: Workspace has reached its spend limit",
@@ -288,8 +345,10 @@ SIGNATURES = (
     ),
     Signature(
         "modal-proxy-auth",
-        (r"modal-http: missing credentials for proxy authorization",
-         r"modal-http: invalid credentials"),
+        (
+            r"modal-http: missing credentials for proxy authorization",
+            r"modal-http: invalid credentials",
+        ),
         "The app asks for Modal-Key and Modal-Secret, which the client did not send.",
         ("Send both headers; clients of OpenAI's API need extra headers set for that.",),
         "modal-http: missing credentials for proxy authorization",
@@ -300,10 +359,12 @@ SIGNATURES = (
     Signature(
         "modal-deserialization",
         (r"DeserializationError", r"Deserialization failed because", r"could not deserialize"),
-        "Code or data cannot be unpacked in the container: another Python minor, or a package that is "
+        "Code or data cannot be unpacked in the container: another Python minor, or a package "
+        "that is "
         "missing there.",
         ("Use the same Python in image and client, and add the packages to the image.",),
-        "modal.exception.DeserializationError: Deserialization failed because the 'ggufctl' module is "
+        "modal.exception.DeserializationError: Deserialization failed because the 'ggufctl' "
+        "module is "
         "not available in the remote environment.",
         phase=_START,
     ),
@@ -317,8 +378,7 @@ SIGNATURES = (
     ),
     Signature(
         "modal-snapshot",
-        (r"Snapshot restore failed", r"Failed to restore .*snapshot",
-         r"snapshot.*segfault"),
+        (r"Snapshot restore failed", r"Failed to restore .*snapshot", r"snapshot.*segfault"),
         "A container could not be restored from its memory snapshot.",
         ("Deploy without GPU snapshots (they are alpha).",),
         "Snapshot restore failed for function Llama",
@@ -336,8 +396,12 @@ SIGNATURES = (
     ),
     Signature(
         "preempted",
-        (r"(?:was|been|is being) preempted", r"preemption notice", r"TerminationByKubelet",
-         r"node is shutting down"),
+        (
+            r"(?:was|been|is being) preempted",
+            r"preemption notice",
+            r"TerminationByKubelet",
+            r"node is shutting down",
+        ),
         "The machine was taken back by its provider.",
         ("Use machines that are not preemptible, or let the platform restart it.",),
         "Container ta-01 was preempted",
@@ -359,7 +423,8 @@ SIGNATURES = (
         (r"Readiness probe failed",),
         "The server was asked for readiness before it had loaded.",
         (),
-        "Warning  Unhealthy  kubelet  Readiness probe failed: HTTP probe failed with statuscode: 503",
+        "Warning  Unhealthy  kubelet  Readiness probe failed: HTTP probe failed with statuscode: "
+        "503",
         Basis.REPORTED,
         severity=Severity.REMARK,
         phase=_START,

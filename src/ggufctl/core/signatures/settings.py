@@ -18,7 +18,8 @@ SIGNATURES = (
         ),
         "This build of the engine has no option {argument}.",
         (
-            "Check the spelling with --help of exactly this build: options were renamed and removed.",
+            "Check the spelling with --help of exactly this build: options were renamed and "
+            "removed.",
             "-fa needs a value (on, off, auto); --draft* became --spec-draft-*; --no-mmap became "
             "--load-mode none.",
         ),
@@ -52,14 +53,16 @@ SIGNATURES = (
         ),
         "A quantised V cache needs flash attention, which is off or impossible for this model.",
         ("Use -fa on, or keep the V cache at f16 (-ctv f16).",),
-        "llama_init_from_model: failed to initialize the context: quantized V cache was requested, but "
+        "llama_init_from_model: failed to initialize the context: quantized V cache was "
+        "requested, but "
         "this requires Flash Attention",
     ),
     Signature(
         "cache-types-differ",
         (
             r"model does not support different K \(\S+\) and V \(\S+\) cache types",
-            r"(?:K|V) cache type (?P<type>\S+) with block size \d+ does not divide n_embd_head_[kv]",
+            r"(?:K|V) cache type (?P<type>\S+) with block size \d+ does not divide "
+            r"n_embd_head_[kv]",
         ),
         "This model does not take these types of cache.",
         ("Use the same -ctk and -ctv, or f16.",),
@@ -67,10 +70,12 @@ SIGNATURES = (
     ),
     Signature(
         "split-mode-row",
-        (r"device (?P<device>\S+) does not support split buffers",
-         r"LLAMA_SPLIT_MODE_TENSOR not implemented for architecture",
-         r"SPLIT_MODE_TENSOR requires flash_attn",
-         r"LLAMA_SPLIT_MODE_TENSOR needs >= 1 devices"),
+        (
+            r"device (?P<device>\S+) does not support split buffers",
+            r"LLAMA_SPLIT_MODE_TENSOR not implemented for architecture",
+            r"SPLIT_MODE_TENSOR requires flash_attn",
+            r"LLAMA_SPLIT_MODE_TENSOR needs >= 1 devices",
+        ),
         "This split mode does not work on these GPUs or for this model.",
         ("Use -sm layer.",),
         "llama_model_load: error loading model: device CUDA0 does not support split buffers",
@@ -78,17 +83,21 @@ SIGNATURES = (
     Signature(
         "phi3-quantized-kv",
         (r"GGML_ASSERT\(ggml_can_mul_mat\(a, b\)\)",),
-        "A known fault of b11434: some models (phi3) with a quantised cache and several slots abort.",
+        "A known fault of b11434: some models (phi3) with a quantised cache and several slots "
+        "abort.",
         ("Add -kvu, or use an f16 cache.",),
         "/app/ggml/src/ggml.c:3295: GGML_ASSERT(ggml_can_mul_mat(a, b)) failed",
     ),
     Signature(
         "context-shift-quantized",
-        (r"The current KV cache / model configuration does not support K-shift",
-         r"GGML_ASSERT\((?:hparams|n_embd_head).*\) failed"),
+        (
+            r"The current KV cache / model configuration does not support K-shift",
+            r"GGML_ASSERT\((?:hparams|n_embd_head).*\) failed",
+        ),
         "Shifting the context does not work with this cache or model.",
         ("Drop --context-shift, or use an f16 K cache.",),
-        "llama-context.cpp:812: The current KV cache / model configuration does not support K-shift",
+        "llama-context.cpp:812: The current KV cache / model configuration does not support "
+        "K-shift",
         phase=Phase.SERVE,
     ),
     Signature(
@@ -110,8 +119,11 @@ SIGNATURES = (
     ),
     Signature(
         "address-not-here",
-        (r"Cannot assign requested address",
-         r"couldn't bind .*hostname: (?!127\.0\.0\.1|0\.0\.0\.0|localhost)(?P<host>\d\S+), port: 0"),
+        (
+            r"Cannot assign requested address",
+            r"couldn't bind .*hostname: (?!127\.0\.0\.1|0\.0\.0\.0|localhost)(?P<host>\d\S+), "
+            r"port: 0",
+        ),
         "The address to listen on does not belong to this machine.",
         ("Use --host 127.0.0.1, or 0.0.0.0 inside a container behind a proxy.",),
         "listen tcp 10.1.2.3:11434: bind: Cannot assign requested address",
@@ -127,13 +139,16 @@ SIGNATURES = (
     ),
     Signature(
         "no-tls",
-        (r"HTTPS is not supported\. Please rebuild with",
-         r"HTTPS requested but CPPHTTPLIB_OPENSSL_SUPPORT is not defined",
-         r"the server is built without SSL support",
-         r"built without (?:CURL|SSL|TLS)"),
+        (
+            r"HTTPS is not supported\. Please rebuild with",
+            r"HTTPS requested but CPPHTTPLIB_OPENSSL_SUPPORT is not defined",
+            r"the server is built without SSL support",
+            r"built without (?:CURL|SSL|TLS)",
+        ),
         "The engine was built without TLS, so it can neither download nor serve over https.",
         ("Use an official image, or download the file first and pass -m.",),
-        "get_repo_commit: error: HTTPS is not supported. Please rebuild with one of: -DLLAMA_OPENSSL=ON",
+        "get_repo_commit: error: HTTPS is not supported. Please rebuild with one of: "
+        "-DLLAMA_OPENSSL=ON",
     ),
     Signature(
         "context-exceeded",
@@ -151,21 +166,27 @@ SIGNATURES = (
         ),
         "A request was longer than the context of its slot: {tokens} tokens against {n_ctx}.",
         (
-            "Raise -c, or lower -np: each slot has -c / -np tokens unless the cache is unified (-kvu).",
+            "Raise -c, or lower -np: each slot has -c / -np tokens unless the cache is unified "
+            "(-kvu).",
             "Shorten the prompt or the history.",
         ),
-        "srv    send_error: task id = 7, error: request (40960 tokens) exceeds the available context "
+        "srv    send_error: task id = 7, error: request (40960 tokens) exceeds the available "
+        "context "
         "size (8192 tokens), try increasing it",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
     ),
     Signature(
         "batch-too-small",
-        (r"input (?:\((?P<tokens>\d+) tokens\) )?is too large to process\. increase the physical batch",
-         r"question and its options \(\d+ tokens\) are too large"),
+        (
+            r"input (?:\((?P<tokens>\d+) tokens\) )?is too large to process\. increase the "
+            r"physical batch",
+            r"question and its options \(\d+ tokens\) are too large",
+        ),
         "An input for an embedding or reranking is longer than the physical batch.",
         ("Raise -ub (and -b) to the longest input.",),
-        "slot update_slots: input (1200 tokens) is too large to process. increase the physical batch "
+        "slot update_slots: input (1200 tokens) is too large to process. increase the physical "
+        "batch "
         "size (current batch size: 512)",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
@@ -182,7 +203,8 @@ SIGNATURES = (
         ),
         "The model's chat template refuses the messages of a request: {why}.",
         ("Merge messages of the same role, or use another --chat-template.",),
-        "got exception: Jinja Exception: After the optional system message, conversation roles must "
+        "got exception: Jinja Exception: After the optional system message, conversation roles "
+        "must "
         "alternate user/assistant/user/assistant/...",
         Basis.REPORTED,
         tier=Tier.REQUEST,
@@ -247,7 +269,8 @@ SIGNATURES = (
         ),
         "A request holds an image or sound, but the server was started without a projector.",
         ("Start it with --mmproj and the mmproj file of the model's repository.",),
-        "srv    operator(): got exception: image input is not supported - hint: if this is unexpected, "
+        "srv    operator(): got exception: image input is not supported - hint: if this is "
+        "unexpected, "
         "you may need to provide the mmproj",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
@@ -309,34 +332,42 @@ SIGNATURES = (
     ),
     Signature(
         "slots-need-kvu",
-        (r"coupled sequences in the input batch \(you may need to use the -kvu flag\)",
-         r"Try using a bigger --parallel value"),
+        (
+            r"coupled sequences in the input batch \(you may need to use the -kvu flag\)",
+            r"Try using a bigger --parallel value",
+        ),
         "Requests with several answers need a unified cache or more slots.",
         ("Add -kvu, or raise -np.",),
-        "split_equal: sequential split is not supported when there are coupled sequences in the input "
+        "split_equal: sequential split is not supported when there are coupled sequences in the "
+        "input "
         "batch (you may need to use the -kvu flag)",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
     ),
     Signature(
         "config-file-invalid",
-        (r"failed to (?:parse|open) server (?:config|preset) file: (?P<path>\S+)",
-         r"preset file does not exist: (?P<path>\S+)",
-         r"failed to initialize router models",
-         r"'(?P<path>[^']+)' does not exist or is not a directory"),
+        (
+            r"failed to (?:parse|open) server (?:config|preset) file: (?P<path>\S+)",
+            r"preset file does not exist: (?P<path>\S+)",
+            r"failed to initialize router models",
+            r"'(?P<path>[^']+)' does not exist or is not a directory",
+        ),
         "The configuration of the server cannot be read: {path}.",
         ("Check the path and the syntax of the preset or models folder.",),
         "failed to parse server config file: /etc/llama.ini",
     ),
     Signature(
         "context-beyond-training",
-        (r"n_ctx_(?:seq|per_seq|pre_seq) \((?P<n_ctx>\d+)\) > n_ctx_train \((?P<train>\d+)\)",
-         r"the slot context \((?P<n_ctx>\d+)\) exceeds the training context of the model "
-         r"\((?P<train>\d+)\)",
-         r"requested context size too large for model"),
+        (
+            r"n_ctx_(?:seq|per_seq|pre_seq) \((?P<n_ctx>\d+)\) > n_ctx_train \((?P<train>\d+)\)",
+            r"the slot context \((?P<n_ctx>\d+)\) exceeds the training context of the model "
+            r"\((?P<train>\d+)\)",
+            r"requested context size too large for model",
+        ),
         "The context is longer than the model was trained for ({n_ctx} against {train}).",
         ("Lower -c, or use RoPE scaling.",),
-        "llama_context: n_ctx_seq (65536) > n_ctx_train (32768) -- possible training context overflow",
+        "llama_context: n_ctx_seq (65536) > n_ctx_train (32768) -- possible training context "
+        "overflow",
         severity=Severity.REMARK,
     ),
     Signature(
@@ -367,8 +398,10 @@ SIGNATURES = (
     ),
     Signature(
         "cache-space",
-        (r"failed to find free space in the KV cache, retrying with smaller batch",
-         r"failed to find a memory slot for batch of size"),
+        (
+            r"failed to find free space in the KV cache, retrying with smaller batch",
+            r"failed to find a memory slot for batch of size",
+        ),
         "Several requests together fill the cache; the engine retries in smaller steps.",
         ("Raise -c, or lower -np.",),
         "srv  update_slots: failed to find a memory slot for batch of size 512",
@@ -377,8 +410,10 @@ SIGNATURES = (
     ),
     Signature(
         "option-ignored",
-        (r"(?P<what>ctx_shift|cache_reuse|swa_full) is not supported by .*it will be disabled",
-         r"--cache-idle-slots requires --cache-ram, disabling"),
+        (
+            r"(?P<what>ctx_shift|cache_reuse|swa_full) is not supported by .*it will be disabled",
+            r"--cache-idle-slots requires --cache-ram, disabling",
+        ),
         "An option has no effect with this model.",
         (),
         "srv    load_model: cache_reuse is not supported by this context, it will be disabled",

@@ -7,8 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from typing import TypeAlias
 
-__all__ = ["Basis", "Phase", "Severity", "Signature", "SignatureIndex", "Tier", "filter_word", "required_text"]
+__all__ = [
+    "Basis",
+    "Phase",
+    "Severity",
+    "Signature",
+    "SignatureIndex",
+    "Tier",
+    "filter_word",
+    "required_text",
+]
 
 
 class Severity(StrEnum):
@@ -161,11 +171,85 @@ def _skip_group(pattern: str, position: int) -> int:
 
 
 _COMMON = frozenset(
-    "the and for with from not are this that model models load loading loaded tensor tensors context "
-    "request requests slot slots task prompt token tokens buffer size device cache server file type "
-    "cuda gpu gpus memory layer layers batch time version build value name data using input output "
-    "info status code number have has been too you your will all can use used only after before "
-    "init llama ggml backend index http https path read response error".split()
+    [
+        "the",
+        "and",
+        "for",
+        "with",
+        "from",
+        "not",
+        "are",
+        "this",
+        "that",
+        "model",
+        "models",
+        "load",
+        "loading",
+        "loaded",
+        "tensor",
+        "tensors",
+        "context",
+        "request",
+        "requests",
+        "slot",
+        "slots",
+        "task",
+        "prompt",
+        "token",
+        "tokens",
+        "buffer",
+        "size",
+        "device",
+        "cache",
+        "server",
+        "file",
+        "type",
+        "cuda",
+        "gpu",
+        "gpus",
+        "memory",
+        "layer",
+        "layers",
+        "batch",
+        "time",
+        "version",
+        "build",
+        "value",
+        "name",
+        "data",
+        "using",
+        "input",
+        "output",
+        "info",
+        "status",
+        "code",
+        "number",
+        "have",
+        "has",
+        "been",
+        "too",
+        "you",
+        "your",
+        "will",
+        "all",
+        "can",
+        "use",
+        "used",
+        "only",
+        "after",
+        "before",
+        "init",
+        "llama",
+        "ggml",
+        "backend",
+        "index",
+        "http",
+        "https",
+        "path",
+        "read",
+        "response",
+        "error",
+    ]
 )
 """Words of healthy logs, which a filter avoids."""
 
@@ -191,6 +275,10 @@ def filter_word(pattern: str) -> tuple[str, bool]:
     return (max(words, key=len), True) if words else (needed, False)
 
 
+_Row: TypeAlias = tuple[str, str, Signature]
+"""Text that is needed, pattern, signature."""
+
+
 class SignatureIndex:
     """Finds the signatures of a line.
 
@@ -205,7 +293,8 @@ class SignatureIndex:
     @cached_property
     def filter_words(self) -> tuple[frozenset[str], frozenset[str]]:
         """Whole words, and texts, one of which every line with a signature has."""
-        words, texts = set(), set()
+        words: set[str] = set()
+        texts: set[str] = set()
         for signature in self.signatures:
             for pattern in signature.patterns:
                 text, is_word = filter_word(pattern)
@@ -213,24 +302,35 @@ class SignatureIndex:
         return frozenset(words), frozenset(texts)
 
     @cached_property
-    def _rows(self) -> tuple[tuple[str, tuple[tuple[str, Signature], ...]], ...]:
-        """Text that is needed → patterns that need it."""
-        found: dict[str, list[tuple[str, Signature]]] = {}
+    def _rows(self) -> tuple[dict[str, list[_Row]], dict[str, list[_Row]]]:
+        """Patterns by the word, or else by the text, that their lines have."""
+        by_word: dict[str, list[_Row]] = {}
+        by_text: dict[str, list[_Row]] = {}
         for signature in self.signatures:
             for pattern in signature.patterns:
-                found.setdefault(required_text(pattern), []).append((pattern, signature))
-        return tuple((text, tuple(rows)) for text, rows in found.items())
+                text, is_word = filter_word(pattern)
+                rows = by_word if is_word else by_text
+                rows.setdefault(text, []).append((required_text(pattern), pattern, signature))
+        return by_word, by_text
 
     def search(self, text: str) -> list[tuple[Signature, re.Match[str]]]:
         """Signatures that a line shows, with the match of each, in the order of the table."""
         low = text.lower()
+        by_word, by_text = self._rows
+        candidates = [
+            row
+            for word in by_word.keys() & set(_EDGES.findall(low))
+            for row in by_word[word]
+            if row[0] in low
+        ]
+        for needed, rows in by_text.items():
+            if needed in low:
+                candidates += rows
         found: dict[str, tuple[Signature, re.Match[str]]] = {}
-        for needed, rows in self._rows:
-            if needed not in low:
-                continue
-            for pattern, signature in rows:
-                if signature.id not in found and (match := self._pattern(pattern).search(text)):
-                    found[signature.id] = (signature, match)
+        candidates.sort(key=lambda row: row[1])
+        for _, pattern, signature in candidates:
+            if signature.id not in found and (match := self._pattern(pattern).search(text)):
+                found[signature.id] = (signature, match)
         return sorted(found.values(), key=lambda row: self._order[row[0].id])
 
     @cached_property
