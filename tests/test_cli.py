@@ -196,6 +196,67 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(folder):
     _, stderr = process.communicate(timeout=60)
 
     assert stderr == b""
+    assert process.returncode == 0
+
+
+def test_a_reader_that_goes_away_still_gets_the_exit_code_of_the_plan(folder):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ggufctl", "plan", MODEL, "--max-usd-per-hour", "0.01", "-q"],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, stderr = process.communicate(timeout=60)
+
+    assert stderr.startswith(b"error: ")
+    assert process.returncode == 5
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("gpus",), ("plan", MODEL, "--json")])
+def test_a_full_disk_is_an_error_in_plain_words(folder, arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ggufctl", *arguments],
+            cwd=folder,
+            env=environment(folder),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.stderr == "error: The output cannot be written: No space left on device.\n"
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        (">&-", "--version", 0),
+        (">&-", f"plan {MODEL} -q", 0),
+        (">&-", f"plan {MODEL} --json", 0),
+        ("2>&-", "plan missing.gguf", 3),
+    ],
+)
+def test_a_closed_stream_changes_nothing_but_what_is_said(folder, closed, arguments, code):
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m ggufctl {arguments} {closed}'],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+
+
+def test_a_terminal_that_knows_few_characters_gets_the_plan_too(folder):
+    done = ggufctl(folder, "plan", MODEL, "--name-only", PYTHONIOENCODING="ascii")
+
+    assert done.returncode == 0
 
 
 @pytest.fixture
@@ -386,6 +447,47 @@ def test_a_configuration_file_that_makes_no_sense_is_exit_2(folder, text):
 
     assert found.returncode == 2
     assert "own.toml" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "parallel = 2.5",
+        "parallel = {a = 1}",
+        "lora = 5",
+        "mmproj = true",
+        "swa-full = [true]",
+        "gpu = {}",
+        "max-usd-per-hour = true",
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_exit_2_and_named(folder, text):
+    (folder / "c.toml").write_text(f"[plan]\n{text}\n")
+
+    found = ggufctl(folder, "plan", MODEL, GGUFCTL_CONFIG="c.toml")
+
+    assert found.returncode == 2
+    assert f"--{text.split()[0]}" in found.stderr.splitlines()[0]
+
+
+def test_a_list_of_gpus_may_be_a_list_in_the_configuration_file(folder):
+    (folder / "c.toml").write_text('[plan]\ngpu = ["L4", "T4"]\n')
+
+    found = ggufctl(folder, "plan", MODEL, "--json", GGUFCTL_CONFIG="c.toml")
+
+    assert {row["gpu"] for row in json.loads(found.stdout)["gpus"]} == {"L4", "T4"}
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_no_table_cuts_anything(folder, width):
+    plan = plan_reference(str(folder / MODEL), Runtime(), Constraints())
+    shown = StringIO()
+
+    render.show_plan(plan, shown, width=width)
+    render.show_gpus(load_catalogue(), shown, width=width)
+    render.show_name(plan_by_name(MOE_REPO), shown, width=width)
+
+    assert "…" not in shown.getvalue()
 
 
 def test_verbose_explains_the_peak(folder):

@@ -474,3 +474,7 @@ def _print_json(document: object) -> None:
 from ggufctl.commands import serve as _serve  # noqa: E402  # it adds its commands to ours
 
 _serve.register(app)
+
+from ggufctl.commands import diagnose as _diagnose  # noqa: E402  # likewise
+
+_diagnose.register(app)

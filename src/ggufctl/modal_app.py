@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -132,6 +132,9 @@ def translated(what: str) -> Iterator[None]:
             "A limit of the workspace is reached: see its usage and billing settings.",
         ) from None
     except modal.exception.InvalidError as error:
+        if getattr(error, "_grpc_status", None) is not None:
+            # The service says so, not the client: what was asked for was ours to get right.
+            raise RemoteError(f"Modal refuses {what}: {_one_line(error)}") from None
         raise UsageError(f"Modal refuses {what}: {_one_line(error)}") from None
     except modal.exception.Error as error:
         raise RemoteError(
@@ -569,6 +572,8 @@ class LogReader:
         self._lines: SimpleQueue[LogLine] = SimpleQueue()
         self._seen: set[tuple[datetime, str, tuple[str, ...]]] = set()
         self._closed = threading.Event()
+        # Clocks differ: lines of before are harmless, lines missed are not.
+        self._since = datetime.now(UTC) - timedelta(minutes=10)
         self.problem: str = ""
         """Why the log cannot be read at the moment; empty while it can."""
         with translated("the log"):
@@ -591,23 +596,29 @@ class LogReader:
     def _read(self) -> None:
         while not self._closed.is_set():
             started = time.monotonic()
+            n_before = len(self._seen)
             try:
                 for entry in self._app.logs.stream(timeout=IDLE_STREAM_SECONDS):
                     self._take(entry)
                     if self._closed.is_set():
                         return
-                self.problem = ""
             except Exception as error:
                 # Whatever the client raises here, the deployment must still be watched and ended.
                 self.problem = _one_line(error) or type(error).__name__
+            if len(self._seen) == n_before:
+                # Nothing to say, or a stream that breaks each time: the store knows which.
                 self._catch_up()
             # An app that has ended has a stream that ends at once.
             self._closed.wait(max(0.0, 0.5 - (time.monotonic() - started)))
 
     def _catch_up(self) -> None:
-        with contextlib.suppress(Exception):
-            for entry in self._app.logs.tail(500):
+        try:
+            for entry in self._app.logs.fetch(since=self._since):
                 self._take(entry)
+        except Exception as error:
+            self.problem = _one_line(error) or type(error).__name__
+        else:
+            self.problem = ""
 
     def _take(self, entry: Any) -> None:
         for text in str(entry.message).splitlines():

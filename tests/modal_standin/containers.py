@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shlex
@@ -54,9 +55,7 @@ class Containers:
             f.name: f.id for f in self.state.functions.values() if f.app_id == app_id
         }
         objects = [
-            api.Object(
-                object_id=i, function_handle_metadata=self.handle(self.state.functions[i])
-            )
+            api.Object(object_id=i, function_handle_metadata=self.handle(self.state.functions[i]))
             for i in ids.values()
         ]
         return api.AppLayout(objects=objects, function_ids=ids, class_ids=app.class_ids)
@@ -99,10 +98,8 @@ class Containers:
     def _signal(self, task: Task, number: int) -> None:
         process = task.process
         if process is not None and process.returncode is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
-            except ProcessLookupError:
-                pass
 
     # One container's life
 
@@ -265,10 +262,8 @@ class Containers:
         finally:
             watch.cancel()
             # Whatever the container left behind dies with it, as in any container.
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(task.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         await self._say_end(task)
 
     async def _pump(self, task: Task, stream: asyncio.StreamReader | None, source: int) -> None:
@@ -295,7 +290,7 @@ class Containers:
             return
 
     async def _say_end(self, task: Task) -> None:
-        if task.is_stopping or task.exit_code == 0 and task.result is None:
+        if task.is_stopping or (task.exit_code == 0 and task.result is None):
             return
         if task.result is not None and task.result.exception:
             await self.state.log(
@@ -304,9 +299,7 @@ class Containers:
         elif task.exit_code == -signal.SIGKILL:
             await self.state.log(task, "Runner terminated, exit code: 137\n")
         elif task.exit_code == -signal.SIGSEGV:
-            await self.state.log(
-                task, "Runner segmentation fault (SIGSEGV), exit code: 139\n"
-            )
+            await self.state.log(task, "Runner segmentation fault (SIGSEGV), exit code: 139\n")
         else:
             await self.state.log(task, f"Runner failed with exit code: {task.exit_code}\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import threading
 from collections.abc import Coroutine
@@ -35,6 +36,8 @@ class StandIn:
         self.url = ""
 
     def __enter__(self) -> StandIn:
+        # Containers that end in the middle of a question are no news here.
+        logging.getLogger("grpclib.server").setLevel(logging.CRITICAL)
         self._thread.start()
         self.run(self._start())
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
+from grpclib.exceptions import StreamTerminatedError
 from grpclib.server import Stream
 from modal_proto import api_grpc
 from modal_proto import api_pb2 as api
@@ -89,6 +91,9 @@ class Service:
             except GRPCError as problem:
                 error = f"{problem.status.name}: {problem.message}"
                 raise
+            except StreamTerminatedError:
+                # The client has left a stream, as it may.
+                return
             finally:
                 self.state.records.append(Record(name, request, self.task_id, error))
 
@@ -121,9 +126,7 @@ class Service:
             environment_id="en-1",
             metadata=api.EnvironmentMetadata(
                 name=request.deployment_name or ENVIRONMENT,
-                settings=api.EnvironmentSettings(
-                    image_builder_version=BUILDER, webhook_suffix=""
-                ),
+                settings=api.EnvironmentSettings(image_builder_version=BUILDER, webhook_suffix=""),
             ),
         )
 
@@ -324,10 +327,8 @@ class Service:
                 return
             async with self.state.logged:
                 if len(self.state.logs) == last:
-                    try:
+                    with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self.state.logged.wait(), min(left, 0.5))
-                    except TimeoutError:
-                        pass
 
     async def AppFetchLogs(self, request: api.AppFetchLogsRequest) -> api.AppFetchLogsResponse:
         since = request.since.seconds + request.since.nanos / 1e9
@@ -345,10 +346,10 @@ class Service:
         step = request.bucket_secs or 60
         counts: dict[int, list[int]] = {}
         for line in self.state.logs:
-            if self._selected(request, line) and line.text:
-                if request.since.seconds <= line.at <= request.until.seconds + 1:
-                    bucket = counts.setdefault(int(line.at) // step * step, [0, 0, 0])
-                    bucket[line.source - 1] += 1
+            is_in_time = request.since.seconds <= line.at <= request.until.seconds + 1
+            if is_in_time and self._selected(request, line) and line.text:
+                bucket = counts.setdefault(int(line.at) // step * step, [0, 0, 0])
+                bucket[line.source - 1] += 1
         answer = api.AppCountLogsResponse(app_id=request.app_id)
         for start, (out, err, system) in sorted(counts.items()):
             bucket = answer.buckets.add(stdout_logs=out, stderr_logs=err, system_logs=system)
@@ -387,9 +388,7 @@ class Service:
 
     async def BlobCreate(self, request: api.BlobCreateRequest) -> api.BlobCreateResponse:
         blob_id = self.state.new_id("bl")
-        return api.BlobCreateResponse(
-            blob_id=blob_id, upload_url=f"{self.web.url}/blobs/{blob_id}"
-        )
+        return api.BlobCreateResponse(blob_id=blob_id, upload_url=f"{self.web.url}/blobs/{blob_id}")
 
     async def BlobGet(self, request: api.BlobGetRequest) -> api.BlobGetResponse:
         return api.BlobGetResponse(download_url=f"{self.web.url}/blobs/{request.blob_id}")
@@ -485,9 +484,7 @@ class Service:
         if found is not None and kind == overwrite:
             found.env = dict(request.env_dict)
         if found is None:
-            found = Secret(
-                self.state.new_id("st"), name, dict(request.env_dict), request.app_id
-            )
+            found = Secret(self.state.new_id("st"), name, dict(request.env_dict), request.app_id)
             self.state.secrets[found.id] = found
         # What is kept of the request may be searched for secrets: their home is the Secret.
         request.ClearField("env_dict")
@@ -652,9 +649,7 @@ class Service:
     ) -> api.FunctionPrecreateResponse:
         function = self.state.functions.get(request.existing_function_id)
         if function is None:
-            function = Function(
-                self.state.new_id("fu"), request.app_id, request.function_name
-            )
+            function = Function(self.state.new_id("fu"), request.app_id, request.function_name)
             self.state.functions[function.id] = function
         function.definition.function_name = request.function_name
         function.definition.function_type = request.function_type
@@ -803,10 +798,8 @@ class Service:
         call = self.state.calls[request.function_call_id]
         async with call.changed:
             if not call.outputs and request.timeout:
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(call.changed.wait(), request.timeout)
-                except TimeoutError:
-                    pass
         return api.FunctionGetOutputsResponse(
             outputs=call.outputs,
             idxs=[each.idx for each in call.outputs],
@@ -832,10 +825,8 @@ class Service:
                 yield chunk
             async with call.changed:
                 if len(call.chunks) == sent:
-                    try:
+                    with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(call.changed.wait(), 1.0)
-                    except TimeoutError:
-                        pass
 
     async def FunctionCallPutDataOut(self, request: api.FunctionCallPutDataRequest) -> Empty:
         call = self.state.calls[request.function_call_id]

@@ -12,7 +12,22 @@ from grpclib import Status
 from modal_proto import api_pb2 as api
 
 GPU_TYPES = frozenset(
-    "T4 L4 A10 A10G L40S A100 A100-40GB A100-80GB RTX-PRO-6000 H100 H100! H200 B200 B200+".split()
+    [
+        "T4",
+        "L4",
+        "A10",
+        "A10G",
+        "L40S",
+        "A100",
+        "A100-40GB",
+        "A100-80GB",
+        "RTX-PRO-6000",
+        "H100",
+        "H100!",
+        "H200",
+        "B200",
+        "B200+",
+    ]
 )
 
 

@@ -13,9 +13,16 @@ from .containers import Containers
 from .state import Function, HttpRequest, State, Task
 
 HOLD_SECONDS = 150.0
-_HOP = frozenset(
-    "connection keep-alive transfer-encoding te trailer upgrade content-length host".split()
-)
+_HOP = {
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
 
 
 async def accepts(port: int) -> bool:
@@ -52,8 +59,7 @@ class Web:
     async def close(self) -> None:
         if self.session is not None:
             await self.session.close()
-        for runner in self._runners:
-            await runner.cleanup()
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
 
     async def _listen(self, app: web.Application) -> int:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)

@@ -11,18 +11,18 @@ import pytest
 from openai import OpenAI
 
 from ggufctl.core.runtime import Runtime
+from ggufctl.errors import LaunchFailed, UsageError
 from ggufctl.services.deploy import (
     ModalRequest,
     key_file,
     modal_deployments,
     modal_log,
-    serve_modal,
     plan_modal,
+    serve_modal,
     stop_modal,
     switch_modal,
 )
 from ggufctl.services.deployments import DeploymentNotFound
-from ggufctl.errors import LaunchFailed, UsageError
 from tests.on_modal.conftest import NAME, free_port
 from tests.serving import model_path
 
@@ -274,5 +274,3 @@ def test_a_deployment_without_a_token_is_refused_at_once(modal, request_for, mon
     assert error.value.exit_code == 4
     assert "--on local" in error.value.hint
     assert modal.records == []
-
-

@@ -151,6 +151,38 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
         open_model(str(tmp_path / "empty.gguf"))
 
 
+@pytest.mark.parametrize("target", ["nowhere.gguf", "model.gguf"])
+def test_a_link_to_nothing_says_so(tmp_path: Path, target: str) -> None:
+    (tmp_path / "model.gguf").symlink_to(target)
+
+    with pytest.raises(ModelNotFound, match="is a link to a file that is not there"):
+        open_model(str(tmp_path / "model.gguf"))
+
+
+def test_a_name_that_no_disk_can_hold_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound):
+        open_model(str(tmp_path / ("a" * 300 + ".gguf")))
+
+
+@pytest.mark.parametrize(
+    ("name", "named"), [("model.safetensors", "safetensors"), ("model.bin", "PyTorch .bin")]
+)
+def test_a_file_of_another_format_is_told_by_its_name(
+    tmp_path: Path, name: str, named: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x" * 100)
+
+    with pytest.raises(UnsupportedModel, match=named):
+        open_model(str(tmp_path / name))
+
+
+def test_an_empty_file_behind_a_url_is_said_to_be_empty(hub: FakeHub) -> None:
+    hub.plain["m.gguf"] = FakeFile(b"")
+
+    with pytest.raises(InvalidGguf, match="the file is empty"):
+        open_model(f"{hub.url}/plain/m.gguf")
+
+
 def test_a_broken_file_is_called_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "x\x1b[2J.gguf"
     path.write_bytes(b"nonsense" * 10)
@@ -261,6 +293,11 @@ def test_a_url_nobody_answers_is_a_remote_error() -> None:
         open_model("http://127.0.0.1:9/m.gguf?sig=s3cret")
 
     assert "s3cret" not in caught.value.message
+
+
+def test_a_url_nobody_answers_says_why_and_not_what_is_missing() -> None:
+    with pytest.raises(RemoteError, match="cannot be reached: Connection refused"):
+        open_model("http://127.0.0.1:9/model.gguf")
 
 
 def test_a_url_that_cannot_be_one_is_a_usage_error() -> None:

@@ -15,6 +15,7 @@ from ggufctl.errors import (
     ModelNotFound,
     RemoteError,
     UnsupportedModel,
+    UsageError,
 )
 from ggufctl.sources.base import MAX_REQUESTS, SourceEvent
 from ggufctl.sources.resolve import Role, open_model, open_repo, open_variant
@@ -306,7 +307,49 @@ def test_another_format_is_named_and_conversions_are_offered_by_downloads(
         open_model(repo)
 
     assert caught.value.exit_code == 7
-    assert caught.value.hint.endswith("many/Plain-GGUF, few/Plain-GGUF")
+    assert caught.value.hint.endswith("many/Plain-GGUF, few/Plain-GGUF.")
+
+
+def test_of_a_conversion_to_another_format_the_gguf_conversions_of_its_base_are_offered(
+    hub: FakeHub,
+) -> None:
+    of_base = ("base_model:acme/Base", "base_model:quantized:acme/Base")
+    hub.add("acme/Base-AWQ", {"model.safetensors": b"x"}, tags=("awq", *of_base))
+    hub.add("few/Base-GGUF", {}, tags=("gguf", *of_base), downloads=5)
+    hub.add("many/Base-GGUF", {}, tags=("gguf", *of_base), downloads=500)
+
+    with pytest.raises(UnsupportedModel, match="AWQ") as caught:
+        open_model("acme/Base-AWQ")
+
+    assert caught.value.hint.endswith(" many/Base-GGUF, few/Base-GGUF.")
+
+
+def test_a_name_that_nothing_is_like_brings_nothing_to_mind(hub: FakeHub) -> None:
+    add_quants(hub)
+
+    with pytest.raises(ModelNotFound) as caught:
+        open_model("acme/Private-GGUF")
+
+    assert "Tiny" not in caught.value.hint
+
+
+def test_choices_can_be_pasted_as_they_are(hub: FakeHub) -> None:
+    hub.add("acme/Two-GGUF", {"A-Q8_0.gguf": model_file(), "B-Q8_0.gguf": model_file()})
+
+    with pytest.raises(AmbiguousReference) as caught:
+        open_model("acme/Two-GGUF:Q8_0")
+
+    assert caught.value.choices == ("acme/Two-GGUF/A-Q8_0.gguf", "acme/Two-GGUF/B-Q8_0.gguf")
+
+
+@pytest.mark.parametrize("endpoint", ["huggingface.co", "ftp://hub"])
+def test_an_endpoint_that_is_no_url_is_a_usage_error(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+
+    with pytest.raises(UsageError, match="HF_ENDPOINT"):
+        open_model("acme/Tiny-GGUF")
 
 
 def test_files_beside_the_model_are_never_taken_for_it(hub: FakeHub) -> None:

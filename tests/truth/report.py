@@ -14,8 +14,8 @@ import time
 from collections import defaultdict
 
 from ggufctl.core.memory import estimate_memory
-from tests.truth.recorded import runs, shape
 from tests.truth.compare import device_errors, differences
+from tests.truth.recorded import runs, shape
 
 
 def main(every: int) -> None:

@@ -99,9 +99,16 @@ _ABSORBS = {
     "port-privileged": {"port-taken"},
     "no-tls": {"network-broken", "hub-not-found"},
     "phi3-quantized-kv": {"failed-check"},
+    "quant-type-unknown": {"header-truncated"},
+    "header-invalid": {"header-truncated"},
+    "gguf-version-new": {"header-truncated"},
     "engine-built-without-gpu": {"gpu-not-found"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
+
+_NEEDED_MEMORY = frozenset(
+    {"oom-weights", "oom-kv", "oom-compute", "oom-mmproj", "oom-draft", "oom-scheduler-copies"}
+)
 
 _KILLED_BY_KERNEL = re.compile(r"oom|out of memory|signal: killed|Killed ", re.IGNORECASE)
 _PLACE = re.compile(r"(?: of)?[:,]? ?\(?\0+(?: (?:tokens|MiB|s)\b)?(?: against \0+)?\)?")
@@ -225,8 +232,12 @@ class Diagnoser:
         """What the log shows, read so far."""
         hits = [hit for stream in self._streams.values() for hit in stream.hits.values()]
         fatal = [h for h in hits if h.signature.severity is Severity.FATAL]
-        fatal = _ranked(_merged(_without_consequences(fatal)))
+        with_allocations = _with_allocations(fatal)
+        fatal = _ranked(_merged(_without_consequences(with_allocations)))
         shown = {hit.signature.id for hit in fatal}
+        if shown and not any(id.startswith("oom-") for id in shown):
+            # Its dry run met the same fault.
+            hits = [hit for hit in hits if hit.signature.id != "fit-failed"]
         remarks = _merged([h for h in hits if h.signature.severity is Severity.REMARK])
         remarks += [hit for id, hit in self._survived.items() if id not in shown]
         facts = self._facts.facts()
@@ -426,6 +437,25 @@ def _merged(hits: Iterable[_Hit]) -> list[_Hit]:
             room = MAX_EVIDENCE - len(known.evidence)
             known.evidence += hit.evidence[:room]
     return list(found.values())
+
+
+def _with_allocations(hits: list[_Hit]) -> list[_Hit]:
+    """What ran out of memory, with the line that says how much it wanted."""
+    first = {
+        hit.stream: hit.evidence[0]
+        for hit in hits
+        if hit.signature.id == "gpu-allocation-failed" and hit.evidence
+    }
+    return [
+        replace(hit, evidence=sorted({first[hit.stream], *hit.evidence}, key=_line_of))
+        if hit.signature.id in _NEEDED_MEMORY and hit.stream in first
+        else hit
+        for hit in hits
+    ]
+
+
+def _line_of(evidence: Evidence) -> int:
+    return evidence.line
 
 
 def _without_consequences(hits: list[_Hit]) -> list[_Hit]:

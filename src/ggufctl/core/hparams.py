@@ -212,9 +212,18 @@ class HParams:
         return self.n_layer_all - self.n_layer_nextn
 
     @property
+    def embeds_by_output(self) -> bool:
+        """Whether a second copy of the output matrix is the missing embedding.
+
+        Source: llama.cpp src/models/codeshell.cpp `load_arch_tensors`.
+        """
+        return self.arch == "codeshell" and "token_embd.weight" not in self.tensors
+
+    @property
     def n_vocab(self) -> int:
         """Rows of the output matrix."""
-        embd = self.tensors.get("token_embd.weight")
+        name = "output.weight" if self.embeds_by_output else "token_embd.weight"
+        embd = self.tensors.get(name)
         if embd is not None and len(embd.shape) > 1:
             return embd.shape[1]
         return self.integer("vocab_size", 0)

@@ -143,10 +143,9 @@ class FactReader:
                 self._free[found["device"]] = int(found["mib"]) * _MIB
         elif found := _DEVICE.search(text):
             self._read_device(found)
-        elif found := _SLOG_MEMORY.search(text):
-            if len(self._slog) < _MOST_DEVICES * 4:
-                n_bytes = int(_number(found["size"]) * _UNITS.get(found["unit"], 0))
-                self._slog[found["device"], _SLOG_TERMS[found["term"]]] = n_bytes
+        elif (found := _SLOG_MEMORY.search(text)) and len(self._slog) < _MOST_DEVICES * 4:
+            n_bytes = int(_number(found["size"]) * _UNITS.get(found["unit"], 0))
+            self._slog[found["device"], _SLOG_TERMS[found["term"]]] = n_bytes
         self._read_words(text)
         self._feed_engine(_modern(text))
 

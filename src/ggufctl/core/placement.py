@@ -68,6 +68,7 @@ _GATHERED = frozenset(
     "selector_predecessor selector_successor".split()
 )
 """Tensors whose rows are gathered."""
+_REPACKED = frozenset(("q4_0", "q4_K", "iq4_nl", "mxfp4"))
 _KERNELS = frozenset(("ssm_conv1d", "shortconv.conv", "ple_conv1d"))
 
 
@@ -217,11 +218,22 @@ class Placement:
                 continue
             where = self.backend(name)
             totals[where] += self.tensor_bytes(info, where)
+            if base == "output" and self.hp.embeds_by_output:
+                totals[where] += self.tensor_bytes(info, where)
             if base == "token_embd" and self.is_tied:
                 output = self.tied_output_backend(info)
-                if output != where or self.hp.loads_output_first:
+                if output != where or self.hp.loads_output_first or self._is_repacked(info):
                     totals[output] += self.tensor_bytes(info, output)
         return totals
+
+    def _is_repacked(self, info: TensorInfo) -> bool:
+        """Whether a matrix on a host without a GPU is kept in an order fit for its CPU.
+
+        Embeddings are read row by row and stay as they are, so a tied output is a copy.
+
+        Source: ggml-cpu/repack.cpp `ggml_repack_get_optimal_repack_type`, AVX2.
+        """
+        return not self.n_gpus and info.type in _REPACKED and info.shape[1] % 8 == 0
 
     def tied_output_backend(self, info: TensorInfo) -> int:
         """Backend of the copy of `token_embd` that serves as the output matrix."""

@@ -502,12 +502,12 @@ class Planner:
 
 def _marked(row: GpuPlan, allowed: Allowed) -> GpuPlan:
     """A row with what speaks against it said."""
-    affordable = allowed.is_affordable(row.usd_per_hour)
+    affordable, budget = allowed.is_affordable(row.usd_per_hour), allowed.max_usd_per_hour
     reason = row.reason
     if not reason and row.short_by_bytes:
         reason = f"short by {row.short_by_bytes} bytes"
-    if not reason and not affordable:
-        reason = f"above the budget of ${format_usd(allowed.max_usd_per_hour)}/h"
+    if not reason and budget is not None and not affordable:
+        reason = f"above the budget of ${format_usd(budget)}/h"
     is_allowed = affordable and row.count in allowed.counts_of(row.gpu)
     if row.gpu.modal_names == () and not reason:
         reason, is_allowed = "cannot be asked for by name", False

@@ -110,7 +110,7 @@ def run_for_text(argv: Sequence[str]) -> str | None:
     if done.returncode != 0:
         return None
     text = (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace")
-    return "\n".join(escape(line, 400) for line in text.splitlines())
+    return "\n".join(escape(line) for line in text.splitlines())
 
 
 def run_python(code: str) -> str | None:

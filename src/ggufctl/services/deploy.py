@@ -839,6 +839,10 @@ class _Watch:
             target=_request, args=(url, headers, None, timeout), name="wake", daemon=True
         ).start()
 
+    def _answers(self) -> bool:
+        headers = headers_of(self.spec, self.keys[0] if self.keys else "")
+        return _request(f"{self.server.url}/v1/models", headers)[0] == 200
+
     def _take(self, line: LogLine) -> None:
         text = hide_keys(line.text, self.keys)
         if text.startswith(EVENT_PREFIX):
@@ -896,6 +900,8 @@ class _Watch:
             kind = FailureKind.OTHER
         known = self.engine.cause
         hint = known.hint if known is not None and known.kind is kind else ""
+        if kind is FailureKind.TIMEOUT:
+            hint = "Allow it longer with --startup-timeout."
         return Failure(kind, text, hint, escape(str(event.get("line", "")), 500))
 
     def _hear_modal(self, text: str) -> None:
@@ -953,6 +959,8 @@ class _Watch:
             return
         if self.reader.problem:
             self.server._say("warning", f"The log cannot be read: {self.reader.problem}")
+            # Where a container is, a question starts no other.
+            self.is_ready = n > 0 and self._answers()
         if n > 0:
             waited = now - self.began
             if self.container_at is None:

@@ -6,11 +6,12 @@ Uses the Hub client's own cache, so that nothing is fetched twice.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from ggufctl.core.escape import quoted
-from ggufctl.errors import InvalidGguf, ModelNotFound, UsageError
+from ggufctl.errors import DoesNotFit, InvalidGguf, ModelNotFound, UsageError
 from ggufctl.sources import hub
 from ggufctl.sources.base import ModelFile, OnEvent, SourceEvent, ignore
 from ggufctl.sources.references import hub_endpoint
@@ -44,7 +45,8 @@ def fetch_files(
         files: in shard order.
         on_event: hears of each download.
 
-    Raises: as the sources do; InvalidGguf for a file of the wrong size or content.
+    Raises: as the sources do; InvalidGguf for a file of the wrong size or content; DoesNotFit
+        when the disk is too small for it.
     """
     if source == "url":
         raise UsageError(
@@ -53,7 +55,23 @@ def fetch_files(
         )
     if source == "local":
         return tuple(_local(file) for file in files)
+    _check_disk(missing_bytes(repo, commit, files))
     return tuple(_from_hub(repo, commit, file, on_event) for file in files)
+
+
+def _check_disk(n_bytes: int) -> None:
+    """Refuse a download that the disk cannot hold, before its first byte.  [bytes]"""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise DoesNotFit(
+            f"The download has {n_bytes} bytes and {quoted(str(folder))} has {free} left.",
+            "Make room, or set HF_HOME to a larger disk.",
+        )
 
 
 def _local(file: ModelFile) -> Path:
@@ -84,9 +102,12 @@ def _from_hub(repo: str, commit: str, file: ModelFile, on_event: OnEvent) -> Pat
         )
     _check_size(path, file)
     if file.sha256 is not None and _sha256(path) != file.sha256:
+        # Kept, it would be taken for good the next time.
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise InvalidGguf(
             f"{quoted(file.path)} is not what the Hub says it is: its sha256 differs.",
-            "Remove it from the Hub's cache and try again.",
+            "It was removed: try again.",
         )
     return path
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,7 +93,7 @@ def test_blocks_in_use_never_overlap_and_the_buffer_covers_them(requests, random
             used.append((arena.alloc(size), size))
         spans = sorted((start, start + (n + 31) // 32 * 32) for start, n in used if n)
 
-        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in pairwise(spans))
         assert all(end <= arena.max_size for _, end in spans)
     for start, size in used:
         arena.free(start, size)

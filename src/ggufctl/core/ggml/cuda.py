@@ -281,9 +281,7 @@ def _supports_lightning_indexer(t: Tensor) -> bool:
     q, k = _arg(t, 0), _arg(t, 1)
     if q.ne[0] != 128 or q.ne[1] not in (64, 32, 4) or k.type not in _FLASH_KV_TYPES:
         return False
-    return not any(
-        not TYPES[s.type].is_quantized and any(n % 16 for n in s.nb[1:]) for s in (q, k)
-    )
+    return not any(not TYPES[s.type].is_quantized and any(n % 16 for n in s.nb[1:]) for s in (q, k))
 
 
 _SUPPORTS: dict[str, Callable[[Tensor], bool]] = {

@@ -389,9 +389,7 @@ def solve_tri(a: Tensor, b: Tensor) -> Tensor:
 
 def lightning_indexer(q: Tensor, k: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
     """Scores of the sparse-attention indexer."""
-    return Tensor(
-        "f32", (k.ne[2], q.ne[2], 1, q.ne[3]), "LIGHTNING_INDEXER", (q, k, weights, mask)
-    )
+    return Tensor("f32", (k.ne[2], q.ne[2], 1, q.ne[3]), "LIGHTNING_INDEXER", (q, k, weights, mask))
 
 
 def dsv4_hc_comb(mixes: Tensor, scale_: Tensor, base: Tensor) -> Tensor:

@@ -284,7 +284,7 @@ class Builder:
             token_scale: whether token rows are scaled apart (gemma3 and relatives).
         """
         hp, u, width = self.hp, self.n_tokens, self.hp.n_embd_inp
-        table = self.need("token_embd")
+        table = self.need("output" if hp.embeds_by_output else "token_embd")
 
         def rows(ids: Tensor) -> Tensor:
             cur = ops.get_rows(table, ids)
@@ -544,7 +544,7 @@ class Builder:
         k, _ = self.kv_tensors(cache_name, il)
         head = n_embd_head if n_embd_head is not None else self.hp.n_embd_head_k(il)
         heads = n_head_kv if n_head_kv is not None else self.hp.n_head_kv(il)
-        row, cells, streams, _ = k.ne
+        _, cells, streams, _ = k.ne
         nb = (row_bytes(k.type, head), k.nb[1], k.nb[1] * cells)
         return ops.view(k, (head, heads, cells, streams), nb)
 
@@ -1097,9 +1097,7 @@ class Builder:
 
     def _sum_experts(self, experts: Tensor, n_embd: int, tokens: int, n_used: int) -> Tensor:
         views = [
-            self.expand(
-                ops.view(experts, (n_embd, tokens), (experts.nb[2],), i * experts.nb[1])
-            )
+            self.expand(ops.view(experts, (n_embd, tokens), (experts.nb[2],), i * experts.nb[1]))
             for i in range(n_used)
         ]
         total = views[0]

@@ -73,8 +73,8 @@ SIGNATURES = (
     ),
     Signature(
         "file-empty",
-        (r"gguf_init_from\w+: failed to read magic", r"failed to read header"),
-        "The model file is empty or only a few bytes long.",
+        (r"gguf_init_from\w+: failed to read magic",),
+        "The model file is empty, only a few bytes long, or a folder.",
         _AGAIN,
         "gguf_init_from_reader: failed to read magic\n"
         "llama_model_load: error loading model: llama_model_loader: failed to load model from "

@@ -192,7 +192,8 @@ SIGNATURES = (
         ),
         "A step of the image's build failed.",
         ("The lines above it say why.",),
-        'ERROR: failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 2',
+        'ERROR: failed to solve: process "/bin/sh -c make" did not complete successfully: '
+        "exit code: 2",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=_B,
@@ -217,7 +218,8 @@ SIGNATURES = (
         (r"timed out waiting for llama runner to start", r"timed out waiting for .* to start"),
         "The model was not loaded in time: slow storage, or a model far larger than memory.",
         ("Raise OLLAMA_LOAD_TIMEOUT, and keep models on a fast local disk.",),
-        'time=2025-02-20T12:00:00Z level=ERROR source=sched.go:456 msg="error loading llama server" '
+        'time=2025-02-20T12:00:00Z level=ERROR source=sched.go:456 msg="error loading llama '
+        'server" '
         'error="timed out waiting for llama runner to start - progress 0.00 - "',
         Basis.REPORTED,
     ),

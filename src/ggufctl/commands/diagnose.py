@@ -1,0 +1,141 @@
+"""`diagnose`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ggufctl.commands import options as o
+from ggufctl.errors import CheckFailed, NoDiagnosis, UsageError
+
+if TYPE_CHECKING:
+    from ggufctl.core.checks import Check
+    from ggufctl.core.diagnosis import Diagnosis
+
+__all__ = ["register"]
+
+_EPILOG = """\b
+Examples:
+  ggufctl diagnose
+  ggufctl diagnose server.log
+  kubectl logs llama-0 | ggufctl diagnose - --json
+  ggufctl diagnose org/repo:Q4_K_M
+
+\b
+Exit codes:
+  0  a cause was found in the log, or no check FAILs
+  2  usage                      8  network, rate limit, Hub down
+  3  model not found           10  nothing wrong found in the log
+  4  access denied             11  a check of the machine or the model FAILs"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module to the command line."""
+    app.command(epilog=_EPILOG)(diagnose)
+
+
+def diagnose(
+    ctx: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="[LOG|-|MODEL]",
+            help="A log, - for stdin, or a model. [default: this machine]",
+            show_default=False,
+        ),
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", metavar="MODEL", help="The model that a log is about, to plan what fits."
+        ),
+    ] = "",
+    as_json: o.AsJson = False,
+    quiet: o.Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show requests as well.")
+    ] = False,
+) -> None:
+    """What is wrong, why, and what to do: of a log, a model, or this machine.
+
+    The root cause comes first, with the lines that show it.
+    """
+    from ggufctl.services.diagnose import TargetKind, kind_of
+
+    quiet = quiet or ctx.obj["quiet"]
+    kind = kind_of(target)
+    if model and kind is not TargetKind.LOG:
+        raise UsageError("--model goes with a log.")
+    if kind is TargetKind.LOG:
+        _log(target, model, as_json=as_json, quiet=quiet)
+        return
+    checks: Sequence[Check]
+    facts: Mapping[str, str | int] = {}
+    if kind is TargetKind.MACHINE:
+        from ggufctl.config import config_path
+        from ggufctl.services.doctor import run_doctor
+
+        checks = run_doctor(config_path())
+    else:
+        from ggufctl.services.lint import lint_model
+
+        found = lint_model(target)
+        checks, facts = found.checks, found.facts
+    _checks(kind.value, checks, facts, as_json=as_json, quiet=quiet)
+
+
+def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
+    from ggufctl.core.escape import quoted
+    from ggufctl.report_diagnose import announcement, log_lines, log_report
+    from ggufctl.services.diagnose import diagnose_log, read_chunks
+
+    is_stdin = target == "-"
+    if is_stdin and sys.stdin.isatty():
+        raise UsageError("There is no log on standard input.", "Pipe one in, or name its file.")
+
+    def tell(found: Diagnosis) -> None:
+        typer.echo(announcement(found), err=True)
+
+    on_diagnosis = tell if is_stdin and not quiet else None
+    try:
+        if is_stdin:
+            report = diagnose_log(
+                read_chunks(sys.stdin.buffer), model=model, on_diagnosis=on_diagnosis
+            )
+        else:
+            with Path(target).expanduser().open("rb") as file:
+                report = diagnose_log(read_chunks(file), model=model, on_diagnosis=on_diagnosis)
+    except OSError as error:
+        raise UsageError(f"{quoted(target)} cannot be read: {error.strerror}.") from None
+    if as_json:
+        typer.echo(json.dumps(log_report(report), indent=2))
+    elif not quiet or report.diagnoses:
+        typer.echo("\n".join(log_lines(report)))
+    if not report.diagnoses:
+        raise typer.Exit(NoDiagnosis.exit_code)
+
+
+def _checks(
+    kind: str,
+    checks: Sequence[Check],
+    facts: Mapping[str, str | int],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from ggufctl.core.checks import Status
+    from ggufctl.report_diagnose import check_lines, checks_report
+
+    if as_json:
+        typer.echo(json.dumps(checks_report(kind, checks, facts), indent=2))
+    else:
+        lines = check_lines(checks, quiet=quiet)
+        if lines:
+            typer.echo("\n".join(lines))
+    if any(check.status is Status.FAIL for check in checks):
+        raise typer.Exit(CheckFailed.exit_code)

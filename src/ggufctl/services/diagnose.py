@@ -1,0 +1,152 @@
+"""Finds out what a target is and what is wrong with it: a log, a model, or this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+from ggufctl.core.diagnosis import Diagnosis, LogReport, diagnose_chunks
+from ggufctl.core.escape import quoted
+from ggufctl.core.logfacts import LogFacts
+from ggufctl.core.memory import estimate_memory
+from ggufctl.core.runtime import CACHE_TYPES, Runtime
+from ggufctl.errors import GgufctlError, UsageError
+from ggufctl.services.plan import read_model
+
+__all__ = ["TargetKind", "diagnose_log", "kind_of", "read_chunks"]
+
+_CHUNK_BYTES = 1 << 18
+_STEP = 1024
+_RESERVE_BYTES = 512 << 20
+_GGUF = b"GGUF"
+
+OnDiagnosis = Callable[[Diagnosis], None]
+"""Called with a cause as soon as it is read."""
+
+
+class TargetKind(StrEnum):
+    """What there is to be diagnosed."""
+
+    LOG = "log"
+    MODEL = "model"
+    MACHINE = "machine"
+
+
+def kind_of(target: str) -> TargetKind:
+    """What a target is: a file of text is a log, everything else that is named a model."""
+    if target == "":
+        return TargetKind.MACHINE
+    if target == "-":
+        return TargetKind.LOG
+    path = Path(target).expanduser()
+    try:
+        if not path.exists() or path.is_dir():
+            return TargetKind.MODEL
+        if path.name.lower().endswith(".gguf"):
+            return TargetKind.MODEL
+        if not path.is_file():
+            return TargetKind.LOG
+        with path.open("rb") as file:
+            return TargetKind.MODEL if file.read(4) == _GGUF else TargetKind.LOG
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{quoted(target)} cannot be read: {reason}.") from None
+
+
+def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """A stream in pieces, each as soon as something of it is there."""
+    read = getattr(stream, "read1", stream.read)
+    while chunk := read(_CHUNK_BYTES):
+        yield chunk
+
+
+def diagnose_log(
+    chunks: Iterable[bytes], *, model: str = "", on_diagnosis: OnDiagnosis | None = None
+) -> LogReport:
+    """Everything a log shows; numbers come from the planner where the model can be read.
+
+    Args:
+        chunks: the log, in pieces of any size.
+        model: reference of the model that the log is about; by default the file that it names,
+            if it is here.
+        on_diagnosis: hears of causes while the log is read.
+    """
+    report: LogReport | None = None
+    for item in diagnose_chunks(chunks):
+        if isinstance(item, LogReport):
+            report = item
+        elif on_diagnosis is not None:
+            on_diagnosis(item)
+    if report is None:
+        raise UsageError("There is no log.")
+    return _planned(report, model)
+
+
+def _planned(report: LogReport, ref: str) -> LogReport:
+    """The report with the context that fits, by the planner, where the cache was too large."""
+    facts = report.facts
+    if not report.diagnoses or report.diagnoses[0].id not in ("oom-kv", "oom-compute"):
+        return report
+    ref = ref or _local_model(facts.path)
+    if not ref or not facts.free_bytes:
+        return report
+    try:
+        advice = _fitting(ref, facts)
+    except GgufctlError:
+        # The log alone still says what is wrong.
+        return report
+    if not advice:
+        return report
+    first = report.diagnoses[0]
+    kept = tuple(text for text in first.fix if "would fit" not in text)
+    return replace(report, diagnoses=(replace(first, fix=(advice, *kept)), *report.diagnoses[1:]))
+
+
+def _local_model(path: str) -> str:
+    """The file that a log names, if it is a file of this machine."""
+    is_here = path.lower().endswith(".gguf") and os.path.isabs(path) and os.path.isfile(path)
+    return path if is_here else ""
+
+
+def _fitting(ref: str, facts: LogFacts) -> str:
+    """Contexts that fit into what was free, for the cache as it was and as q8_0."""
+    shape = read_model(ref).shape
+    devices = sorted(facts.free_bytes)
+    free = [facts.free_bytes[device] - _RESERVE_BYTES for device in devices]
+    n_ctx = facts.n_ctx or shape.hp.n_ctx_train
+
+    def fits(n: int, types: tuple[str, str]) -> bool:
+        runtime = Runtime(
+            n_ctx=n,
+            n_parallel=facts.n_slots or None,
+            cache_type_k=types[0],
+            cache_type_v=types[1],
+            n_ubatch=facts.n_ubatch or 512,
+        )
+        estimate = estimate_memory(shape, runtime, devices)
+        needs = [device.total_bytes for device in estimate.devices]
+        return all(need <= room for need, room in zip(needs, free, strict=True))
+
+    def largest(types: tuple[str, str]) -> int:
+        low, high = 0, max(n_ctx // _STEP, 1)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle * _STEP, types) else (low, middle - 1)
+        return low * _STEP
+
+    now = (_known(facts.cache_type_k), _known(facts.cache_type_v))
+    as_it_was, quantised = largest(now), largest(("q8_0", "q8_0"))
+    found = []
+    if as_it_was:
+        found.append(f"-c {as_it_was}")
+    if quantised > as_it_was:
+        found.append(f"-c {quantised} with -fa on -ctk q8_0 -ctv q8_0")
+    return f"{' or '.join(found)} would fit, by the plan of this model." if found else ""
+
+
+def _known(name: str) -> str:
+    return name if name in CACHE_TYPES else "f16"
