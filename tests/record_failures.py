@@ -125,7 +125,7 @@ def beside(option: str) -> Build:
     return build
 
 
-ADDRESS_SPACE_BYTES = {"kv-too-large": 6 << 30, "weights-too-large": 1 << 30}
+ADDRESS_SPACE_BYTES = {"kv-too-large": 6 << 30}
 """Cases in which the engine may not have more: what it asks for beyond is refused."""
 
 # Recorded once with -c 2000000000: it makes the kernel kill the engine, and perhaps others.
@@ -166,7 +166,6 @@ CASES: dict[str, tuple[str, Build]] = {
     "missing-tensor": ("tensor-missing", broken(b"output_norm.weight", b"output_norx.weight")),
     "unknown-quant": ("quant-type-unknown", unknown_quant),
     "kv-too-large": ("oom-kv", whole("-c", "400000", "-fit", "off", "-np", "1")),
-    "weights-too-large": ("oom-host-weights", whole("-lm", "none", "-fit", "off")),
     "quantised-v": ("quantized-v-needs-fa", whole("-ctv", "q8_0", "-fa", "off")),
     "broken-lora": ("lora-failed", beside("--lora")),
     "broken-draft": ("draft-failed", beside("-md")),
@@ -285,7 +284,9 @@ def main() -> None:
     index_path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
 
 
-def keep(index: dict[str, dict[str, str]], name: str, expected: str, text: str, engine: str) -> None:
+def keep(
+    index: dict[str, dict[str, str]], name: str, expected: str, text: str, engine: str
+) -> None:
     (LOGS / f"{name}.log").write_text(text)
     index[name] = {"cause": expected, "basis": "real", "engine": f"xllamacpp {engine}"}
     last = text.strip().splitlines()[-1:] or [""]

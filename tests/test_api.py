@@ -95,3 +95,34 @@ def test_a_plan_that_fits_nowhere_has_no_choice_and_says_so_when_asked(model):
     assert found.choice is None
     with pytest.raises(ggufctl.DoesNotFit):
         found.require_choice()
+
+
+def test_a_path_object_is_as_good_as_its_text(tmp_path):
+    path = write(tmp_path / "tiny-Q8_0.gguf", *header(*llama()))
+
+    assert ggufctl.read_model(path).files == ggufctl.read_model(str(path)).files
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda model: ggufctl.read_model(None),
+        lambda model: ggufctl.read_model(5),
+        lambda model: ggufctl.estimate(model, ggufctl.Runtime(), (1,)),
+        lambda model: ggufctl.plan(model, ggufctl.Runtime(), ggufctl.Constraints(gpus=(5,))),
+        lambda model: ggufctl.Constraints(max_usd_per_hour="3"),
+        lambda model: ggufctl.Constraints(max_usd_per_hour=True),
+        lambda model: ggufctl.Runtime(mmproj=5),
+        lambda model: ggufctl.Runtime(kv_unified="yes"),
+        lambda model: ggufctl.Runtime(n_ctx="8192"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_usage_errors(model, misuse):
+    with pytest.raises(ggufctl.UsageError):
+        misuse(model)
+
+
+def test_nothing_is_as_good_as_an_empty_list(model):
+    assert ggufctl.Runtime(lora=None) == ggufctl.Runtime()
+    assert ggufctl.Constraints(gpus=None) == ggufctl.Constraints()
+    assert ggufctl.estimate(model, ggufctl.Runtime(), None).devices == ()

@@ -478,6 +478,16 @@ def test_a_list_of_gpus_may_be_a_list_in_the_configuration_file(folder):
     assert {row["gpu"] for row in json.loads(found.stdout)["gpus"]} == {"L4", "T4"}
 
 
+def test_a_user_without_a_home_directory_can_plan_too(folder):
+    nobody = {"GGUFCTL_CACHE_DIR": "~nobody-at-all/x", "GGUFCTL_CONFIG": "~nobody-at-all/c.toml"}
+
+    found = ggufctl(folder, "plan", "http://127.0.0.1:9/Model-7B-Q4_K_M.gguf", **nobody)
+
+    assert found.returncode == 8
+    assert "Traceback" not in found.stderr
+    assert list(folder.glob("~*")) == []
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 def test_no_table_cuts_anything(folder, width):
     plan = plan_reference(str(folder / MODEL), Runtime(), Constraints())

@@ -22,9 +22,9 @@ __all__ = ["config_path", "load_defaults"]
 def config_path() -> Path:
     """Where the file is looked for: `GGUFCTL_CONFIG`, or ggufctl/config.toml of the user's."""
     if own := os.environ.get("GGUFCTL_CONFIG"):
-        return Path(own).expanduser()
+        return Path(os.path.expanduser(own))
     base = os.environ.get("XDG_CONFIG_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path("~/.config").expanduser()
+    root = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.config"))
     return root / "ggufctl" / "config.toml"
 
 

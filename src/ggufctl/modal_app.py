@@ -7,6 +7,7 @@ the source mounted beside it.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import sys
 import threading
@@ -70,6 +71,13 @@ DOWNLOAD_SECONDS_PER_GB = 30
 
 LLAMA_CPP_PYTHON_IMAGE = "nvidia/cuda:12.4.1-runtime-ubuntu22.04"
 LLAMA_CPP_PYTHON_WHEELS = "https://abetlen.github.io/llama-cpp-python/whl/cu124"
+_ENTRY_POINTS = (
+    "remote.container",
+    "remote.download",
+    "remote.embedded_server",
+    "remote.tether",
+)
+
 IDLE_STREAM_SECONDS = 2.0
 """A log stream is left and opened again after this long without a line, so that it can end."""
 
@@ -253,12 +261,43 @@ def _engine_image(spec: DeploymentSpec) -> modal.Image:
 
 
 def _with_source(image: modal.Image) -> modal.Image:
-    """The image with our package beside it, but for what only the command line needs."""
+    """The image with those of our modules beside it that run in a container, and no other."""
+    package = Path(__file__).parent
+    needed = _needed_modules(package)
 
     def ignored(path: Path) -> bool:
-        return path.suffix != ".py"
+        local = path.relative_to(package) if path.is_absolute() else path
+        return local.as_posix() not in needed
 
     return image.add_local_python_source("ggufctl", ignore=ignored)
+
+
+def _needed_modules(package: Path) -> frozenset[str]:
+    """Files of the package that what runs in a container imports, directly or not."""
+    found: set[str] = set()
+    wanted = list(_ENTRY_POINTS)
+    while wanted:
+        parts = wanted.pop().split(".")
+        candidates = [Path(*parts[:n], "__init__.py") for n in range(len(parts) + 1)]
+        for path in (*candidates, Path(*parts).with_suffix(".py") if parts[0] else candidates[0]):
+            if path.as_posix() in found or not (package / path).is_file():
+                continue
+            found.add(path.as_posix())
+            if len(path.parts) > 1:
+                # The package's own __init__ imports nothing until it is asked for something.
+                wanted += _imports((package / path).read_text("utf-8"))
+    return frozenset(found)
+
+
+def _imports(source: str) -> list[str]:
+    """Modules of ours that a source names, without the package in front."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return [name.removeprefix("ggufctl.") for name in names if name.startswith("ggufctl.")]
 
 
 def _add_server(
@@ -462,10 +501,19 @@ def download(
     }
     app = modal.App(f"{APP_PREFIX}download", tags={TOOL_TAG: "download"})
 
+    name = spec.volume
+
     def fetch() -> Iterator[dict[str, Any]]:
+        import modal
+
         from ggufctl.remote.download import download as run
 
-        yield from run(config)
+        mounted = modal.Volume.from_name(name)
+        for progress in run(config):
+            if progress["state"] == "complete":
+                # The container may end before Modal would have done it by itself.
+                mounted.commit()
+            yield progress
 
     gigabytes = spec.size_bytes / 1e9
     function = app.function(

@@ -213,6 +213,9 @@ class Containers:
     def _command(self, definition: api.Function) -> list[str]:
         """The entry point, in a mount namespace of its own where volumes are mounted."""
         command = [sys.executable, "-m", "modal._container_entrypoint"]
+        if program := shutil.which("setpriv"):
+            # A test run that is killed leaves no containers behind.
+            command = [program, "--pdeathsig", "TERM", *command]
         lines = []
         for mount in definition.volume_mounts:
             source = shlex.quote(str(self.state.volumes[mount.volume_id].path))

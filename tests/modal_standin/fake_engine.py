@@ -93,7 +93,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def say(line: str) -> None:
-    pass
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:

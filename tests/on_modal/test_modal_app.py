@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fakehub import FakeFile
 from ggufctl import modal_app
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.deployment import (
@@ -22,7 +24,6 @@ from ggufctl.core.deployment import (
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import LaunchFailed, RemoteError, UsageError
 from ggufctl.services.deploy import emit, plan_modal, serve_modal, start_modal
-from tests.fakehub import FakeFile
 from tests.ggufs import llama, whole
 
 pytestmark = pytest.mark.xdist_group("modal")
@@ -106,16 +107,36 @@ def test_llama_cpp_python_gets_its_own_image_arguments_and_environment(modal, re
     assert "llama-server" in error.value.hint
 
 
+def add_tiny(hub):
+    file = FakeFile(whole(*llama()))
+    file.sha256 = hashlib.sha256(file.head).hexdigest()
+    hub.add("org/tiny-GGUF", {"tiny-Q8_0.gguf": file})
+    return file
+
+
+def test_weights_that_are_not_what_the_hub_says_are_refused(modal, hub, heard, request_for):
+    file = add_tiny(hub)
+    file.sha256 = "0" * 64
+    with pytest.raises(RemoteError) as error:
+        serve_modal(request_for(model="org/tiny-GGUF:Q8_0"), heard)
+
+    assert "sha256 differs" in error.value.message
+    (volume,) = modal.state.volumes.values()
+    assert not [p for p in volume.path.rglob("*.gguf") if ".partial" not in p.parts]
+    modal.assert_nothing_is_left()
+
+
 def test_weights_from_the_hub_are_fetched_by_a_container_without_a_gpu(
     modal, hub, heard, request_for
 ):
     modal.faults.engine["*"] = "healthy"
-    hub.add("org/tiny-GGUF", {"tiny-Q8_0.gguf": FakeFile(whole(*llama()))})
+    add_tiny(hub)
     server = serve_modal(request_for(model="org/tiny-GGUF:Q8_0"), heard)
 
     (task,) = modal.tasks_of("download")
     assert task.gpu == ""
-    assert task.exit_code == 0
+    assert not task.is_live
+    assert next(iter(modal.state.volumes.values())).commits >= 1
     folder = next(v.path for v in modal.state.volumes.values()) / server.spec.folder
     (file,) = server.spec.files
     assert [p.name for p in folder.iterdir()] == [file.path]
@@ -125,8 +146,7 @@ def test_weights_from_the_hub_are_fetched_by_a_container_without_a_gpu(
 
 
 def test_a_download_that_fails_leaves_nothing_running(modal, hub, heard, request_for):
-    raw = whole(*llama())
-    hub.add("org/tiny-GGUF", {"tiny-Q8_0.gguf": FakeFile(raw)})
+    add_tiny(hub)
     plan = plan_modal(request_for(model="org/tiny-GGUF:Q8_0"))
     hub.repos.clear()
     with pytest.raises(RemoteError) as error:

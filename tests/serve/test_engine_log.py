@@ -136,6 +136,38 @@ def test_a_buffer_the_plan_lacks_is_shown_and_is_not_as_planned():
     assert not unplanned.is_as_planned
 
 
+def test_weights_mapped_beside_a_gpu_may_be_a_range_of_the_file():
+    model = ggufctl.read_model(str(serving.model_path()))
+    estimate = ggufctl.estimate(model, ggufctl.Runtime(n_ctx=512, n_gpu_layers=5), gpus=("L4",))
+    (device,) = estimate.devices
+    buffers = [
+        Buffer("CUDA0", "weights", device.weights_bytes),
+        Buffer("CPU_Mapped", "weights", device.weights_bytes + estimate.host.weights_bytes),
+    ]
+
+    rows = {(row.device, row.term): row for row in compare(estimate, buffers)}
+
+    assert rows["CUDA0", "weights"].is_as_planned
+    assert rows[HOST, "weights"].is_as_planned
+    assert rows[HOST, "weights"].note
+    assert not rows["CUDA0", "compute"].is_as_planned
+
+
+def test_weights_repacked_for_the_cpu_are_in_the_range_and_said():
+    model = ggufctl.read_model(str(serving.model_path()))
+    estimate = ggufctl.estimate(model, ggufctl.Runtime(n_ctx=512), gpus=())
+    n_bytes = estimate.host.weights_bytes
+    buffers = [
+        Buffer("CPU_Mapped", "weights", n_bytes),
+        Buffer("CPU_REPACK", "weights", n_bytes * 9 // 10),
+    ]
+
+    (row,) = [row for row in compare(estimate, buffers) if row.term == "weights"]
+
+    assert row.is_as_planned
+    assert "repacked" in row.note
+
+
 def test_offloaded_layers_are_read_without_the_prefix_of_a_line():
     log = EngineLog()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -278,6 +280,53 @@ def test_a_key_file_of_the_users_is_made_once_and_used_again(state, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_new_key_is_shown_once_and_only_on_a_terminal(state, tmp_path):
+    path = tmp_path / "my.key"
+    shown = []
+    for _ in range(2):
+        terminal, stderr = os.openpty()
+        process = subprocess.Popen(
+            (
+                sys.executable,
+                "-m",
+                "ggufctl",
+                "serve",
+                str(serving.model_path()),
+                "--on",
+                "local",
+                "--port",
+                "0",
+                "-c",
+                "512",
+                "-np",
+                "1",
+                "--json",
+                "--api-key-file",
+                str(path),
+            ),
+            env=serving.environment(state),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+        os.close(stderr)
+        text = b""
+        with contextlib.suppress(OSError):
+            while b"serving (after" not in text:
+                text += os.read(terminal, 65536)
+        serving.read_document(process)
+        process.terminate()
+        with contextlib.suppress(OSError):
+            while part := os.read(terminal, 65536):
+                text += part
+        process.communicate(timeout=60)
+        os.close(terminal)
+        shown.append(text.decode().count(path.read_text().strip()))
+
+    assert shown == [1, 0]
+
+
 def test_no_key_is_needed_where_none_was_asked_for(state):
     with serving.serving("-c", "512", "-np", "1", "--auth", "none", state=state) as running:
         assert running.document["key_file"] is None
@@ -312,10 +361,8 @@ def test_no_more_is_tried_than_was_allowed(state, bound):
     assert is_gone(next(event["pid"] for event in events if event["event"] == "start"))
 
 
-def limited(state: Path, *args: str):
+def limited(state: Path, *args: str) -> subprocess.Popen[str]:
     """A server whose processes may use 1.5 GiB of address space each."""
-    import subprocess
-
     command = [sys.executable, "-m", "ggufctl", "serve", str(serving.model_path())]
     command += ["--on", "local", "--port", "0", "-np", "1", *args]
     return subprocess.Popen(

@@ -223,3 +223,22 @@ def test_an_explanation_names_what_is_alive_at_the_peak(tmp_path: Path):
     peak = found.devices[0].peak
     assert sum(live.n_bytes for live in peak) <= found.devices[0].compute_bytes
     assert len(peak) > 1
+
+
+def test_a_revision_that_llama_server_cannot_be_told_is_a_warning(hub: FakeHub):
+    hub.add("acme/Big-GGUF", files("Q4_K_M", n_layer=2), revisions=("main", "v2"))
+
+    told = [plan(f"acme/Big-GGUF@{name}").warnings for name in ("main", "v2")]
+    named = plan("acme/Big-GGUF@v2:Q4_K_M").warnings
+
+    assert told[0] == ()
+    assert all("v2" in said[0] for said in (told[1], named))
+
+
+def test_a_quant_that_several_files_have_is_loaded_by_its_file(hub: FakeHub):
+    hub.add("acme/Two-GGUF", {f"{n}/{k}": v for n in "ab" for k, v in files("Q8_0").items()})
+
+    found = plan("acme/Two-GGUF/b")
+
+    assert found.model.launch_args[:3] == ("-hf", "acme/Two-GGUF", "-hff")
+    assert found.model.launch_args[3].startswith("b/")

@@ -221,6 +221,19 @@ def test_a_gated_repository_says_how_to_get_in(hub: FakeHub) -> None:
     assert "hf auth login" in caught.value.hint
 
 
+def test_a_token_that_cannot_be_read_is_not_a_network_error(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    (tmp_path / "token").mkdir()
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    add_quants(hub)
+
+    with pytest.raises(AccessDenied, match="token"):
+        open_model("acme/Tiny-GGUF:Q8_0")
+
+
 def test_a_bad_token_is_named_but_never_printed(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

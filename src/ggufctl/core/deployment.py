@@ -17,7 +17,6 @@ from ggufctl.errors import UsageError
 
 __all__ = [
     "APP_PREFIX",
-    "EVENT_PREFIX",
     "SERVER_NAME",
     "TOOL_TAG",
     "VOLUME_BYTES_PER_SECOND",
@@ -48,9 +47,6 @@ SERVER_NAME = "llama"
 
 VOLUME_NAME = "ggufctl-models"
 """The Volume that holds the weights of all deployments."""
-
-EVENT_PREFIX = "ggufctl-event "
-"""Begins every line of a container's log that is an event of its supervisor."""
 
 VOLUME_BYTES_PER_SECOND = 350_000_000
 """What reading a Volume is planned with: the slowest rate that anyone has reported; Modal's own

@@ -100,6 +100,10 @@ _ABSORBS = {
     "no-tls": {"network-broken", "hub-not-found"},
     "phi3-quantized-kv": {"failed-check"},
     "quant-type-unknown": {"header-truncated"},
+    "shard-missing": {"file-missing"},
+    "lora-failed": {"file-missing"},
+    "projector-failed": {"file-missing", "key-missing", "unknown-architecture"},
+    "draft-failed": {"file-missing"},
     "header-invalid": {"header-truncated"},
     "gguf-version-new": {"header-truncated"},
     "engine-built-without-gpu": {"gpu-not-found"},
@@ -406,7 +410,8 @@ def _shortage(found: re.Match[str]) -> Shortage:
     if found["mib"]:
         return Shortage(f"CUDA{found['number']}", _mib(found["mib"]))
     if found["bytes"]:
-        return Shortage(found["device"], int(found["bytes"][:20]))
+        device = "host" if found["device"].startswith("CPU") else found["device"]
+        return Shortage(device, int(found["bytes"][:20]))
     if found["host"]:
         return Shortage("host", int(found["host"][:20]))
     return Shortage("host", _mib(found["mb"]))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, Term
-from ggufctl.core.names import did_you_mean
 from ggufctl.errors import UsageError
 
 __all__ = ["CudaOverhead", "Gpu", "GpuCatalogue", "with_overhead"]
@@ -113,6 +112,9 @@ class GpuCatalogue:
         for gpu in self.gpus:
             if wanted in (other.casefold() for other in gpu.modal_names):
                 return gpu
+        # Only a typo is worth importing what knows about names.
+        from ggufctl.core.names import did_you_mean
+
         names = [gpu.name for gpu in self.gpus]
         near = did_you_mean(name, names)
         meant = f"Did you mean {' or '.join(near)}? " if near else ""

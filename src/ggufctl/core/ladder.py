@@ -352,7 +352,7 @@ class Saved:
         return int(total * self._share) + 1
 
 
-_CACHE = Saved("kv_cache", "compute", share=0.6)
+_CACHE = Saved("kv_cache", "compute", share=0.75)
 _STATE = Saved("kv_cache", "recurrent", "compute")
 _COMPUTE = Saved("compute", "kv_cache", "overhead")
 

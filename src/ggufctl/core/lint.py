@@ -14,11 +14,11 @@ from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.checks import Check, Status
 from ggufctl.core.compat import check_settings
 from ggufctl.core.escape import escape, is_unsafe, quoted
-from ggufctl.core.header import Header, SkippedArray
+from ggufctl.core.header import MAX_LAYERS, Header, SkippedArray
 from ggufctl.core.memory import ModelShape
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.units import format_gib
-from ggufctl.errors import GgufctlError
+from ggufctl.errors import GgufctlError, RefusedSettings
 
 __all__ = ["PRE_TOKENIZERS", "lint_header", "lint_template"]
 
@@ -100,6 +100,10 @@ def _compatibility(header: Header) -> Iterator[Check]:
     try:
         shape = ModelShape(header)
         check_settings(shape, Runtime(n_ctx=4096))
+    except RefusedSettings as error:
+        # It runs, though not with the defaults.
+        yield Check("engine", Status.WARN, escape(error.message), escape(error.hint))
+        return
     except GgufctlError as error:
         yield Check("engine", Status.FAIL, escape(error.message), escape(error.hint))
         return
@@ -165,7 +169,9 @@ def _blocks(header: Header) -> Iterator[Check]:
     count = header.metadata.get(f"{header.architecture}.block_count")
     if not isinstance(count, int) or not found:
         return
-    gaps = sorted(set(range(max(found) + 1)) - found)
+    n_nextn = header.metadata.get(f"{header.architecture}.nextn_predict_layers", 0)
+    needed = count - (n_nextn if isinstance(n_nextn, int) else 0)
+    gaps = sorted(set(range(max(needed, 0))) - found) if needed <= MAX_LAYERS else [len(found)]
     if gaps or max(found) >= count:
         what = f"block {gaps[0]} has no tensors" if gaps else f"tensors reach block {max(found)}"
         yield Check(

@@ -26,6 +26,7 @@ FACT_WORDS = (
     "n_ctx",
     "n_slots",
     "n_seq_max",
+    "n_ubatch",
     "tokens per second",
     "build",
     "version",

@@ -69,9 +69,10 @@ class Constraints:
         if isinstance(self.gpus, str):
             object.__setattr__(self, "gpus", parse_gpu_list(self.gpus))
         else:
-            object.__setattr__(self, "gpus", tuple(self.gpus))
+            object.__setattr__(self, "gpus", tuple(self.gpus or ()))
         budget = self.max_usd_per_hour
-        if budget is not None and not 0 < budget < float("inf"):
+        is_number = isinstance(budget, int | float) and not isinstance(budget, bool)
+        if budget is not None and not (is_number and 0 < budget < float("inf")):
             raise UsageError("A budget must be a number of dollars above 0.")
 
 
@@ -105,6 +106,8 @@ class Allowed:
         """
         found: dict[str, tuple[int, ...]] = {}
         for text in constraints.gpus:
+            if not isinstance(text, str):
+                raise UsageError(f"{text!r} is not the name of a GPU.")
             name, colon, number = text.partition(":")
             gpu = catalogue.find(name)
             counts = tuple(range(1, gpu.max_count + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.errors import UsageError
@@ -24,6 +25,16 @@ MAX_SEQUENCES = 256
 _FLASH_ATTN = ("auto", "on", "off")
 _SPLIT_MODES = ("none", "layer", "row", "tensor")
 _LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
+
+
+def _reference(value: object) -> str:
+    """A path or reference as text.
+
+    Raises: UsageError when it is neither.
+    """
+    if not isinstance(value, str | PathLike):
+        raise UsageError(f"{value!r} is neither a path nor a reference to a model.")
+    return str(fspath(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +86,17 @@ class Runtime:
     lora: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.lora, str):
-            object.__setattr__(self, "lora", (self.lora,))
-        elif not isinstance(self.lora, tuple):
-            object.__setattr__(self, "lora", tuple(self.lora))
+        if self.lora != ():
+            given: object = self.lora or ()
+            many = (given,) if isinstance(given, str | PathLike) else tuple(self.lora or ())
+            object.__setattr__(self, "lora", tuple(map(_reference, many)))
+        if self.mmproj is not None:
+            object.__setattr__(self, "mmproj", _reference(self.mmproj))
+        if self.draft_model is not None:
+            object.__setattr__(self, "draft_model", _reference(self.draft_model))
+        self._check_flag("kv_unified", self.kv_unified is None or self.kv_unified)
+        self._check_flag("embeddings", self.embeddings)
+        self._check_flag("swa_full", self.swa_full)
         self._check_choice("flash attention", self.flash_attn, _FLASH_ATTN)
         self._check_choice("split mode", self.split_mode, _SPLIT_MODES)
         self._check_choice("load mode", self.load_mode, _LOAD_MODES)
@@ -93,6 +111,11 @@ class Runtime:
             self._check_range("-np/--parallel", self.n_parallel, 1, MAX_SEQUENCES)
         if self.n_outputs is not None:
             self._check_range("n_outputs", self.n_outputs, 0, 1 << 24)
+
+    @staticmethod
+    def _check_flag(name: str, value: object) -> None:
+        if value is not True and value is not False:
+            raise UsageError(f"{name} must be True or False, not {value!r}.")
 
     @staticmethod
     def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

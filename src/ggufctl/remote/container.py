@@ -17,13 +17,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ggufctl.core.deployment import EVENT_PREFIX
-from ggufctl.core.launch import KEY_VARIABLE, clean_environment
 from ggufctl.remote.supervisor import EngineFailed, Event, Spec, Supervisor
 
-__all__ = ["Serving", "StartFailed", "serve"]
+__all__ = ["EVENT_PREFIX", "Serving", "StartFailed", "serve"]
 
 PROBE_SECONDS = 20.0
+
+EVENT_PREFIX = "ggufctl-event "
+"""Begins every line of the log that is an event of ours."""
+
+KEY_VARIABLE = "LLAMA_API_KEY"
+
+_NOT_FOR_ENGINES = ("LLAMA_", "MODAL_", "HF_", "API_KEY")
+"""Variables that begin so would be settings nobody planned, or secrets."""
 
 
 class StartFailed(Exception):
@@ -161,7 +167,8 @@ def _spec(config: Mapping[str, Any]) -> Spec:
             "The Secret holds no key: a server that everybody can use is not started."
         )
     is_python = config["engine"] == "llama-cpp-python"
-    env = clean_environment(os.environ) | dict(config["env"])
+    env = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_FOR_ENGINES)}
+    env |= dict(config["env"])
     package = str(Path(__file__).resolve().parents[2])
     path = [package, *filter(None, [env.get("PYTHONPATH", "")])]
     env["PYTHONPATH"] = os.pathsep.join(path)

@@ -118,6 +118,7 @@ class Answer:
     n_tokens: int
     seconds: float
     tokens_per_second: float
+    finish_reason: str = ""
 
 
 class EngineFailed(Exception):
@@ -165,7 +166,7 @@ def ask(
     n_tokens = int(found["usage"]["completion_tokens"])
     speed = found.get("timings", {}).get("predicted_per_second")
     rate = float(speed) if isinstance(speed, int | float) else n_tokens / max(seconds, 1e-9)
-    return Answer(str(text), n_tokens, seconds, rate)
+    return Answer(str(text), n_tokens, seconds, rate, str(choice.get("finish_reason") or ""))
 
 
 def _post(url: str, body: object, key: str, timeout_seconds: float) -> Any:
@@ -432,7 +433,8 @@ class Supervisor:
             answer = ask(
                 spec.base_url, spec.model, "Hello", key=spec.key, timeout_seconds=timeout_seconds
             )
-            if answer.n_tokens < 1:
+            # A model may find that there is nothing to add to the prompt: that is an answer.
+            if answer.n_tokens < 1 and answer.finish_reason != "stop":
                 raise ValueError("no token came back")
             return answer
         started = time.monotonic()

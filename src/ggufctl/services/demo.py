@@ -16,7 +16,13 @@ from shutil import copyfileobj
 
 from ggufctl.core.engine_log import Comparison
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import GgufctlError, LaunchFailed, RemoteError
+from ggufctl.errors import (
+    AccessDenied,
+    GgufctlError,
+    LaunchFailed,
+    ModelNotFound,
+    RemoteError,
+)
 from ggufctl.remote.supervisor import Answer, Event, OnEvent, ask
 from ggufctl.services.serve import LocalPlan, LocalRequest, plan_local, start_local
 from ggufctl.sources.cache import cache_dir
@@ -134,7 +140,7 @@ def _plan(request: LocalRequest, on_event: OnEvent, *, use_hub: bool) -> tuple[L
     if use_hub:
         try:
             plan = plan_local(replace(request, model=HUB_MODEL), on_event)
-        except RemoteError as error:
+        except (RemoteError, ModelNotFound, AccessDenied) as error:
             on_event(Event("source", 0.0, f"without the Hub: {error.message}"))
         else:
             return plan, "the Hugging Face Hub"

@@ -26,7 +26,6 @@ from urllib.parse import quote
 from ggufctl import modal_app
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.deployment import (
-    EVENT_PREFIX,
     DeploymentSpec,
     WeightFile,
     app_name,
@@ -67,6 +66,7 @@ from ggufctl.core.reduce import reductions
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import GgufctlError, LaunchFailed, RemoteError, UsageError
 from ggufctl.modal_app import LogLine, LogReader, ModalDeployment
+from ggufctl.remote.container import EVENT_PREFIX
 from ggufctl.remote.supervisor import Event, OnEvent
 from ggufctl.services.deployments import DeploymentNotFound, state_dir
 from ggufctl.services.emit import emit

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from ggufctl.core.escape import quoted
 from ggufctl.errors import GgufctlError, UsageError
@@ -278,10 +277,17 @@ def _age_seconds(path: Path) -> float:
 def _read(name: str) -> Deployment | None:
     path = state_dir() / "deployments" / name / _STATE
     try:
-        raw: dict[str, Any] = json.loads(path.read_text())
-        known = {field.name for field in fields(Deployment)}
-        deployment = Deployment(**{key: value for key, value in raw.items() if key in known})
+        raw = json.loads(path.read_text())
+        known = {field.name: field.type for field in fields(Deployment)}
+        values = {key: value for key, value in dict(raw).items() if key in known}
+        deployment = Deployment(**values)
     except (OSError, ValueError, TypeError):
+        return None
+    for key, value in values.items():
+        whole = known[key] == "float" and type(value) is int
+        if type(value).__name__ != known[key] and not whole:
+            return None
+    if deployment.name != name:
         return None
     if deployment.status in ("starting", "running") and not deployment.is_alive:
         return replace(deployment, status="lost")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.compat import check_settings
@@ -76,7 +77,7 @@ class NamePlan:
     """Why the header was not read; None when nobody asked for it."""
 
 
-def read_model(ref: str, *, on_event: OnEvent = ignore) -> Model:
+def read_model(ref: str | PathLike[str], *, on_event: OnEvent = ignore) -> Model:
     """The model that a reference names, with its header; the weights are never read.
 
     Args:
@@ -85,7 +86,9 @@ def read_model(ref: str, *, on_event: OnEvent = ignore) -> Model:
 
     Raises: a `GgufctlError` that says what is wrong with the reference, the way to it or the file.
     """
-    return _model(open_model(ref, on_event=on_event))
+    if not isinstance(ref, str | PathLike):
+        raise UsageError(f"{ref!r} is neither a path nor a reference to a model.")
+    return _model(open_model(fspath(ref), on_event=on_event))
 
 
 def estimate(
@@ -110,7 +113,9 @@ def estimate(
         UsageError: an unknown GPU.
     """
     catalogue = load_catalogue()
-    names = (gpus,) if isinstance(gpus, str) else tuple(gpus)
+    names = (gpus,) if isinstance(gpus, str) else tuple(gpus or ())
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{names!r} are not names of GPUs.")
     cards = tuple(catalogue.find(name) for name in names)
     check_settings(model.shape, runtime)
     sizes = [card.cuda_bytes or 0 for card in cards]
@@ -225,6 +230,7 @@ def plan_reference(
         load_catalogue(),
         extras=_extras(runtime, on_event),
         smaller=_smaller(resolved.repo, _by_label(resolved.variants), model.quant),
+        warnings=_revision_warnings(reference),
     )
 
 
@@ -339,9 +345,19 @@ def _plan_repo(
 
 
 def _listing_warnings(listing: RepoListing) -> tuple[str, ...]:
+    said = _revision_warnings(listing.ref)
     if listing.is_stale:
-        return ("The Hub cannot be reached: this is the repository as it was last seen.",)
-    return ()
+        said += ("The Hub cannot be reached: this is the repository as it was last seen.",)
+    return said
+
+
+def _revision_warnings(reference: Reference) -> tuple[str, ...]:
+    if reference.revision in ("", "main"):
+        return ()
+    return (
+        f"llama-server's -hf takes the default branch and no revision: download "
+        f"{reference.revision} and load it with -m.",
+    )
 
 
 def _by_label(variants: Sequence[Variant]) -> dict[str, tuple[Variant, ...]]:

@@ -298,6 +298,10 @@ def _estimate(
     shares = [float(device.free_bytes) for device in devices] if len(devices) > 1 else None
     names = tuple(device.description for device in devices)
     estimate = estimate_memory(shape, runtime, names, proportions=shares, extras=extras)
+    named = zip(estimate.devices, devices, strict=False)
+    estimate = replace(
+        estimate, devices=tuple(replace(planned, name=seen.name) for planned, seen in named)
+    )
     if found.engine not in ENGINES_WITH_SLOTS:
         estimate = _of_another_build(estimate, found)
     cards = {card.device_name.casefold(): card for card in load_catalogue()}

@@ -27,12 +27,18 @@ _FORMAT = 1
 def cache_dir() -> Path:
     """Where entries are kept: `GGUFCTL_CACHE_DIR`, or the user's cache directory."""
     if own := os.environ.get("GGUFCTL_CACHE_DIR"):
-        return Path(own).expanduser()
+        return _at_home(own)
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "ggufctl" / "cache"
     base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()
+    root = Path(base) if os.path.isabs(base) else _at_home("~/.cache")
     return root / "ggufctl"
+
+
+def _at_home(path: str) -> Path:
+    """A path with its `~` filled in; where nobody is at home, one that nothing is written to."""
+    found = os.path.expanduser(path)
+    return Path(os.devnull if found.startswith("~") else found)
 
 
 def load(kind: str, *key: str) -> Any:

@@ -234,6 +234,9 @@ def _transport_errors(what: str) -> Iterator[None]:
             f"{name} was not asked: offline mode is on.", "Unset HF_HUB_OFFLINE."
         ) from None
     except (HTTPError, OSError) as error:
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            # A file of the client's own, such as that of the token.
+            raise AccessDenied(f"{quoted(error.filename)}: {error.strerror}.") from None
         raise ConnectionLost(f"{name} cannot be reached: {_reason(error)}.") from None
     except (httpx2.InvalidURL, UnicodeError):
         raise UsageError(f"{name} is not a URL that can be opened.") from None

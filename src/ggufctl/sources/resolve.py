@@ -443,7 +443,7 @@ def _only_model_in(folder: Path) -> Path:
 def _local_header(path: Path) -> Header:
     if os.path.islink(path) and not os.path.exists(path):
         raise ModelNotFound(f"{quoted(str(path), 0)} is a link to a file that is not there.")
-    if not os.path.lexists(path):
+    if _is_absent(path):
         here: list[str] = []
         with contextlib.suppress(OSError):
             here = [p.name for p in path.parent.iterdir() if p.suffix.lower() == ".gguf"]
@@ -451,6 +451,17 @@ def _local_header(path: Path) -> Header:
         raise ModelNotFound(f"There is no file {quoted(str(path), 0)}.", _meant(near))
     with _named(str(path)), _told_by_its_name(path.name):
         return read_local_header(path)
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether there is no such file; one that may not be looked at counts as there."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ SIGNATURES = (
         (
             r"invalid magic characters: 'vers'",
             r"invalid magic number 73726576",
+            r"unknown \(magic, version\) combination: 73726576",
             r"bad magic.*73726576",
         ),
         "The model file is a git-lfs pointer of a few lines, not the model.",
@@ -53,6 +54,7 @@ SIGNATURES = (
             r"invalid magic characters: '(?:lmgg|tjgg|fmgg|algg)'",
             r"invalid magic number (?:67676a74|67676d6c|67676d66|67676c61)",
             r"Identified as \S+ model: \(ver 0\)",
+            r"unknown \(magic, version\) combination: 6767",
         ),
         "The model is in the format from before GGUF.",
         ("Download a GGUF of the model; conversions of the old format are rarely worth it.",),
@@ -432,6 +434,7 @@ SIGNATURES = (
             r"error loading model: (?P<why>.+)",
             r"exiting due to model loading error",
             r"Failed to load model from file: (?P<path>.+)",
+            r"Could not load Llama model from path: (?P<path>.+)",
             r"failed to load model,? '(?P<path>[^']*)'",
             r"failed to load model\b",
             r"Could not load text model: (?P<path>.+)",

@@ -115,6 +115,8 @@ SIGNATURES = (
         "oom-runtime",
         (
             r"CUDA error: out of memory",
+            r"CUDA error 2 at .*out of memory",
+            r"ggml-cuda\.cu:\d+: out of memory",
             r"(?:HIP|ROCm|MUSA) error: out of memory",
             r"CUBLAS_STATUS_ALLOC_FAILED",
             r"cuMemCreate\(.*out of memory",

@@ -224,6 +224,30 @@ SIGNATURES = (
         Basis.REPORTED,
     ),
     Signature(
+        "ollama-no-runner",
+        (r"no suitable llama servers found", r"unable to initialize llm library"),
+        "Ollama could not unpack or start its own runners.",
+        ("Give it room in /tmp (or OLLAMA_TMPDIR) that is not mounted with noexec.",),
+        "Error: no suitable llama servers found",
+        Basis.REPORTED,
+    ),
+    Signature(
+        "start-timeout",
+        (
+            r"health check of container \S+ timed out",
+            r"failed to start within timeout",
+            r"failed to start and listen on the port",
+            r"did not become (?:healthy|ready) (?:with)?in",
+            r"health check timed out",
+        ),
+        "Whoever started the server did not wait until the model was loaded.",
+        ("Raise its limit: loading takes about as long as reading the file from its disk.",),
+        "ERROR: The user-provided container failed to start and listen on the port defined by PORT",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        phase=Phase.SERVE,
+    ),
+    Signature(
         "server-busy",
         (
             r"maximum pending requests exceeded",
