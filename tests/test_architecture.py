@@ -23,14 +23,30 @@ ALLOWED = {
     # The engine's supervisor also runs in containers, with nothing but our core beside it.
     "remote": {"remote", "core", "errors"},
     "engines": {"engines", "remote", "core", "errors"},
-    "services": {"services", "engines", "remote", "sources", "catalog", "core", "errors"},
+    "modal_app": {"modal_app", "core", "errors"},
+    "services": {
+        "services",
+        "modal_app",
+        "engines",
+        "remote",
+        "sources",
+        "catalog",
+        "core",
+        "errors",
+    },
 }
 ONLY_HERE = {
     "huggingface_hub": {"sources/hub.py", "sources/fetch.py"},
     "rich": {"render.py"},
     "pydantic": {"documents.py", "documents_diagnose.py"},
-    "typer": {"cli.py", "commands/diagnose.py", "commands/options.py", "commands/serve.py"},
-    "modal": set(),
+    "typer": {
+        "cli.py",
+        "commands/diagnose.py",
+        "commands/modal.py",
+        "commands/options.py",
+        "commands/serve.py",
+    },
+    "modal": {"modal_app.py"},
 }
 
 

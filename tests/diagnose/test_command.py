@@ -126,6 +126,7 @@ def test_checks_keep_their_deadline_when_nobody_answers(tmp_path, monkeypatch):
     checks = run_doctor(tmp_path / "config.toml", 0.3)
 
     server.shutdown()
+    server.server_close()
     assert "longer than 0.3 s" in next(c.text for c in checks if c.id == "hub")
 
 

@@ -26,8 +26,8 @@ llama_context: n_ctx         = 262144
 llama_context: n_ubatch      = 512
 """
 KV = """\
-ggml_backend_cuda_buffer_type_alloc_buffer: allocating 32768.00 MiB on device 0: cudaMalloc failed: \
-out of memory
+ggml_backend_cuda_buffer_type_alloc_buffer: allocating 32768.00 MiB on device 0: cudaMalloc \
+failed: out of memory
 alloc_tensor_range: failed to allocate CUDA0 buffer of size 34359738368
 llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv cache
 """
@@ -154,6 +154,21 @@ def test_a_cause_is_told_once_however_often_it_is_seen():
     assert len(found.evidence) <= 5
 
 
+def test_a_server_that_fell_back_to_the_cpu_is_not_healthy():
+    init = "ggml_cuda_init: failed to initialize CUDA: system has unsupported display driver\n"
+
+    assert causes(init + UP) == ["driver-mismatch"]
+
+
+def test_a_cache_that_many_requests_filled_is_a_context_too_small():
+    retry = (
+        "update_slots : failed to find free space in the KV cache, retrying with smaller batch\n"
+    )
+    end = "update_slots : failed to decode the batch, n_batch = 1, ret = 1\n"
+
+    assert causes(UP + 3 * retry + end) == ["context-exceeded"]
+
+
 def test_streams_are_told_apart():
     bad = "llama_model_load: error loading model: unknown model architecture: 'qwen9'\n"
     log = f"[pod/a/llama] {bad}" + "".join(f"[pod/b/llama] {line}\n" for line in UP.splitlines())
@@ -205,10 +220,10 @@ def test_the_smallest_card_is_named():
     [
         (
             "oom-weights",
-            'time=2026-03-03T21:36:19Z level=INFO msg="alloc_tensor_range: failed to allocate CUDA0 '
-            'buffer of size 11244037120"\n'
-            'time=2026-03-03T21:36:20Z level=INFO msg="llama_model_load: error loading model: unable '
-            'to allocate CUDA0 buffer"\n'
+            'time=2026-03-03T21:36:19Z level=INFO msg="alloc_tensor_range: failed to allocate '
+            'CUDA0 buffer of size 11244037120"\n'
+            'time=2026-03-03T21:36:20Z level=INFO msg="llama_model_load: error loading model: '
+            'unable to allocate CUDA0 buffer"\n'
             "Error: llama runner process has terminated: exit status 2\n",
         ),
         (
@@ -303,6 +318,14 @@ HEALTHY = {
         "common_download: retrying after 2 seconds...\n"
         "urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool: Read timed out.\n"
         "srv    load_model: loading model '/m.gguf'\nsrv  llama_server: model loaded\n"
+    ),
+    "metadata": (
+        "llama_model_loader: - kv  20: tokenizer.chat_template str = {{ "
+        "raise_exception('Conversation "
+        "roles must alternate') }} CUDA error: out of memory\n"
+        "chat_template: {{ raise_exception('Conversation roles must alternate user/assistant') }}\n"
+        "load_backend: failed to find ggml_backend_init in /x/libggml-hip.so\n"
+        "slot print_timing: id 3 | task 0 | n_decoded = 1081, tg =  12.93 t/s, tg_3s =  12.57 t/s\n"
     ),
     "empty": "",
     "prose": "An error is never fatal to those who fail, abort, retry or ignore it.\n",

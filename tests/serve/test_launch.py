@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import xllamacpp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from ggufctl.core.launch import (
     startup_seconds,
 )
 from ggufctl.errors import UsageError
+from ggufctl.remote import embedded_server
 from ggufctl.remote.embedded_server import parse
 
 
@@ -236,3 +238,13 @@ def test_the_prompt_cache_takes_a_quarter_of_what_is_left():
     assert cache_ram_mib(4 << 30) == 1024
     assert cache_ram_mib(1 << 40) == 8192
     assert cache_ram_mib(-5) == 0
+
+
+def test_the_embedded_server_knows_what_to_do_with_every_argument_it_takes():
+    values = {"n_gpu_layers": "all", "flash_attn": "on", "split_mode": "layer", "fit": "off"}
+    values |= {"cache_type_k": "q8_0", "cache_type_v": "iq4_nl", "load_mode": "mmap+mlock"}
+
+    for option, name in embedded_server._NEEDS_VALUE.items():
+        embedded_server._configure(xllamacpp, parse((option, values.get(name, "3"))))
+    for option in embedded_server._SWITCHES:
+        embedded_server._configure(xllamacpp, parse((option,)))

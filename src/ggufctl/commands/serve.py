@@ -1,9 +1,8 @@
-"""`serve`, `ps`, `logs`, `stop` and `demo`."""
+"""`serve`, `ps`, `logs`, `stop`, `switch` and `demo`."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ggufctl.commands import modal
 from ggufctl.commands import options as o
-from ggufctl.errors import AccessDenied, GgufctlError, UsageError
+from ggufctl.errors import GgufctlError, UsageError
 
 if TYPE_CHECKING:
     from ggufctl.remote.supervisor import Event
@@ -50,6 +50,8 @@ Events = Annotated[
     ),
 ]
 
+On = Annotated[str, typer.Option("--on", help="Look on modal, on local, or on all.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
@@ -58,12 +60,16 @@ def register(app: typer.Typer) -> None:
         (ps, "ggufctl ps\n  ggufctl ps --json"),
         (logs, "ggufctl logs smollm2 -f"),
         (stop, "ggufctl stop smollm2"),
+        (modal.switch, "ggufctl switch smollm2 --gpu H100"),
         (demo, "ggufctl demo"),
     ):
         app.command(epilog=f"\b\nExamples:\n  {epilog}\n\n{EXIT_CODES}")(command)
 
 
-_SERVE_EXAMPLES = """ggufctl serve ./model.gguf --on local --port 8080
+_SERVE_EXAMPLES = """ggufctl serve org/repo --gpu auto
+  ggufctl serve org/repo:Q4_K_M --gpu L40S,A100-80GB -c 32768 -np 8 --max-containers 4
+  ggufctl serve org/repo --emit app.py
+  ggufctl serve ./model.gguf --on local --port 8080
   ggufctl serve org/repo:Q4_K_M --on local -c 16384 -np 4 --json
   ggufctl serve org/repo --on local --dry-run
   ggufctl serve ./model.gguf --on local -- --temp 0.2"""
@@ -84,7 +90,52 @@ def serve(
         str, typer.Option("--name", help="Name of the deployment. [default: the model's]")
     ] = "",
     engine: EngineName = "auto",
-    auth: Annotated[str, o.option("--auth", env="AUTH", help="key, or none (local only).")] = "key",
+    auth: Annotated[
+        str, o.option("--auth", env="AUTH", help="key, proxy (Modal's own tokens) or none.")
+    ] = "key",
+    allow_anyone: Annotated[
+        bool,
+        typer.Option("--allow-anyone", help="Let --auth none put the server in the open."),
+    ] = False,
+    gpu: o.Gpu = "auto",
+    max_usd_per_hour: o.MaxUsdPerHour = None,
+    max_containers: Annotated[
+        int, o.option("--max-containers", env="MAX_CONTAINERS", help="On Modal: at once.")
+    ] = 1,
+    scaledown: Annotated[
+        int,
+        o.option(
+            "--scaledown",
+            metavar="SECONDS",
+            env="SCALEDOWN",
+            help="On Modal: how long a container stays without requests.",
+        ),
+    ] = 300,
+    hold_requests: Annotated[
+        bool,
+        typer.Option(
+            "--hold-requests", help="On Modal: hold requests while it starts, instead of a 503."
+        ),
+    ] = False,
+    region: Annotated[
+        str, o.option("--region", env="REGION", help="On Modal: where it may run; costs more.")
+    ] = "",
+    snapshot: Annotated[
+        bool, typer.Option("--snapshot", help="On Modal: GPU memory snapshots (experimental).")
+    ] = False,
+    queue_timeout: Annotated[
+        float,
+        o.option(
+            "--queue-timeout",
+            metavar="SECONDS",
+            env="QUEUE_TIMEOUT",
+            help="On Modal: longest wait for a GPU.",
+        ),
+    ] = 900.0,
+    emit: Annotated[
+        str,
+        typer.Option("--emit", metavar="FILE", help="Write the equivalent Modal app; - is stdout."),
+    ] = "",
     api_key_file: Annotated[
         str,
         o.option(
@@ -145,14 +196,16 @@ def serve(
 ) -> None:
     """Serve a model behind an OpenAI-compatible URL of your own, with a key of its own.
 
+    On Modal this returns once the server answers; the price is said before anything is spent.
     On this machine it stays in front until stopped; nothing is left behind.
     """
-    if on == "modal":
-        raise _no_modal()
-    if on != "local":
+    if on not in ("modal", "local"):
         raise UsageError(f"--on is modal or local, not {on!r}.")
+    if on == "modal" and not (dry_run or emit):
+        modal.require_token()
+    if on == "local" and emit:
+        raise UsageError("--emit writes a Modal app: it goes with --on modal.")
     from ggufctl.core.runtime import Runtime
-    from ggufctl.services.serve import LocalRequest
 
     runtime = Runtime(
         n_parallel=parallel,
@@ -172,6 +225,43 @@ def serve(
         draft_model=model_draft,
         lora=tuple(lora or ()),
     )
+    if on == "modal":
+        _serve_on_modal(
+            model=model,
+            runtime=runtime,
+            n_ctx=o.context(ctx_size),
+            quant=quant,
+            gpu=gpu,
+            max_usd_per_hour=max_usd_per_hour,
+            name=name,
+            auth=auth,
+            allow_public=allow_anyone,
+            api_key_file=Path(api_key_file).expanduser() if api_key_file else None,
+            engine="llama-server" if engine == "auto" else engine,
+            engine_args=_engine_args(engine_args or ()),
+            chat_format=chat_format,
+            max_containers=max_containers,
+            scaledown=scaledown,
+            hold_requests=hold_requests,
+            snapshot=snapshot,
+            region=region,
+            max_attempts=max_attempts,
+            fallback=fallback,
+            startup_timeout_seconds=startup_timeout,
+            queue_seconds=queue_timeout,
+            port=port,
+            flags={
+                "as_json": as_json,
+                "events": events,
+                "quiet": quiet or ctx.obj["quiet"],
+                "verbose": (verbose or ctx.obj["verbose"]) and not quiet,
+                "dry_run": dry_run,
+                "emit_to": emit,
+            },
+        )
+        return
+    from ggufctl.services.serve import LocalRequest
+
     request = LocalRequest(
         model=model,
         runtime=runtime,
@@ -203,33 +293,11 @@ def _engine_args(args: Sequence[str]) -> tuple[str, ...]:
     return tuple(args)
 
 
-def _no_modal() -> AccessDenied | UsageError:
-    if _has_modal_token():
-        return UsageError("This version of ggufctl serves on this machine only.", "Add --on local.")
-    return AccessDenied(
-        "There is no Modal token on this machine, so nothing can be deployed there.",
-        "Run modal token new, or serve on this machine with --on local.",
-    )
+def _serve_on_modal(*, gpu: str, flags: dict[str, Any], **settings: Any) -> None:
+    from ggufctl.core.planner import parse_gpu_list
+    from ggufctl.services.deploy import ModalRequest
 
-
-def _has_modal_token() -> bool:
-    """Whether the Modal client would find a token, without importing it."""
-    if os.environ.get("MODAL_TOKEN_ID") and os.environ.get("MODAL_TOKEN_SECRET"):
-        return True
-    import tomllib
-
-    path = Path(os.environ.get("MODAL_CONFIG_PATH") or "~/.modal.toml").expanduser()
-    try:
-        profiles = tomllib.loads(path.read_text())
-    except (OSError, ValueError):
-        return False
-    wanted = os.environ.get("MODAL_PROFILE")
-    return any(
-        isinstance(profile, dict)
-        and (name == wanted if wanted else profile.get("active", len(profiles) == 1))
-        and bool(profile.get("token_id"))
-        for name, profile in profiles.items()
-    )
+    modal.serve_on_modal(ModalRequest(gpus=parse_gpu_list(gpu), **settings), **flags)
 
 
 def _serve_local(
@@ -299,20 +367,49 @@ def ps(
     everything: Annotated[
         bool, typer.Option("--all", "-a", help="Those that have ended as well.")
     ] = False,
+    on: On = "all",
     as_json: o.AsJson = False,
 ) -> None:
-    """What is being served from here."""
+    """What is being served: from here, and on Modal where there is a token."""
     from ggufctl import render_serve, report_serve
     from ggufctl.services.deployments import listed
 
-    found = listed(ended=everything)
+    found = listed(ended=everything) if on != "modal" else ()
+    rows = [report_serve.deployment_report(deployment) for deployment in found]
+    lines = render_serve.deployment_rows(found)
+    if _asks_modal(on):
+        more_rows, more_lines = modal.ps_on_modal()
+        rows += more_rows
+        lines += more_lines
     if as_json:
-        rows = [report_serve.deployment_report(deployment) for deployment in found]
         _print_json({"schema_version": report_serve.SCHEMA_VERSION, "deployments": rows})
-    elif found:
-        typer.echo("\n".join(render_serve.deployment_rows(found)))
+    elif rows:
+        typer.echo("\n".join(lines))
     else:
         _say("Nothing is being served.")
+
+
+def _asks_modal(on: str) -> bool:
+    """Whether Modal is to be asked: always when it is named, else where there is a token."""
+    if on not in ("all", "local", "modal"):
+        raise UsageError(f"--on is modal, local or all, not {on!r}.")
+    if on == "modal":
+        modal.require_token()
+    return on == "modal" or (on == "all" and modal.has_token())
+
+
+def _is_on_modal(name: str, on: str) -> bool:
+    """Whether a name is to be looked for on Modal: what runs here is found first."""
+    from ggufctl.services.deployments import DeploymentNotFound, find
+
+    if not _asks_modal(on):
+        return False
+    if on == "modal":
+        return True
+    try:
+        return not find(name, ended=True).is_alive
+    except DeploymentNotFound:
+        return True
 
 
 def logs(
@@ -320,13 +417,25 @@ def logs(
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Go on until the deployment ends.")
     ] = False,
+    on: On = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """The engine's log of a deployment, also of one that has ended."""
+    """The engine's log of a deployment; of one on this machine also after it has ended."""
     from ggufctl.core.escape import redact
-    from ggufctl.services.deployments import find, follow_log
+    from ggufctl.services.deployments import DeploymentNotFound, find, follow_log
 
-    for line in follow_log(find(name, ended=True), follow=follow):
+    lines = None
+    if _is_on_modal(name, on):
+        try:
+            lines = list(modal.logs_on_modal(name, follow=False))
+        except DeploymentNotFound:
+            if on == "modal":
+                raise
+    if lines is not None:
+        found = modal.logs_on_modal(name, follow=True) if follow else iter(lines)
+    else:
+        found = follow_log(find(name, ended=True), follow=follow)
+    for line in found:
         if as_json:
             _print_line({"name": name, "line": redact(line)})
         else:
@@ -335,12 +444,20 @@ def logs(
 
 def stop(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As ggufctl ps shows it.")],
+    on: On = "all",
     as_json: o.AsJson = False,
 ) -> None:
     """Stop a deployment and wait until nothing of it runs."""
     from ggufctl import report_serve
     from ggufctl.services import deployments
 
+    if _is_on_modal(name, on):
+        row = modal.stop_on_modal(name)
+        if as_json:
+            _print_json({"schema_version": report_serve.SCHEMA_VERSION, **row})
+        else:
+            _say(f"{name} is stopped on Modal.")
+        return
     stopped = deployments.stop(name)
     if as_json:
         _print_json(

@@ -71,6 +71,7 @@ _LOADED = (
     "model loaded successfully",
     "[wmain] model loaded",
     "tokens per second",
+    " t/s, tg_",
     "llama_perf_context_print: ",
     "llama_print_timings: ",
 )
@@ -99,6 +100,7 @@ _ABSORBS = {
     "port-privileged": {"port-taken"},
     "no-tls": {"network-broken", "hub-not-found"},
     "phi3-quantized-kv": {"failed-check"},
+    "context-exceeded": {"decode-failed"},
     "quant-type-unknown": {"header-truncated"},
     "shard-missing": {"file-missing"},
     "lora-failed": {"file-missing"},
@@ -221,6 +223,9 @@ class Diagnoser:
         if any(word in low for word in FACT_WORDS):
             self._facts.feed(line.text)
         new = []
+        if " - kv " in low:
+            # Metadata of the model, chat templates among them: anything may stand there.
+            return ()
         found = self._index.search(line.text)
         if any(signature.severity is Severity.REMARK for signature, _ in found):
             # The engine says on this line that it goes on.

@@ -28,6 +28,7 @@ FACT_WORDS = (
     "n_seq_max",
     "n_ubatch",
     "tokens per second",
+    " t/s",
     "build",
     "version",
     "type_k",
@@ -55,6 +56,7 @@ _DEVICE = re.compile(
 _SLOT = re.compile(r"n_ctx_slot = (\d+)")
 _SLOTS = re.compile(r"n_slots = (\d+)")
 _SPEED = re.compile(r"(?P<prompt>prompt )?eval time =.*?(?P<speed>[\d.]+) tokens per second")
+_RUNNING_SPEED = re.compile(r"\btg = +(?P<speed>[\d.]+) t/s")
 _TYPES = re.compile(r"type_k = '(\w+)', type_v = '(\w+)'")
 _KV_SIZE = re.compile(
     r"(?:size|self size) += +(?P<mib>[\d.]+) MiB(?: \( *(?P<cells>\d+) cells, +(?P<layers>\d+) "
@@ -133,6 +135,9 @@ class FactReader:
 
     def feed(self, text: str) -> None:
         """Take one line that holds one of `FACT_WORDS`."""
+        if " t/s" in text and (found := _RUNNING_SPEED.search(text)):
+            self._speeds["generation"] = _number(found["speed"])
+            return
         if "tokens per second" in text and (found := _SPEED.search(text)):
             self._speeds["prompt" if found["prompt"] else "generation"] = _number(found["speed"])
             return

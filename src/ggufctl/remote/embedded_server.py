@@ -44,7 +44,7 @@ _NEEDS_VALUE = {
     "--lora": "lora",
     "--chat-template": "chat_template",
     "-ctxcp": "n_ctx_checkpoints",
-    "--reasoning-budget": "enable_reasoning",
+    "--reasoning-budget": "reasoning_budget",
     "--sleep-idle-seconds": "sleep_idle_seconds",
     "-to": "timeout",
     "-n": "n_predict",
@@ -213,6 +213,7 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
     for name, kind in (("temp", float), ("top_k", int), ("top_p", float), ("min_p", float)):
         setters[name] = sampling(name, kind)
     setters["seed"] = sampling("seed", int)
+    setters["reasoning_budget"] = sampling("reasoning_budget_tokens", int)
     for name in ("kv_unified", "swa_full", "embedding", "ui", "warmup"):
         setters[name] = plain(name)
     for name in _NEEDS_VALUE.values():

@@ -35,6 +35,7 @@ SIGNATURES = (
             "Use an image with GPU support, such as ghcr.io/ggml-org/llama.cpp:server-cuda.",
         ),
         "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected",
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "driver-too-old",
@@ -50,6 +51,7 @@ SIGNATURES = (
         _DRIVER,
         "ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient for CUDA "
         "runtime version",
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "driver-mismatch",
@@ -69,6 +71,7 @@ SIGNATURES = (
         ),
         "Failed to initialize NVML: Driver/library version mismatch",
         Basis.REPORTED,
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "cuda-init-failed",
@@ -82,13 +85,13 @@ SIGNATURES = (
         (*_EXPOSE, "Load the module nvidia_uvm, and restart the host if the driver was updated."),
         "ggml_cuda_init: failed to initialize CUDA: unknown error",
         Basis.REPORTED,
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "gpu-arch-unsupported",
         (
             r"has no device code compatible with (?:CUDA|HIP) arch (?P<arch>\d+)",
             r"no kernel image is available for execution on the device",
-            r"compiled for: (?P<arch>[\d,]+)",
             r"is not compatible with the current PyTorch installation",
             r"rocBLAS error: Cannot read \S*TensileLibrary",
             r"invalid device function",
@@ -188,6 +191,7 @@ SIGNATURES = (
         (
             r"(?:CUDA|ROCm|HIP|MUSA) error: (?P<why>(?!out of memory|no kernel|the provided PTX|an "
             r"illegal|invalid|uncorrectable|unspecified|misaligned|operation not).+)",
+            r"CUDA error \d+ at (?P<why>.+)",
             r"ggml_abort.*CUDA error",
             r"cudaError\w+",
         ),
@@ -319,6 +323,7 @@ SIGNATURES = (
         ("Install a build with CUDA; -ngl has no effect here.",),
         "warning: not compiled with GPU offload support, --gpu-layers option will be ignored",
         Basis.REPORTED,
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "segfault",

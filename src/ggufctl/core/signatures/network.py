@@ -49,6 +49,7 @@ SIGNATURES = (
             r"download failed: .*\(status: 40[13]\)",
             r"failed with status code: 40[13]",
             r"status code 40[13]\b",
+            r"HEAD failed, status: 40[13]\b",
             r"server returned (?:HTTP )?40[13]",
             r"curl: \(22\) The requested URL returned error: 40[13]",
             r"ERROR 40[13]: (?:Forbidden|Unauthorized)",

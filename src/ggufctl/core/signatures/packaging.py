@@ -86,6 +86,7 @@ SIGNATURES = (
         "cuda-link",
         (
             r"undefined reference to [`']cu[A-Z]\w+'",
+            r"undefined reference to [`']_*cuda\w+",
             r"cannot find -lcuda\b",
             r"ld: warning: libcuda\.so\.1.*not found",
         ),
@@ -203,6 +204,8 @@ SIGNATURES = (
         (
             r"llama runner process (?:has terminated|no longer running)(?:: (?P<why>.+))?",
             r"llama\.cpp terminated unexpectedly",
+            r"model runner has unexpectedly stopped",
+            r"model failed to load, this may be due to resource limitations",
             r"exited before becoming healthy",
             r"llama runner terminated",
         ),

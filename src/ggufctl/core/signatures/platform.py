@@ -41,6 +41,7 @@ SIGNATURES = (
             r"manifest for (?P<image>\S+) not found",
             r"pull access denied for (?P<image>\S+)",
             r"repository does not exist or may require",
+            r"Failed to pull image \"(?P<image>[^\"]+)\": .*not found",
             r"failed to resolve reference \"(?P<image>[^\"]+)\"",
             r"invalid reference format",
             r"InvalidImageName",
@@ -72,7 +73,7 @@ SIGNATURES = (
         (
             r"executable file not found in \$PATH",
             r"exec: \"(?P<program>[^\"]+)\": .*no such file or directory",
-            r"(?P<program>[\w./-]*llama\S*): (?:command )?not found",
+            r"(?P<program>[\w./-]*llama[\w-]*): command not found",
             r"OCI runtime (?:exec|create) failed: .*no such file or directory",
             r"can't open file '(?P<program>[^']+)': \[Errno 2\]",
             r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+127\b",

@@ -1,0 +1,216 @@
+"""What `serve`, `ps`, `logs`, `stop` and `switch` do for deployments on Modal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ggufctl.commands import options as o
+from ggufctl.errors import AccessDenied
+
+if TYPE_CHECKING:
+    from ggufctl.remote.supervisor import Event
+    from ggufctl.services.deploy import ModalRequest, ModalServer
+
+__all__ = [
+    "has_token",
+    "logs_on_modal",
+    "ps_on_modal",
+    "require_token",
+    "serve_on_modal",
+    "stop_on_modal",
+    "switch",
+]
+
+
+def has_token() -> bool:
+    """Whether Modal's client would find a token, without importing it."""
+    if os.environ.get("MODAL_TOKEN_ID") and os.environ.get("MODAL_TOKEN_SECRET"):
+        return True
+    import tomllib
+
+    path = Path(os.environ.get("MODAL_CONFIG_PATH") or "~/.modal.toml").expanduser()
+    try:
+        profiles = tomllib.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    wanted = os.environ.get("MODAL_PROFILE")
+    return any(
+        isinstance(profile, dict)
+        and (name == wanted if wanted else profile.get("active", len(profiles) == 1))
+        and bool(profile.get("token_id"))
+        for name, profile in profiles.items()
+    )
+
+
+def require_token() -> None:
+    """Refuse at once what needs Modal where nobody is signed in.
+
+    Raises: AccessDenied.
+    """
+    if not has_token():
+        raise AccessDenied(
+            "There is no Modal token on this machine, so nothing can be deployed there.",
+            "Run modal token new, or serve on this machine with --on local.",
+        )
+
+
+def serve_on_modal(
+    request: ModalRequest,
+    *,
+    as_json: bool,
+    events: bool,
+    quiet: bool,
+    verbose: bool,
+    dry_run: bool,
+    emit_to: str,
+) -> None:
+    """Plan, then deploy and watch; or only say, or write, what that would be."""
+    from ggufctl import render_modal, report_modal
+    from ggufctl.services import deploy
+
+    listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
+    if dry_run or emit_to:
+        plan = deploy.plan_modal(request, listener)
+        if emit_to:
+            _write_app(deploy.emit(plan.spec), emit_to)
+        elif as_json:
+            _print_json(report_modal.modal_plan_report(plan))
+        else:
+            typer.echo("\n".join(render_modal.dry_run_lines(plan)))
+        return
+    require_token()
+    server = deploy.serve_modal(
+        request, listener, leave=_wants_to_leave, show_output=verbose and not quiet
+    )
+    _tell(server, as_json=as_json, events=events, quiet=quiet)
+
+
+def _write_app(source: str, path: str) -> None:
+    if path == "-":
+        typer.echo(source, nl=False)
+        return
+    from ggufctl.core.escape import quoted
+    from ggufctl.errors import UsageError
+
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(source)
+    except FileExistsError:
+        raise UsageError(f"{quoted(path)} exists already.", "Name a new file.") from None
+    except OSError as error:
+        raise UsageError(f"{quoted(path)} cannot be written: {error.strerror}.") from None
+    _say(f"{path} is written; modal deploy {path} deploys it.")
+
+
+def _wants_to_leave() -> bool:
+    """After Ctrl-C: whether what was started is to be left running; not without a terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        return not typer.confirm("Stop what was started on Modal?", default=True, err=True)
+    except (KeyboardInterrupt, typer.Abort):
+        return False
+
+
+def _tell(server: ModalServer, *, as_json: bool, events: bool, quiet: bool) -> None:
+    from ggufctl import render_modal, report_modal
+
+    key = server.key
+    if key is not None and key.is_new and sys.stderr.isatty() and not quiet:
+        _say(f"key: {key.value}", f"It is kept in {key.path} and not shown again.")
+    if as_json:
+        _print_json(report_modal.modal_server_report(server))
+    elif events:
+        _print_line({"event": "ready", **report_modal.modal_server_report(server)})
+    else:
+        typer.echo("\n".join(render_modal.summary_lines(server)))
+
+
+def ps_on_modal() -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows for JSON and for people."""
+    from ggufctl.render_modal import modal_rows
+    from ggufctl.report_modal import modal_row_report
+    from ggufctl.services.deploy import key_file, modal_deployments
+
+    found = modal_deployments()
+    return [modal_row_report(each, key_file(each.name)) for each in found], modal_rows(found)
+
+
+def logs_on_modal(name: str, *, follow: bool) -> Iterator[str]:
+    """Lines of a deployment's log."""
+    from ggufctl.services.deploy import modal_log
+
+    return modal_log(name, follow=follow)
+
+
+def stop_on_modal(name: str) -> dict[str, Any]:
+    """Stop a deployment; its last row."""
+    from ggufctl.report_modal import modal_row_report
+    from ggufctl.services.deploy import stop_modal
+
+    return modal_row_report(stop_modal(name))
+
+
+def switch(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As ggufctl ps shows it.")],
+    gpu: o.Gpu = "auto",
+    as_json: o.AsJson = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Print events as JSON lines while it runs.")
+    ] = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Move a deployment on Modal to other GPUs; its key and its address stay."""
+    from ggufctl.core.planner import parse_gpu_list
+    from ggufctl.services.deploy import switch_modal
+
+    require_token()
+    quiet = quiet or ctx.obj["quiet"]
+    verbose = (verbose or ctx.obj["verbose"]) and not quiet
+    listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
+    server = switch_modal(name, parse_gpu_list(gpu), listener, show_output=verbose)
+    _tell(server, as_json=as_json, events=events, quiet=quiet)
+
+
+def _listener(
+    *, events: bool, as_json: bool, quiet: bool, verbose: bool
+) -> Callable[[Event], None]:
+    """Who hears of events: a program, or a person on stderr; the price is said in any case."""
+    from ggufctl.core.escape import redact
+    from ggufctl.render_modal import event_line
+
+    def as_line(event: Event) -> None:
+        typer.echo(redact(event.to_json()), err=as_json)
+
+    def as_text(event: Event) -> None:
+        if event.kind == "log":
+            if verbose:
+                _say(redact(event.text))
+            return
+        is_wanted = not quiet or event.kind in ("price", "fallback")
+        if is_wanted and (line := event_line(event)):
+            _say(line)
+
+    return as_line if events else as_text
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+def _print_line(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, ensure_ascii=True))
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=True))
