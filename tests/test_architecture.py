@@ -23,7 +23,7 @@ ALLOWED = {
     # The engine's supervisor also runs in containers, with nothing but our core beside it.
     "remote": {"remote", "core", "errors"},
     "engines": {"engines", "remote", "core", "errors"},
-    "modal_app": {"modal_app", "core", "errors"},
+    "modal_app": {"modal_app", "remote", "core", "errors"},
     "services": {
         "services",
         "modal_app",

@@ -32,13 +32,23 @@ Exit codes:
   4  access denied            130  Ctrl-C
   5  does not fit             143  SIGTERM"""
 
+ALL_EXIT_CODES = """\b
+Exit codes:
+  0  ok                         7  unsupported model or format
+  1  a bug in ggufctl           8  network, rate limit, Hub or Modal down
+  2  usage                      9  launch failed
+  3  model not found           10  nothing diagnosed
+  4  access denied             11  a check failed
+  5  does not fit             130  Ctrl-C
+  6  invalid GGUF             143  SIGTERM"""
+
 app = typer.Typer(
     name="ggufctl",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EXIT_CODES,
+    epilog=ALL_EXIT_CODES,
 )
 
 MAX_DIGITS = 9
@@ -75,7 +85,7 @@ def root(
         bool, typer.Option("--verbose", "-v", help="Say more about what is done and why.")
     ] = False,
 ) -> None:
-    """Plan GGUF models on GPUs you could rent: memory to the byte, price, flags.
+    """Plan, serve and diagnose GGUF models: memory to the byte, price, one command.
 
     Settings come from flags, then GGUFCTL_* variables (GGUFCTL_CTX_SIZE for --ctx-size),
     then $XDG_CONFIG_HOME/ggufctl/config.toml.

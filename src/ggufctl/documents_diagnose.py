@@ -83,7 +83,7 @@ class DiagnoseDocument(_Document):
     """Output of `ggufctl diagnose --json`."""
 
     schema_version: str
-    kind: Literal["log", "machine", "model"]
+    kind: Literal["log", "machine", "model", "app"]
     diagnoses: list[DiagnosisDocument] = Field(description="what is wrong, the root first")
     remarks: list[DiagnosisDocument] = Field(description="what is survived or worth knowing")
     checks: list[CheckDocument] = Field(description="of a machine or a model")

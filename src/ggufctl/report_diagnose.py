@@ -14,6 +14,7 @@ from ggufctl.report import SCHEMA_VERSION
 
 __all__ = [
     "announcement",
+    "app_report",
     "check_lines",
     "checks_report",
     "log_lines",
@@ -86,6 +87,16 @@ def checks_report(
         ],
         "facts": dict(facts),
     }
+
+
+def app_report(
+    report: LogReport, checks: Sequence[Check], facts: Mapping[str, str | int]
+) -> dict[str, Any]:
+    """The document of a deployment: causes are those of its log."""
+    document = checks_report("app", checks, facts)
+    document["diagnoses"] = [_diagnosis(found) for found in report.diagnoses]
+    document["remarks"] = [_diagnosis(found) for found in report.remarks]
+    return document
 
 
 def _diagnosis(found: Diagnosis) -> dict[str, Any]:

@@ -103,6 +103,13 @@ def test_a_model_that_is_not_there_exits_with_3(tmp_path):
     assert run(tmp_path, "./nothing.gguf").returncode == 3
 
 
+def test_a_log_that_is_not_there_is_said_to_be_missing(tmp_path):
+    done = run(tmp_path, "server.log")
+
+    assert done.returncode == 2
+    assert b"There is no file 'server.log'." in done.stderr
+
+
 def test_the_machine_is_checked_with_nothing_installed_or_reachable(tmp_path):
     done = run(tmp_path, "--json")
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ggufctl.core.diagnosis import LogReport, diagnose_chunks
+from ggufctl.core.diagnosis import _BEGIN_LOADING, _LOADED, LogReport, diagnose_chunks, log_filter
+from ggufctl.core.logfacts import FACT_WORDS
 from ggufctl.core.logtext import MAX_LINE_BYTES, Filter, clean, read_log
 from ggufctl.core.signatures import SIGNATURES
 
@@ -119,3 +120,9 @@ def test_memory_stays_flat_over_a_long_log():
     peak(1)
 
     assert peak(24) < 2 * peak(6) + (1 << 20)
+
+
+def test_the_filter_keeps_every_line_that_marks_or_facts_are_read_from():
+    wanted = log_filter()
+    for text in (*FACT_WORDS, *_BEGIN_LOADING, *_LOADED):
+        assert wanted.select(f"first\n{text}\nlast\n".encode()) == [6], text

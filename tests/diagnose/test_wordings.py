@@ -30,7 +30,8 @@ WORDINGS = [
     ),
     (
         "oom-killed",
-        '2026-01-01 level=ERROR source=server.go:421 msg="llama runner terminated" error="signal: killed"\nError: llama runner process has terminated: signal: killed\n',
+        '2026-01-01 level=ERROR source=server.go:421 msg="llama runner terminated" '
+        'error="signal: killed"\nError: llama runner process has terminated: signal: killed\n',
     ),
     (
         "oom-killed",
@@ -83,7 +84,8 @@ WORDINGS = [
     ("hub-not-found", "Error: pull model manifest: file does not exist\n"),
     (
         "dns-failed",
-        'Error: max retries exceeded: Get "https://registry.ollama.ai/v2/": dial tcp: lookup registry.ollama.ai on 127.0.0.53:53: no such host\n',
+        'Error: max retries exceeded: Get "https://registry.ollama.ai/v2/": dial tcp: lookup '
+        "registry.ollama.ai on 127.0.0.53:53: no such host\n",
     ),
     (
         "unknown-architecture",
@@ -107,19 +109,25 @@ WORDINGS = [
     ),
     (
         "projector-not-given",
-        'srv  operator(): got exception: {"error":{"code":500,"message":"image input is not supported - hint: if this is unexpected, you may need to provide the mmproj","type":"server_error"}}\n',
+        'srv  operator(): got exception: {"error":{"code":500,"message":"image input is not '
+        "supported - hint: if this is unexpected, you may need to provide the "
+        'mmproj","type":"server_error"}}\n',
     ),
     (
         "template-refuses",
-        '{"error":{"code":500,"message":"Jinja Exception: Conversation roles must alternate user/assistant/user/assistant/...","type":"server_error"}}\n',
+        '{"error":{"code":500,"message":"Jinja Exception: Conversation roles must alternate '
+        'user/assistant/user/assistant/...","type":"server_error"}}\n',
     ),
     (
         "image-pull",
-        'Warning  Failed     kubelet  Error: ErrImagePull\nNormal BackOff kubelet Back-off pulling image "x"\n',
+        "Warning  Failed     kubelet  Error: ErrImagePull\nNormal BackOff kubelet Back-off "
+        'pulling image "x"\n',
     ),
     (
         "image-not-found",
-        'Failed to pull image "ghcr.io/ggml-org/llama.cpp:nope": rpc error: code = NotFound desc = failed to pull and unpack image: ghcr.io/ggml-org/llama.cpp:nope: not found\nError: ErrImagePull\n',
+        'Failed to pull image "ghcr.io/ggml-org/llama.cpp:nope": rpc error: code = NotFound '
+        "desc = failed to pull and unpack image: ghcr.io/ggml-org/llama.cpp:nope: not "
+        "found\nError: ErrImagePull\n",
     ),
     (
         "gpu-not-schedulable",
@@ -129,7 +137,8 @@ WORDINGS = [
     ),
     (
         "secret-missing",
-        'Error: secret "hf-token" not found\nWarning Failed kubelet Error: CreateContainerConfigError\n',
+        'Error: secret "hf-token" not found\nWarning Failed kubelet Error: '
+        "CreateContainerConfigError\n",
     ),
     (
         "module-missing",
@@ -169,7 +178,8 @@ WORDINGS = [
     ),
     (
         "mount-failed",
-        'Error response from daemon: invalid mount config for type "bind": bind source path does not exist: /models\n',
+        'Error response from daemon: invalid mount config for type "bind": bind source path '
+        "does not exist: /models\n",
     ),
     (
         "modal-not-found",
@@ -189,7 +199,9 @@ WORDINGS = [
     ),
     (
         "probe-failed",
-        'Warning  Unhealthy  2m kubelet  Liveness probe failed: Get "http://10.0.0.1:8080/health": context deadline exceeded\nNormal Killing Container llama failed liveness probe, will be restarted\nExit Code: 137\n',
+        "Warning  Unhealthy  2m kubelet  Liveness probe failed: Get "
+        '"http://10.0.0.1:8080/health": context deadline exceeded\nNormal Killing Container '
+        "llama failed liveness probe, will be restarted\nExit Code: 137\n",
     ),
     (
         "gpu-fell-off",

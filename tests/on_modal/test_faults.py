@@ -9,8 +9,6 @@ from ggufctl.errors import AccessDenied, LaunchFailed, RemoteError
 from ggufctl.services.deploy import serve_modal
 from tests.modal_standin.state import RpcFault
 
-pytestmark = pytest.mark.xdist_group("modal")
-
 
 def failing(modal, request, heard, kind=LaunchFailed):
     """The error of a start that fails, once nothing is left of it."""

@@ -26,8 +26,6 @@ from ggufctl.errors import LaunchFailed, RemoteError, UsageError
 from ggufctl.services.deploy import emit, plan_modal, serve_modal, start_modal
 from tests.ggufs import llama, whole
 
-pytestmark = pytest.mark.xdist_group("modal")
-
 
 def modal_deploy(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Modal's own command line on an emitted app, with nothing of ours to import."""

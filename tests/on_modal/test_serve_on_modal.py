@@ -26,8 +26,6 @@ from ggufctl.services.deployments import DeploymentNotFound
 from tests.on_modal.conftest import NAME, free_port
 from tests.serving import model_path
 
-pytestmark = pytest.mark.xdist_group("modal")
-
 
 @pytest.fixture
 def serving(modal, request_for, heard):

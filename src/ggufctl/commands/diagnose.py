@@ -16,6 +16,7 @@ from ggufctl.errors import CheckFailed, NoDiagnosis, UsageError
 if TYPE_CHECKING:
     from ggufctl.core.checks import Check
     from ggufctl.core.diagnosis import Diagnosis
+    from ggufctl.sources.base import SourceEvent
 
 __all__ = ["register"]
 
@@ -25,13 +26,14 @@ Examples:
   ggufctl diagnose server.log
   kubectl logs llama-0 | ggufctl diagnose - --json
   ggufctl diagnose org/repo:Q4_K_M
+  ggufctl diagnose --app llama
 
 \b
 Exit codes:
   0  a cause was found in the log, or no check FAILs
   2  usage                      8  network, rate limit, Hub down
   3  model not found           10  nothing wrong found in the log
-  4  access denied             11  a check of the machine or the model FAILs"""
+  4  access denied             11  a check of the machine, model or app FAILs"""
 
 
 def register(app: typer.Typer) -> None:
@@ -55,19 +57,28 @@ def diagnose(
             "--model", metavar="MODEL", help="The model that a log is about, to plan what fits."
         ),
     ] = "",
+    app: Annotated[
+        str, typer.Option("--app", metavar="NAME", help="A deployment on Modal: state and log.")
+    ] = "",
     as_json: o.AsJson = False,
     quiet: o.Quiet = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show requests as well.")
     ] = False,
 ) -> None:
-    """What is wrong, why, and what to do: of a log, a model, or this machine.
+    """What is wrong, why, and what to do: of a log, a model, an app, or this machine.
 
     The root cause comes first, with the lines that show it.
     """
     from ggufctl.services.diagnose import TargetKind, kind_of
 
     quiet = quiet or ctx.obj["quiet"]
+    verbose = verbose or ctx.obj["verbose"]
+    if app:
+        if target or model:
+            raise UsageError("--app takes no log and no model.")
+        _app(app, as_json=as_json, quiet=quiet)
+        return
     kind = kind_of(target)
     if model and kind is not TargetKind.LOG:
         raise UsageError("--model goes with a log.")
@@ -83,10 +94,15 @@ def diagnose(
         checks = run_doctor(config_path())
     else:
         from ggufctl.services.lint import lint_model
+        from ggufctl.sources.base import ignore
 
-        found = lint_model(target)
+        found = lint_model(target, on_event=_say if verbose and not quiet else ignore)
         checks, facts = found.checks, found.facts
     _checks(kind.value, checks, facts, as_json=as_json, quiet=quiet)
+
+
+def _say(event: SourceEvent) -> None:
+    typer.echo(f"{event.kind}: {event.text}", err=True)
 
 
 def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
@@ -120,20 +136,31 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
         raise typer.Exit(NoDiagnosis.exit_code)
 
 
+def _app(name: str, *, as_json: bool, quiet: bool) -> None:
+    from ggufctl.report_diagnose import app_report
+    from ggufctl.services.app_check import check_app
+
+    found = check_app(name)
+    if as_json:
+        typer.echo(json.dumps(app_report(found.log, found.checks, found.facts), indent=2))
+    _checks("app", found.checks, found.facts, as_json=None if as_json else False, quiet=quiet)
+
+
 def _checks(
     kind: str,
     checks: Sequence[Check],
     facts: Mapping[str, str | int],
     *,
-    as_json: bool,
+    as_json: bool | None,
     quiet: bool,
 ) -> None:
+    """Print checks, unless `as_json` is None, and exit with 11 when one FAILs."""
     from ggufctl.core.checks import Status
     from ggufctl.report_diagnose import check_lines, checks_report
 
     if as_json:
         typer.echo(json.dumps(checks_report(kind, checks, facts), indent=2))
-    else:
+    elif as_json is not None:
         lines = check_lines(checks, quiet=quiet)
         if lines:
             typer.echo("\n".join(lines))

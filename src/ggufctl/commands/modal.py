@@ -169,7 +169,10 @@ def switch(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Move a deployment on Modal to other GPUs; its key and its address stay."""
+    """Move a deployment on Modal to other GPUs.
+
+    Its key stays. If it does not come up there, the former deployment is brought back.
+    """
     from ggufctl.core.planner import parse_gpu_list
     from ggufctl.services.deploy import switch_modal
 

@@ -370,7 +370,7 @@ def ps(
     on: On = "all",
     as_json: o.AsJson = False,
 ) -> None:
-    """What is being served: from here, and on Modal where there is a token."""
+    """What is being served, here and on Modal."""
     from ggufctl import render_serve, report_serve
     from ggufctl.services.deployments import listed
 
@@ -420,7 +420,7 @@ def logs(
     on: On = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """The engine's log of a deployment; of one on this machine also after it has ended."""
+    """The engine's log of a deployment, here or on Modal."""
     from ggufctl.core.escape import redact
     from ggufctl.services.deployments import DeploymentNotFound, find, follow_log
 

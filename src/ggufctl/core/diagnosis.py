@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ggufctl.core.escape import redact
-from ggufctl.core.logfacts import FACT_WORDS, FactReader, LogFacts
+from ggufctl.core.logfacts import FACT_WORDS, FILTER_TEXTS, FILTER_WORDS, FactReader, LogFacts
 from ggufctl.core.logtext import Filter, LogLine, LogReader
 from ggufctl.core.shortage import Shortage, explain_shortage
 from ggufctl.core.signatures import (
@@ -75,7 +75,15 @@ _LOADED = (
     "llama_perf_context_print: ",
     "llama_print_timings: ",
 )
-_CONTEXT_WORDS = ("clip", "pipeline parallelism enabled", "total vram")
+_FILTER_WORDS = frozenset(
+    (
+        "loading loaded initializing idle starting runner uvicorn custom perf timings "
+        "clip pipeline "
+        "vram ok"
+    ).split()
+)
+"""Runs of letters of which every line of the tables here has one."""
+
 _ALLOCATION = re.compile(
     r"allocating (?P<mib>[\d.]+) MiB on device (?P<number>\d+)|"
     r"failed to allocate (?P<device>[A-Za-z_]+\d*(?:_\w+)?) buffer of size (?P<bytes>\d+)|"
@@ -384,8 +392,7 @@ class Diagnoser:
 def log_filter() -> Filter:
     """Selects the lines of a log that a `Diagnoser` could learn something from."""
     words, texts = signature_index().filter_words
-    marks = (*_BEGIN_LOADING, *_LOADED, *FACT_WORDS, *_CONTEXT_WORDS)
-    return Filter(words, {*texts, *marks})
+    return Filter(words | _FILTER_WORDS | FILTER_WORDS, texts | FILTER_TEXTS)
 
 
 def diagnose_chunks(chunks: Iterable[bytes]) -> Iterator[Diagnosis | LogReport]:

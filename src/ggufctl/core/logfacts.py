@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 from ggufctl.core.engine_log import EngineLog
 
-__all__ = ["FACT_WORDS", "FactReader", "LogFacts", "MemoryFact"]
+__all__ = [
+    "FACT_WORDS",
+    "FILTER_TEXTS",
+    "FILTER_WORDS",
+    "FactReader",
+    "LogFacts",
+    "MemoryFact",
+]
 
 _MIB = 1 << 20
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": _MIB, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -42,12 +49,27 @@ FACT_WORDS = (
 )
 """A line without any of these, in lower case, holds no fact."""
 
+FILTER_WORDS = frozenset(
+    (
+        "buffer meta general capability free ctx ubatch seq second build version flash "
+        "cells weights"
+        " kv graph vram"
+    ).split()
+)
+FILTER_TEXTS = frozenset(
+    {"print_info", "llm_load_print_meta", "layers to gpu", "n_slots", "type_k", " t/s"}
+)
+"""The same for a filter: runs of letters, and what is no such run."""
+
 _MODEL = re.compile(r"loaded meta data with .* from (?P<path>.+?) \(version ")
 _NAME = re.compile(r"general\.name(?: +str)? += +(?P<name>.+)")
 _ARCH = re.compile(r"(?:print_info|llm_load_print_meta): arch +=? *(?P<arch>[\w.-]+)")
 _QUANT = re.compile(r"(?:file type|model ftype) += +(?P<quant>.+)")
 _FREE = re.compile(
     r"using device (?P<device>\S+) \((?P<name>.+?)\)(?: \([^)]*\))? - (?P<mib>\d+) MiB free"
+)
+_LISTED = re.compile(
+    r"  - (?P<device>[A-Za-z]+\d*) +: (?P<name>.+) \((?P<total>\d+) MiB, (?P<mib>\d+) MiB free\)"
 )
 _DEVICE = re.compile(
     r"Device (?P<number>\d+): (?P<name>.+?), compute capability (?P<cc>[\d.]+)"
@@ -143,10 +165,12 @@ class FactReader:
             return
         if found := _MODEL.search(text):
             self._begin(found["path"])
-        if found := _FREE.search(text):
+        if found := _FREE.search(text) or _LISTED.search(text):
             if len(self._devices) < _MOST_DEVICES:
-                self._devices[found["device"]] = found["name"]
-                self._free[found["device"]] = int(found["mib"]) * _MIB
+                is_host = found["device"] in ("CPU", "BLAS")
+                device = "host" if is_host else found["device"]
+                self._devices[device] = found["name"]
+                self._free[device] = _whole(found["mib"]) * _MIB
         elif found := _DEVICE.search(text):
             self._read_device(found)
         elif (found := _SLOG_MEMORY.search(text)) and len(self._slog) < _MOST_DEVICES * 4:
@@ -180,7 +204,7 @@ class FactReader:
             return
         self._devices.setdefault(name, f"{found['name']}, compute capability {found['cc']}")
         if found["mib"]:
-            self._vram[name] = int(found["mib"]) * _MIB
+            self._vram[name] = _whole(found["mib"]) * _MIB
 
     def _read_words(self, text: str) -> None:
         known = self._known

@@ -33,6 +33,10 @@ _PREFIXES = (
     # journald and syslog
     re.compile(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ (?P<stream>[\w./@-]+(?:\[\d+\])?): "),
     re.compile(rf"{_ISO} [\w.-]+ (?P<stream>[\w./@-]+\[\d+\]): "),
+    # Modal's dashboard
+    re.compile(r"[A-Z][a-z]{2} \d\d\s+\d\d:\d\d:\d\d\.\d+ \| "),
+    # BuildKit
+    re.compile(r"#\d+ \d+\.\d+ "),
     # Modal's --timestamps and its container ids
     re.compile(r"(?P<stream>ta-[0-9A-Za-z]{10,}):?\s"),
     re.compile(rf"\[?{_ISO}\]?:?[\s|]+"),
@@ -43,7 +47,7 @@ _PREFIXES = (
     re.compile(r"\[(?P<stream>\d{4,5})\] (?=\d|[a-z]+[_ :])"),
     re.compile(r"\[?(?:INFO|ERROR|WARN|WARNING|DEBUG|FATAL)\]?:?\s+(?=\S)"),
 )
-_FIRST = frozenset("0123456789[")
+_FIRST = frozenset("0123456789[#")
 _LOG_FIELDS = ("log", "message", "msg", "line", "MESSAGE", "textPayload", "content")
 
 

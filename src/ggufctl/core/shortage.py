@@ -43,7 +43,10 @@ def largest_context(facts: LogFacts, shortage: Shortage) -> int | None:
     if room is None or not facts.n_ctx or not shortage.n_bytes:
         return None
     n_ctx = facts.n_ctx * max(0, room - _RESERVE_BYTES) // shortage.n_bytes
-    return min(n_ctx, facts.n_ctx) // _STEP * _STEP
+    if n_ctx >= facts.n_ctx:
+        # Something else than what the log names took the room.
+        return None
+    return n_ctx // _STEP * _STEP
 
 
 def explain_shortage(
@@ -58,6 +61,7 @@ def explain_shortage(
         cause: the sentence without numbers.
         fix: the fixes without numbers.
     """
+    where = "the host" if shortage.device == "host" else shortage.device
     wanted = (
         f"{format_gib(shortage.n_bytes)} GiB"
         if shortage.n_bytes >= GIB // 10
@@ -66,13 +70,13 @@ def explain_shortage(
     more = []
     if id == "oom-kv":
         at = f" at -c {facts.n_ctx}" if facts.n_ctx else ""
-        cause = f"KV cache of {wanted}{at} did not fit on {shortage.device}."
+        cause = f"KV cache of {wanted}{at} did not fit on {where}."
         more = _kv_advice(facts, shortage)
     elif id == "oom-weights":
-        cause = f"Weights of {wanted} did not fit on {shortage.device}."
+        cause = f"Weights of {wanted} did not fit on {where}."
         more = _weights_advice(facts, shortage)
     elif id == "oom-compute":
-        cause = f"A compute buffer of {wanted} did not fit on {shortage.device}."
+        cause = f"A compute buffer of {wanted} did not fit on {where}."
         more = _compute_advice(facts)
     elif id == "oom-scheduler-copies":
         cause = f"{cause} The buffer asked for has {wanted}."
@@ -130,8 +134,9 @@ def _compute_advice(facts: LogFacts) -> list[str]:
 def _small_card_advice(facts: LogFacts, shortage: Shortage) -> list[str]:
     """When the smallest of several cards fails, the others need not suffer for it."""
     free = facts.free_bytes.get(shortage.device)
-    others = [n for device, n in facts.free_bytes.items() if device != shortage.device]
-    if free is None or not others or free * 2 > max(others):
+    gpus = {device: n for device, n in facts.free_bytes.items() if device != "host"}
+    others = [n for device, n in gpus.items() if device != shortage.device]
+    if free is None or shortage.device == "host" or not others or free * 2 > max(others):
         return []
     return [
         f"{shortage.device} has far less memory than the other GPUs: leave it out with --device, "

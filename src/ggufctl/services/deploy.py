@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from ggufctl import modal_app
 from ggufctl.catalog import load_catalogue
+from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.deployment import (
     DeploymentSpec,
     WeightFile,
@@ -103,6 +104,14 @@ WAKE_AGAIN_SECONDS = 20.0
 
 SILENCE_SECONDS = 5.0
 """After this long without a line, Modal is asked whether the container still is there."""
+
+LARGE_BYTES = 1_000_000_000
+"""Loading at least so much takes long enough to be a measurement."""
+
+FASTEST_VOLUME = 1_000_000_000.0
+"""Reading a Volume is never planned faster than this.  [bytes/s]"""
+
+_RATE_FILE = "volume.rate"
 
 MAX_MEMORY_MIB = 344_064
 """Most host memory that a container of Modal's may have."""
@@ -235,17 +244,25 @@ class ModalPlan:
         return self.spec.usd_per_hour + host_usd_per_hour(self.spec)
 
     @property
+    def summary(self) -> str:
+        """What will run, in one line."""
+        spec = self.spec
+        return (
+            f"{spec.alias} ({spec.size_bytes / 1e9:.2f} GB) on {' or '.join(spec.gpus) or 'CPU'}: "
+            f"{spec.n_ctx} tokens in {spec.slots} slots, {spec.planned_bytes / 2**30:.2f} GiB "
+            f"planned on the GPU, {spec.engine} {LLAMA_CPP_BUILD}"
+        )
+
+    @property
     def price_text(self) -> str:
         """What it costs, in one line."""
         spec = self.spec
-        what = " or ".join(spec.gpus) or "CPU"
+        where = spec.gpus[0] if spec.gpus else "CPU"
+        several = f", each of at most {spec.max_containers}" if spec.max_containers > 1 else ""
         return (
-            f"about ${self.usd_per_hour:.2f} per hour while it runs on {spec.gpus[0]}"
-            if spec.gpus
-            else f"about ${self.usd_per_hour:.2f} per hour while it runs on {what}"
-        ) + (
-            f", each of at most {spec.max_containers}; after the last request it stays up "
-            f"{spec.scaledown_window} s (${idle_usd(spec):.2f}); $0 while nobody asks it"
+            f"about ${self.usd_per_hour:.2f} per hour while it runs on {where}{several}; after the "
+            f"last request it stays up {spec.scaledown_window} s (${idle_usd(spec):.2f}); "
+            "$0 while nobody asks it"
         )
 
 
@@ -352,7 +369,7 @@ def _with_row(
         extra=request.engine_args,
     )
     is_python = request.engine == "llama-cpp-python"
-    startup, deadline = startup_limits(sum(file.size_bytes for file in weights))
+    startup, deadline = startup_limits(sum(file.size_bytes for file in weights), _measured_rate())
     if request.startup_timeout_seconds is not None:
         deadline = max(1, int(request.startup_timeout_seconds))
         startup = deadline + 60
@@ -539,6 +556,9 @@ class ModalServer:
                 f"Run ggufctl stop {spec.name} first, or give this one another --name.",
             )
         self._say("price", self.plan.price_text, usd_per_hour=round(self.plan.usd_per_hour, 4))
+        self._say("plan", self.plan.summary, n_ctx=spec.n_ctx, n_parallel=spec.slots)
+        for text in self.plan.warnings:
+            self._say("warning", text)
         self._bring_weights()
         if spec.auth == "key":
             self._make_key()
@@ -555,6 +575,7 @@ class ModalServer:
             else:
                 break
         _save(self.plan, self.url, self.key)
+        _remember_rate(spec.size_bytes, self.durations.get("weights", 0.0))
 
     def clean_up(self) -> None:
         """Leave nothing running, and no key that opens nothing."""
@@ -883,7 +904,7 @@ class _Watch:
             self.server.durations |= {str(k): float(v) for k, v in took.items()}
             self.is_ready = True
             self.server._say("ready", "the engine answers in its container")
-        elif kind in ("phase", "healthy", "token", "start"):
+        elif kind in ("phase", "progress", "healthy", "token", "start"):
             data = {k: v for k, v in event.items() if k in ("after", "took")}
             self.server._say(kind, text, **data)
 
@@ -1036,6 +1057,24 @@ def _save(plan: ModalPlan, url: str, key: Key | None) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(document))
     part.replace(path)
+
+
+def _measured_rate() -> float:
+    """How fast a Volume was read at the last start of a large model; 0 = never seen.  [bytes/s]"""
+    try:
+        rate = json.loads((state_dir() / "modal" / _RATE_FILE).read_text())["bytes_per_second"]
+        return min(float(rate), FASTEST_VOLUME)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def _remember_rate(n_bytes: int, seconds: float) -> None:
+    """Keep what a start has shown of a Volume's speed; small models show nothing of it."""
+    if n_bytes < LARGE_BYTES or seconds <= 0:
+        return
+    document = {"bytes_per_second": round(n_bytes / seconds)}
+    with contextlib.suppress(OSError):
+        (_state_folder() / _RATE_FILE).write_text(json.dumps(document))
 
 
 def _remembered(name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ _CHUNK_BYTES = 1 << 18
 _STEP = 1024
 _RESERVE_BYTES = 512 << 20
 _GGUF = b"GGUF"
+_LOG_ENDINGS = frozenset({".log", ".txt", ".out", ".err", ".json", ".jsonl"})
 
 OnDiagnosis = Callable[[Diagnosis], None]
 """Called with a cause as soon as it is read."""
@@ -44,6 +45,8 @@ def kind_of(target: str) -> TargetKind:
         return TargetKind.LOG
     path = Path(target).expanduser()
     try:
+        if path.suffix.lower() in _LOG_ENDINGS and not path.exists():
+            raise UsageError(f"There is no file {quoted(target)}.")
         if not path.exists() or path.is_dir():
             return TargetKind.MODEL
         if path.name.lower().endswith(".gguf"):
@@ -115,7 +118,9 @@ def _local_model(path: str) -> str:
 def _fitting(ref: str, facts: LogFacts) -> str:
     """Contexts that fit into what was free, for the cache as it was and as q8_0."""
     shape = read_model(ref).shape
-    devices = sorted(facts.free_bytes)
+    devices = sorted(device for device in facts.free_bytes if device != "host")
+    if not devices:
+        return ""
     free = [facts.free_bytes[device] - _RESERVE_BYTES for device in devices]
     n_ctx = facts.n_ctx or shape.hp.n_ctx_train
 

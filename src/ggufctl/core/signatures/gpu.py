@@ -315,6 +315,7 @@ SIGNATURES = (
     Signature(
         "engine-built-without-gpu",
         (
+            r"Attempt to split tensors that exceed maximum supported devices",
             r"Not compiled with GPU offload support",
             r"not compiled with GPU offload",
             r"compiled without (?:CUDA|GPU) support",

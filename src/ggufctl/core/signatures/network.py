@@ -173,8 +173,12 @@ SIGNATURES = (
     Signature(
         "network-broken",
         (
-            r"Read(?:Timeout|TimeoutError|Error)\b",
-            r"Connect(?:ion)?(?:Timeout|Error)\b",
+            r"ReadTimeout",
+            r"ReadError\b",
+            r"ConnectTimeout",
+            r"ConnectError\b",
+            r"ConnectionTimeout",
+            r"ConnectionError\b",
             r"Max retries exceeded with url",
             r"max retries exceeded: ",
             r"Connection reset by peer",

@@ -72,6 +72,8 @@ SIGNATURES = (
         "split-mode-row",
         (
             r"device (?P<device>\S+) does not support split buffers",
+            r"GGML_ASSERT\(split_state",
+            r"GGML_ASSERT\(!\(split && ",
             r"LLAMA_SPLIT_MODE_TENSOR not implemented for architecture",
             r"SPLIT_MODE_TENSOR requires flash_attn",
             r"LLAMA_SPLIT_MODE_TENSOR needs >= 1 devices",

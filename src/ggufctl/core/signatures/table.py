@@ -249,6 +249,10 @@ _COMMON = frozenset(
         "read",
         "response",
         "error",
+        "processing",
+        "update",
+        "slots",
+        "progress",
     ]
 )
 """Words of healthy logs, which a filter avoids."""
@@ -299,7 +303,10 @@ class SignatureIndex:
             for pattern in signature.patterns:
                 text, is_word = filter_word(pattern)
                 (words if is_word else texts).add(text)
-        return frozenset(words), frozenset(texts)
+        shortest = {
+            text for text in texts if not any(other in text for other in texts if other != text)
+        }
+        return frozenset(words), frozenset(shortest)
 
     @cached_property
     def _rows(self) -> tuple[dict[str, list[_Row]], dict[str, list[_Row]]]:

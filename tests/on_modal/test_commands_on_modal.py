@@ -1,0 +1,170 @@
+"""The command line for deployments on Modal: stdout, stderr and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.on_modal.conftest import NAME, free_port
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def environment(state: Path, **changes: str | None) -> dict[str, str]:
+    env = {**os.environ, "GGUFCTL_STATE_DIR": str(state), "PYTHONPATH": str(SOURCE)}
+    for name, value in changes.items():
+        env.pop(name, None)
+        if value is not None:
+            env[name] = value
+    return env
+
+
+@pytest.fixture
+def run(modal, own_state):
+    """Runs one command."""
+
+    def call(*args: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            (sys.executable, "-m", "ggufctl", *args),
+            env=environment(own_state, **changes),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    return call
+
+
+def serve_args(tiny: Path) -> tuple[str, ...]:
+    port = str(free_port())
+    return ("serve", str(tiny), "--name", NAME, "-c", "512", "-np", "2", "--port", port)
+
+
+def test_a_deployment_from_serve_to_stop(modal, run, tiny):
+    modal.faults.engine["*"] = "healthy"
+    served = run(*serve_args(tiny), "--json", "--gpu", "T4,L4")
+
+    assert served.returncode == 0, served.stderr
+    document = json.loads(served.stdout)
+    key = Path(document["key_file"]).read_text().strip()
+    assert document["gpus"] == ["T4", "L4"]
+    assert document["url"].endswith("/v1")
+    assert document["usd_per_hour"] > 0
+    assert "per hour" in served.stderr
+    assert key not in served.stdout + served.stderr
+
+    (row,) = json.loads(run("ps", "--json").stdout)["deployments"]
+    assert (row["name"], row["where"], row["status"]) == (NAME, "modal", "running")
+    assert NAME in run("ps").stdout
+    assert "model loaded" in run("logs", NAME).stdout
+    lines = [json.loads(line) for line in run("logs", NAME, "--json").stdout.splitlines()]
+    assert {line["name"] for line in lines} == {NAME}
+
+    switched = run("switch", NAME, "--gpu", "H100", "--json")
+    assert switched.returncode == 0, switched.stderr
+    assert json.loads(switched.stdout)["gpus"] == ["H100"]
+    assert modal.function(f"ggufctl-{NAME}", "llama").gpus == ["H100"]
+
+    stopped = run("stop", NAME, "--json")
+    assert json.loads(stopped.stdout)["status"] == "stopped"
+    modal.assert_nothing_is_left()
+    assert json.loads(run("ps", "--json").stdout)["deployments"] == []
+
+
+def test_a_failed_start_has_exit_code_9_and_nothing_on_stdout(modal, run, tiny):
+    modal.faults.engine["*"] = "unknown-model"
+    done = run(*serve_args(tiny), "--json")
+
+    assert done.returncode == 9
+    assert done.stdout == ""
+    assert "nonesuch" in done.stderr
+    modal.assert_nothing_is_left()
+
+
+def test_events_are_json_lines(modal, run, tiny):
+    modal.faults.engine["*"] = "healthy"
+    done = run(*serve_args(tiny), "--events")
+
+    kinds = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert kinds[-1] == "ready"
+    assert {"price", "deploy", "container", "phase", "healthy", "token"} <= set(kinds)
+
+
+@pytest.mark.parametrize("command", [("logs",), ("stop",), ("switch",)])
+def test_an_unknown_name_has_exit_code_3(run, command):
+    done = run(*command, "nonesuch", "--json")
+
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ps", "--on", "modal"),
+        ("logs", "x", "--on", "modal"),
+        ("stop", "x", "--on", "modal"),
+        ("switch", "x"),
+        ("serve", "org/repo"),
+    ],
+)
+def test_no_token_has_exit_code_4(modal, run, command):
+    done = run(*command, MODAL_TOKEN_ID=None, MODAL_TOKEN_SECRET=None)
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "--on local" in done.stderr
+    assert modal.records == []
+
+
+def test_a_dry_run_and_an_emitted_app_touch_nothing(modal, run, tiny, tmp_path):
+    serve = serve_args(tiny)
+    planned = run(*serve, "--dry-run", "--json")
+    document = json.loads(planned.stdout)
+    assert document["dry_run"] and document["image"].startswith("ghcr.io/ggml-org/llama.cpp:")
+
+    path = tmp_path / "app.py"
+    assert run(*serve, "--emit", str(path)).returncode == 0
+    assert "modal.App(" in path.read_text()
+    assert run(*serve, "--emit", str(path)).returncode == 2
+    assert run(*serve, "--emit", "-").stdout == path.read_text()
+    assert modal.records == []
+
+
+def test_an_open_server_has_to_be_asked_for_twice(modal, run, tiny):
+    done = run(*serve_args(tiny), "--auth", "none")
+    assert done.returncode == 2
+
+    modal.faults.engine["*"] = "healthy"
+    assert run(*serve_args(tiny), "--auth", "none", "--allow-anyone").returncode == 0
+
+
+def test_ctrl_c_during_a_start_leaves_nothing(modal, own_state, tiny):
+    modal.faults.engine["*"] = "slow"
+    process = subprocess.Popen(
+        (sys.executable, "-m", "ggufctl", *serve_args(tiny)),
+        env=environment(own_state),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not any("load_model" in line.text for line in list(modal.state.logs)):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == 130
+    modal.assert_nothing_is_left()
