@@ -629,7 +629,7 @@ def test_gpus_are_listed_for_people_pipes_and_programs(tmp_path):
     assert_golden("gpus.txt", screen.getvalue())
 
 
-@pytest.mark.parametrize("document", ["plan", "name", "gpus"])
+@pytest.mark.parametrize("document", ["plan", "name", "gpus", "diagnose"])
 def test_the_schema_changes_on_purpose_only(tmp_path, document):
     found = ggufctl(tmp_path, "schema", document)
 

@@ -458,7 +458,10 @@ Examples:
 def schema(
     document: Annotated[
         str,
-        typer.Argument(help="gpus, name or plan.", autocompletion=lambda: list(completion.SCHEMAS)),
+        typer.Argument(
+            help="diagnose, gpus, name or plan.",
+            autocompletion=lambda: list(completion.SCHEMAS),
+        ),
     ],
 ) -> None:
     """The JSON schema of a document that --json prints."""

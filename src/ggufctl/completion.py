@@ -66,7 +66,7 @@ QUANTS = [
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 """As llama-server's -ctk takes them."""
 
-SCHEMAS = ("gpus", "name", "plan")
+SCHEMAS = ("diagnose", "gpus", "name", "plan")
 """Documents that `ggufctl schema` prints."""
 
 

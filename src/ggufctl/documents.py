@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ggufctl.core.plan import Plan
+from ggufctl.documents_diagnose import DiagnoseDocument
 from ggufctl.report import plan_report
 
 __all__ = ["SCHEMAS", "GpusDocument", "NameDocument", "PlanDocument"]
@@ -299,7 +300,8 @@ class GpusDocument(_Document):
     gpus: list[GpuDocument]
 
 
-SCHEMAS: dict[str, type[_Document]] = {
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "diagnose": DiagnoseDocument,
     "gpus": GpusDocument,
     "name": NameDocument,
     "plan": PlanDocument,

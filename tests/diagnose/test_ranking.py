@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ggufctl.core.diagnosis import Diagnosis, LogReport, diagnose_chunks
+from ggufctl.core.signatures import SIGNATURES, Basis
 
 LOGS = Path(__file__).parent.parent / "logs"
 RECORDED = json.loads((LOGS / "index.json").read_text())
@@ -382,3 +383,12 @@ def test_what_a_log_says_cannot_drive_a_terminal():
 
     assert found.cause.isprintable()
     assert all(evidence.text.isprintable() for evidence in found.evidence)
+
+
+@pytest.mark.parametrize(
+    "signature", [s for s in SIGNATURES if s.basis is Basis.REAL], ids=lambda s: s.id
+)
+def test_a_sample_that_is_called_real_stands_in_a_recorded_log(signature):
+    recorded = "\n".join((LOGS / f"{name}.log").read_text() for name in RECORDED)
+
+    assert signature.sample in recorded

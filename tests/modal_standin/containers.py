@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .state import Function, Input, State, Task
 
 KILL_AFTER = 10.0
 HERE = Path(__file__).parent
+SOURCE = HERE.parents[1] / "src"
 _ENV = re.compile(r"^ENV (.*)$")
 
 
@@ -58,7 +60,25 @@ class Containers:
             api.Object(object_id=i, function_handle_metadata=self.handle(self.state.functions[i]))
             for i in ids.values()
         ]
+        for dependency in self._dependencies(ids.values()):
+            volume = self.state.volumes.get(dependency)
+            found = api.Object(object_id=dependency)
+            if volume is not None:
+                found.volume_metadata.version = volume.version
+                found.volume_metadata.name = volume.name
+            elif dependency in self.state.mounts:
+                found.mount_handle_metadata.content_checksum_sha256_hex = "0" * 64
+            objects.append(found)
         return api.AppLayout(objects=objects, function_ids=ids, class_ids=app.class_ids)
+
+    def _dependencies(self, function_ids: Iterable[str]) -> list[str]:
+        """Secrets, volumes and the like that functions name."""
+        found = [
+            dependency.object_id
+            for i in function_ids
+            for dependency in self.state.functions[i].definition.object_dependencies
+        ]
+        return list(dict.fromkeys(found))
 
     # Scaling
 
@@ -96,10 +116,13 @@ class Containers:
             await asyncio.wait({job}, timeout=KILL_AFTER)
 
     def _signal(self, task: Task, number: int) -> None:
-        process = task.process
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
+        if task.process is not None and task.process.returncode is None:
+            self._signal_group(task, number)
+
+    def _signal_group(self, task: Task, number: int) -> None:
+        assert task.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(task.process.pid, number)
 
     # One container's life
 
@@ -174,14 +197,11 @@ class Containers:
         root = folder / "root"
         root.mkdir()
         self._materialise(definition, root)
-        gpu = definition.resources.gpu_config.gpu_type
-        engines = self.state.faults.engine
-        scenario = engines.get(gpu, engines.get("*", ""))
-        programs = HERE / ("fake_bin" if scenario else "bin")
         environment |= {
-            "PATH": f"{programs}{os.pathsep}{environment.get('PATH', '')}",
+            "PATH": f"{self._programs(definition)}{os.pathsep}{environment.get('PATH', '')}",
             "STANDIN_PYTHON": sys.executable,
-            "STANDIN_SCENARIO": scenario,
+            "STANDIN_SOURCE": str(SOURCE),
+            "STANDIN_SCENARIO": self._scenario(definition),
             "STANDIN_GPU": task.gpu,
             "PYTHONPATH": str(root),
             "PYTHONUNBUFFERED": "1",
@@ -196,6 +216,13 @@ class Containers:
             "MODAL_CONFIG_PATH": "/dev/null",
         }
         return environment
+
+    def _scenario(self, definition: api.Function) -> str:
+        engines = self.state.faults.engine
+        return engines.get(definition.resources.gpu_config.gpu_type, engines.get("*", ""))
+
+    def _programs(self, definition: api.Function) -> Path:
+        return HERE / ("fake_bin" if self._scenario(definition) else "bin")
 
     def _chain(self, image_id: str) -> list[str]:
         image = self.state.images.get(image_id)
@@ -226,6 +253,9 @@ class Containers:
                 lines.append(f"mount -o remount,bind,ro {target}")
         if not lines:
             return command
+        # Where the image of llama.cpp has its program.
+        Path("/app").mkdir(exist_ok=True)
+        lines.append(f"mount --bind {shlex.quote(str(self._programs(definition)))} /app")
         script = " && ".join([*lines, 'exec "$@"'])
         return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *command]
 
@@ -257,17 +287,25 @@ class Containers:
         )
         await self._set(task, api.TASK_STATE_ACTIVE)
         watch = asyncio.ensure_future(self._watch(function, definition, task))
+        pumps = asyncio.gather(
+            self._pump(task, task.process.stdout, 1), self._pump(task, task.process.stderr, 2)
+        )
         try:
-            await asyncio.gather(
-                self._pump(task, task.process.stdout, 1), self._pump(task, task.process.stderr, 2)
-            )
             task.exit_code = await task.process.wait()
         finally:
             watch.cancel()
-            # Whatever the container left behind dies with it, as in any container.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(task.process.pid, signal.SIGKILL)
+            self._kill_rest(task, socket)
+            await pumps
         await self._say_end(task)
+
+    def _kill_rest(self, task: Task, socket: str) -> None:
+        """Whatever a container leaves behind dies with it."""
+        self._signal_group(task, signal.SIGKILL)
+        mark = f"MODAL_SERVER_URL=unix://{socket}\0".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (folder / "environ").read_bytes() + b"\0":
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     async def _pump(self, task: Task, stream: asyncio.StreamReader | None, source: int) -> None:
         assert stream is not None

@@ -146,7 +146,8 @@ def test_an_open_server_has_to_be_asked_for_twice(modal, run, tiny):
     assert run(*serve_args(tiny), "--auth", "none", "--allow-anyone").returncode == 0
 
 
-def test_ctrl_c_during_a_start_leaves_nothing(modal, own_state, tiny):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_start_that_is_interrupted_leaves_nothing(modal, own_state, tiny, number, code):
     modal.faults.engine["*"] = "slow"
     process = subprocess.Popen(
         (sys.executable, "-m", "ggufctl", *serve_args(tiny)),
@@ -160,11 +161,11 @@ def test_ctrl_c_during_a_start_leaves_nothing(modal, own_state, tiny):
         while not any("load_model" in line.text for line in list(modal.state.logs)):
             assert process.poll() is None
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
 
-    assert process.returncode == 130
+    assert process.returncode == code
     modal.assert_nothing_is_left()

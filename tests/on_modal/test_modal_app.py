@@ -7,6 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,31 @@ def test_an_emitted_app_deploys_as_ours_does(modal, request_for, heard, tmp_path
     assert a.secret_ids == b.secret_ids
     assert a.volume_mounts == b.volume_mounts
     assert a.resources == b.resources
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_the_server_of_an_emitted_app_answers(modal, request_for, heard, tmp_path, hold):
+    modal.faults.engine["*"] = "healthy"
+    server = serve_modal(request_for(hold_requests=hold), heard)
+    modal_app.stop_app(server.spec.app)
+    done = modal_deploy(emit(server.spec), tmp_path)
+    function = modal.function(server.spec.app, "llama")
+    body = json.dumps({"model": server.spec.alias, "prompt": "Hello", "max_tokens": 1}).encode()
+    headers = {"Authorization": f"Bearer {server.key.value}"}
+    status, end = 503, time.monotonic() + 60
+    while status != 200 and time.monotonic() < end:
+        question = urllib.request.Request(f"{function.url}/v1/completions", body, headers)
+        try:
+            with urllib.request.urlopen(question, timeout=60) as answer:
+                status = answer.status
+        except urllib.error.HTTPError as error:
+            error.close()
+            status = error.code
+            time.sleep(0.2)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert status == 200, modal.text()
+    assert len([task for task in modal.tasks_of("llama") if task.is_live]) == 1
 
 
 @pytest.mark.parametrize("hold", [False, True])

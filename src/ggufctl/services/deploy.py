@@ -65,7 +65,7 @@ from ggufctl.core.plan import Plan
 from ggufctl.core.planner import Constraints, GpuPlan
 from ggufctl.core.reduce import reductions
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import GgufctlError, LaunchFailed, RemoteError, UsageError
+from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, RemoteError, UsageError
 from ggufctl.modal_app import LogLine, LogReader, ModalDeployment
 from ggufctl.remote.container import EVENT_PREFIX
 from ggufctl.remote.supervisor import Event, OnEvent
@@ -101,6 +101,9 @@ DEFAULT_QUEUE_SECONDS = 900.0
 
 WAKE_AGAIN_SECONDS = 20.0
 """Without any sign of a container after this long, the server is asked once more."""
+
+GONE_SECONDS = 45.0
+"""A container that says nothing and is not counted for so long has ended."""
 
 SILENCE_SECONDS = 5.0
 """After this long without a line, Modal is asked whether the container still is there."""
@@ -578,9 +581,11 @@ class ModalServer:
         _remember_rate(spec.size_bytes, self.durations.get("weights", 0.0))
 
     def clean_up(self) -> None:
-        """Leave nothing running, and no key that opens nothing."""
-        with contextlib.suppress(GgufctlError):
+        """Leave nothing running, and no key that opens nothing; say so where that fails."""
+        try:
             self._stop_app()
+        except GgufctlError as error:
+            self._say("warning", f"{error.message} {error.hint}")
         if self.key is not None:
             with contextlib.suppress(GgufctlError):
                 modal_app.delete_secret(self.spec.name)
@@ -654,11 +659,11 @@ class ModalServer:
         try:
             watch = _Watch(self, reader, attempt)
             watch.run()
+            self._check_outside(watch)
         finally:
             reader.close()
-        self._check_outside()
 
-    def _check_outside(self) -> None:
+    def _check_outside(self, watch: _Watch) -> None:
         """The server answers at its address, with the key and not without."""
         spec = self.spec
         key = self.key.value if self.key else ""
@@ -668,9 +673,8 @@ class ModalServer:
         while status != 200 and time.monotonic() < end:
             status, _ = _request(f"{self.url}/v1/models", headers)
             if status != 200:
-                if modal_app.n_containers(spec.app) == 0:
-                    break
-                time.sleep(0.5)
+                # Asking a server that has just died would start it again: its log is heard first.
+                watch.listen(1.0)
         if status != 200:
             raise _AttemptFailed(
                 Failure(
@@ -701,7 +705,7 @@ class ModalServer:
         for pause in (0.5, 2.0, 5.0):
             try:
                 modal_app.stop_app(self.spec.app)
-            except RemoteError:
+            except (RemoteError, AccessDenied):
                 time.sleep(pause)
             else:
                 self._is_deployed = False
@@ -829,6 +833,7 @@ class _Watch:
         self.ended: Failure | None = None
         self.ended_at = 0.0
         self.wakes = 0
+        self.gone_since = 0.0
         self.queued_for = ""
 
     def run(self) -> None:
@@ -842,10 +847,24 @@ class _Watch:
             line = self.reader.next(0.25)
             if line is not None:
                 self.last_line_at = time.monotonic()
+                self.gone_since = 0.0
                 self._take(line)
             self._check_clock()
         if self.container_at is not None:
             self.server.durations["queued"] = self.container_at - self.began
+
+    def listen(self, seconds: float) -> None:
+        """Hear for a while whether the server is still well.
+
+        Raises: _AttemptFailed.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            line = self.reader.next(left)
+            if line is not None:
+                self._take(line)
+        if self.ended is not None:
+            raise _AttemptFailed(self.ended)
 
     def _wake(self) -> None:
         """Ask the server once, without waiting for the answer: that starts a container."""
@@ -983,21 +1002,24 @@ class _Watch:
             # Where a container is, a question starts no other.
             self.is_ready = n > 0 and self._answers()
         if n > 0:
+            self.gone_since = 0.0
             waited = now - self.began
             if self.container_at is None:
                 self.server._say("queued", f"waiting for a container for {waited:.0f} s")
             return
-        if self.container_at is not None or self.ended is not None:
-            raise _AttemptFailed(
-                self.ended
-                or self.engine.cause
-                or Failure(FailureKind.CRASH, "The container ended without saying why.")
-            )
-        if now - self.began > WAKE_AGAIN_SECONDS * self.wakes:
-            if self.wakes >= 2:
+        if self.container_at is not None:
+            # Modal may not count what still starts: only a long silence means that it is gone.
+            self.gone_since = self.gone_since or now
+            if now - self.gone_since > GONE_SECONDS:
                 raise _AttemptFailed(
-                    Failure(FailureKind.CRASH, "No container of the server ever came up.")
+                    self.ended
+                    or self.engine.cause
+                    or Failure(FailureKind.CRASH, "The container ended without saying why.")
                 )
+            return
+        server = self.server
+        n_left = server.plan.request.max_attempts - server.attempts
+        if self.wakes <= n_left and now - self.began > WAKE_AGAIN_SECONDS * self.wakes:
             self._wake()
 
 

@@ -126,7 +126,7 @@ _WEB = """
 @modal.concurrent(max_inputs={max_inputs!r}, target_inputs={slots!r})
 @modal.web_server(PORT, startup_timeout=STARTUP_TIMEOUT, requires_proxy_auth={proxy!r})
 def llama():
-    subprocess.Popen(ARGUMENTS, start_new_session=True)
+    subprocess.Popen(ARGUMENTS)
 """
 
 _AUTH_NOTES = {

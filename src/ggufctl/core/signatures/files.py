@@ -32,9 +32,8 @@ SIGNATURES = (
             "Download it from the repository's /resolve/ address, not /blob/.",
             "Set HF_TOKEN if the repository is gated.",
         ),
-        "gguf_init_from_reader: invalid magic characters: '<!DO', expected 'GGUF'\n"
-        "llama_model_load: error loading model: llama_model_loader: failed to load model from "
-        "m.gguf",
+        "gguf_init_from_reader: invalid magic characters: '<!DO', expected 'GGUF'",
+        Basis.REAL,
     ),
     Signature(
         "file-is-lfs-pointer",
@@ -47,6 +46,7 @@ SIGNATURES = (
         "The model file is a git-lfs pointer of a few lines, not the model.",
         ("Run git lfs pull, or download the file with hf download.",),
         "gguf_init_from_reader: invalid magic characters: 'vers', expected 'GGUF'",
+        Basis.REAL,
     ),
     Signature(
         "file-is-old-ggml",
@@ -58,8 +58,8 @@ SIGNATURES = (
         ),
         "The model is in the format from before GGUF.",
         ("Download a GGUF of the model; conversions of the old format are rarely worth it.",),
-        "gguf_init_from_file: invalid magic number 67676a74",
-        Basis.REPORTED,
+        "gguf_init_from_reader: invalid magic characters: 'tjgg', expected 'GGUF'",
+        Basis.REAL,
     ),
     Signature(
         "file-not-gguf",
@@ -72,15 +72,15 @@ SIGNATURES = (
         "The file is not a GGUF: it begins with {magic}.",
         ("Name the .gguf file itself, not a folder, an archive or another format.", *_AGAIN),
         "gguf_init_from_reader: invalid magic characters: 'PK??', expected 'GGUF'",
+        Basis.REAL,
     ),
     Signature(
         "file-empty",
         (r"gguf_init_from\w+: failed to read magic",),
         "The model file is empty, only a few bytes long, or a folder.",
         _AGAIN,
-        "gguf_init_from_reader: failed to read magic\n"
-        "llama_model_load: error loading model: llama_model_loader: failed to load model from "
-        "m.gguf",
+        "gguf_init_from_reader: failed to read magic",
+        Basis.REAL,
     ),
     Signature(
         "file-truncated",
@@ -95,9 +95,9 @@ SIGNATURES = (
         ),
         "The model file ends too early: the download was cut short.",
         _AGAIN,
-        "llama_model_load: error loading model: tensor 'blk.31.ffn_down.weight' data is not within "
-        "the file bounds, model is corrupted or incomplete\n"
-        "llama_model_load_from_file_impl: failed to load model",
+        "llama_model_load: error loading model: tensor 'token_embd.weight' data is not "
+        "within the file bounds, model is corrupted or incomplete",
+        Basis.REAL,
     ),
     Signature(
         "header-truncated",
@@ -109,7 +109,8 @@ SIGNATURES = (
         ),
         "The model file ends inside its header, or its header is damaged.",
         _AGAIN,
-        "gguf_init_from_reader_impl: failed to read key-value pairs",
+        "read: string length 20 exceeds remaining file size 18 bytes",
+        Basis.REAL,
     ),
     Signature(
         "gguf-version-new",
@@ -119,24 +120,27 @@ SIGNATURES = (
         ),
         "The file is GGUF version {version}, newer than the engine can read.",
         ("Use a newer build of the engine.",),
-        "gguf_init_from_reader: this GGUF file is version 4 but this software only supports up to "
-        "version 3",
+        "gguf_init_from_reader: this GGUF file is version 4 but this software only "
+        "supports up to version 3",
+        Basis.REAL,
     ),
     Signature(
         "big-endian",
         (r"is there a mismatch between the host and model endianness",),
         "The file was written for a big-endian machine.",
         ("Use the little-endian file of the same model.",),
-        "gguf_init_from_reader: failed to load model: this GGUF file version 50331648 is extremely "
-        "large, is there a mismatch between the host and model endianness?",
+        "gguf_init_from_reader: failed to load model: this GGUF file version 50331648 "
+        "is extremely large, is there a mismatch between the host and model endianness?",
+        Basis.REAL,
     ),
     Signature(
         "gguf-v1",
         (r"GGUFv1 is no longer supported",),
         "The file is of the first version of GGUF, which is no longer read.",
         ("Download a newer conversion of the model.",),
-        "gguf_init_from_reader: GGUFv1 is no longer supported, please use a more up-to-date "
-        "version",
+        "gguf_init_from_reader: GGUFv1 is no longer supported, please use a more "
+        "up-to-date version",
+        Basis.REAL,
     ),
     Signature(
         "file-missing",
@@ -156,10 +160,9 @@ SIGNATURES = (
             "Check the path as the engine sees it: inside a container it begins at the mount.",
             "Check that the volume is mounted and that the download has finished.",
         ),
-        "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (No such file or "
-        "directory)\n"
-        "llama_model_load: error loading model: llama_model_loader: failed to load model from "
-        "/models/m.gguf",
+        "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (No such file "
+        "or directory)",
+        Basis.REAL,
     ),
     Signature(
         "file-permission",
@@ -198,8 +201,9 @@ SIGNATURES = (
             "Put all files -0000i-of-0000N beside the first, under their own names.",
             "Compare the size of each with the repository.",
         ),
-        "llama_model_load: error loading model: llama_model_loader: failed to load GGUF split from "
-        "/m/model-00002-of-00003.gguf",
+        "llama_model_load: error loading model: llama_model_loader: failed to load "
+        "GGUF split from /models/m-00002-of-00002.gguf",
+        Basis.REAL,
     ),
     Signature(
         "shard-not-first",
@@ -211,7 +215,8 @@ SIGNATURES = (
         "The engine was given a later shard instead of the first.",
         ("Name the -00001-of-N file; the others are found beside it.",),
         "llama_model_load: error loading model: illegal split file idx: 1 (file: "
-        "m-00002-of-00003.gguf), model must be loaded with the first split",
+        "/models/m-00002-of-00002.gguf), model must be loaded with the first split",
+        Basis.REAL,
     ),
     Signature(
         "shards-mixed",
@@ -237,8 +242,8 @@ SIGNATURES = (
         ),
         "The engine does not know the architecture {arch}.",
         _NEWER,
-        "llama_model_load: error loading model: error loading model architecture: unknown model "
-        "architecture: 'qwen9moe'",
+        "llama_model_load: error loading model: unknown model architecture: 'llamx'",
+        Basis.REAL,
     ),
     Signature(
         "projector-as-model",
@@ -259,9 +264,9 @@ SIGNATURES = (
         ),
         "The file's metadata is not what the engine needs: {why}.",
         _CONVERSION,
-        "llama_model_load: error loading model: error loading model hyperparameters: key not "
-        "found in "
-        "model: llama.context_length",
+        "llama_model_load: error loading model: error loading model hyperparameters: "
+        "key not found in model: llama.context_length",
+        Basis.REAL,
     ),
     Signature(
         "tensor-missing",
@@ -273,8 +278,9 @@ SIGNATURES = (
         ),
         "The file has no tensor {tensor}, which the engine needs.",
         _CONVERSION,
-        "llama_model_load: error loading model: check_tensor_dims: tensor 'output_norm.weight' not "
-        "found",
+        "llama_model_load: error loading model: check_tensor_dims: tensor "
+        "'output_norm.weight' not found",
+        Basis.REAL,
     ),
     Signature(
         "tensor-shape",
@@ -301,9 +307,9 @@ SIGNATURES = (
             "Use a newer build, or another quant of the model.",
             "Types such as IQ4_KS or names ending in _R4 and _KT need the fork ik_llama.cpp.",
         ),
-        "gguf_init_from_reader: tensor 'blk.0.attn_k.weight' has invalid ggml type 152. should be "
-        "in "
-        "[0, 43)",
+        "gguf_init_from_reader: tensor 'blk.0.attn_k.weight' has invalid ggml type "
+        "152. should be in [0, 43)",
+        Basis.REAL,
     ),
     Signature(
         "tensor-data-invalid",
@@ -339,9 +345,9 @@ SIGNATURES = (
         (r"unknown pre-tokenizer type: '(?P<type>[^']*)'", r"unknown tokenizer: '(?P<type>[^']*)'"),
         "The engine does not know the tokenizer {type}.",
         ("Use a newer build of the engine.",),
-        "llama_model_load: error loading model: error loading model vocabulary: unknown "
-        "pre-tokenizer "
-        "type: 'qwen9'",
+        "llama_model_load: error loading model: error loading model vocabulary: "
+        "unknown pre-tokenizer type: 'smollx'",
+        Basis.REAL,
     ),
     Signature(
         "vocabulary-invalid",
@@ -367,7 +373,9 @@ SIGNATURES = (
         ),
         "The LoRA adapter cannot be used with this model.",
         ("Use an adapter made for exactly this base model, converted to GGUF.",),
-        "llama_adapter_lora_init: failed to apply lora adapter: model arch and LoRA arch mismatch",
+        "llama_adapter_lora_init_from_file_ptr: failed to apply lora adapter: expect "
+        "general.type to be 'adapter', but got:",
+        Basis.REAL,
     ),
     Signature(
         "projector-failed",
@@ -378,8 +386,8 @@ SIGNATURES = (
         ),
         "The multimodal projector cannot be loaded: {path}.",
         ("Use the mmproj file of the same repository as the model, downloaded whole.",),
-        "clip_init: failed to load model '/m/mmproj.gguf': bad file\n"
-        "srv    load_model: failed to load multimodal model, '/m/mmproj.gguf'",
+        "mtmd_get_memory_usage: error: Failed to load CLIP model from /models/beside.gguf",
+        Basis.REAL,
     ),
     Signature(
         "projector-mismatch",
@@ -407,7 +415,8 @@ SIGNATURES = (
         ),
         "The draft model cannot be used with this model.",
         ("Use a draft model of the same family with the same vocabulary.",),
-        "srv    load_model: failed to load draft model, '/m/draft.gguf'",
+        "common_speculative_init_result: failed to load draft model, '/models/beside.gguf'",
+        Basis.REAL,
     ),
     Signature(
         "read-error",

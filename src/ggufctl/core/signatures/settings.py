@@ -53,9 +53,8 @@ SIGNATURES = (
         ),
         "A quantised V cache needs flash attention, which is off or impossible for this model.",
         ("Use -fa on, or keep the V cache at f16 (-ctv f16).",),
-        "llama_init_from_model: failed to initialize the context: quantized V cache was "
-        "requested, but "
-        "this requires Flash Attention",
+        "llama_init_from_model: quantized V cache requires flash_attn to be enabled",
+        Basis.REAL,
     ),
     Signature(
         "cache-types-differ",
@@ -116,8 +115,8 @@ SIGNATURES = (
         ),
         "The port is taken by another program, or may not be used: {port}.",
         ("Choose another with --port, or stop the other program (ss -ltnp shows it).",),
-        "srv         start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8080\n"
-        "srv  llama_server: exiting due to HTTP server error",
+        "srv         start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 44267",
+        Basis.REAL,
     ),
     Signature(
         "address-not-here",
@@ -367,8 +366,9 @@ SIGNATURES = (
         ),
         "The context is longer than the model was trained for ({n_ctx} against {train}).",
         ("Lower -c, or use RoPE scaling.",),
-        "llama_context: n_ctx_seq (65536) > n_ctx_train (32768) -- possible training context "
-        "overflow",
+        "llama_context: n_ctx_seq (400128) > n_ctx_train (8192) -- possible training "
+        "context overflow",
+        Basis.REAL,
         severity=Severity.REMARK,
     ),
     Signature(
@@ -394,7 +394,9 @@ SIGNATURES = (
         (r"security: no API key is set",),
         "The server takes requests from anyone: no key is set.",
         ("Set LLAMA_API_KEY or --api-key-file.",),
-        "srv  llama_server: security: no API key is set and CORS allows all origins",
+        "srv          init: security: no API key is set and CORS allows all origins "
+        "(see https://github.com/ggml-org/llama.cpp/pull/25655)",
+        Basis.REAL,
         severity=Severity.REMARK,
     ),
     Signature(
