@@ -126,3 +126,8 @@ def test_nothing_is_as_good_as_an_empty_list(model):
     assert ggufctl.Runtime(lora=None) == ggufctl.Runtime()
     assert ggufctl.Constraints(gpus=None) == ggufctl.Constraints()
     assert ggufctl.estimate(model, ggufctl.Runtime(), None).devices == ()
+
+
+def test_a_plan_of_something_that_is_no_model_is_a_usage_error():
+    with pytest.raises(ggufctl.UsageError, match="not for NoneType"):
+        ggufctl.plan(None)

@@ -67,7 +67,7 @@ WORDINGS = [
     ),
     (
         "disk-full",
-        "OSError: [Errno 28] No space left on device: '/root/.cache/huggingface/hub/x'\nRunner "
+        "OSError: [Errno 28] No space left on device: '/home/u/.cache/huggingface/hub/x'\nRunner "
         "failed with exception: OSError(28)\n",
     ),
     (

@@ -271,3 +271,29 @@ def test_a_container_refuses_weights_that_are_not_whole(modal, request_for, hear
     assert "has 4 bytes on the Volume" in error.value.message
     assert len(modal.tasks_of("llama")) == 1
     modal.assert_nothing_is_left()
+
+
+def test_a_token_of_the_hub_goes_to_the_download_alone(modal, hub, heard, request_for, monkeypatch):
+    modal.faults.engine["*"] = "healthy"
+    token = "hf_standInTokenOfAGatedRepository"
+    monkeypatch.setenv("HF_TOKEN", token)
+    add_tiny(hub)
+    hub.repos["org/tiny-GGUF"].token = token
+    server = serve_modal(request_for(model="org/tiny-GGUF:Q8_0"), heard)
+
+    assert modal.holds(token) == []
+    secrets = {i: s.env for i, s in modal.state.secrets.items()}
+    function = modal.function(server.spec.app, "llama")
+    assert [sorted(secrets[i]) for i in function.definition.secret_ids] == [["LLAMA_API_KEY"]]
+    assert [env for env in secrets.values() if "HF_TOKEN" in env] == [{"HF_TOKEN": token}]
+
+
+def test_no_token_leaves_this_machine_for_a_public_repository(
+    modal, hub, heard, request_for, monkeypatch
+):
+    modal.faults.engine["*"] = "healthy"
+    monkeypatch.setenv("HF_TOKEN", "hf_standInTokenThatNobodyNeeds")
+    add_tiny(hub)
+    serve_modal(request_for(model="org/tiny-GGUF:Q8_0"), heard)
+
+    assert not [s for s in modal.state.secrets.values() if "HF_TOKEN" in s.env]

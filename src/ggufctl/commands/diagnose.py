@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,7 +125,7 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
                 read_chunks(sys.stdin.buffer), model=model, on_diagnosis=on_diagnosis
             )
         else:
-            with Path(target).expanduser().open("rb") as file:
+            with Path(os.path.expanduser(target)).open("rb") as file:
                 report = diagnose_log(read_chunks(file), model=model, on_diagnosis=on_diagnosis)
     except OSError as error:
         raise UsageError(f"{quoted(target)} cannot be read: {error.strerror}.") from None

@@ -35,7 +35,7 @@ def has_token() -> bool:
         return True
     import tomllib
 
-    path = Path(os.environ.get("MODAL_CONFIG_PATH") or "~/.modal.toml").expanduser()
+    path = Path(os.path.expanduser(os.environ.get("MODAL_CONFIG_PATH") or "~/.modal.toml"))
     try:
         profiles = tomllib.loads(path.read_text())
     except (OSError, ValueError):

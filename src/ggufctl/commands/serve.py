@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -236,7 +237,7 @@ def serve(
             name=name,
             auth=auth,
             allow_public=allow_anyone,
-            api_key_file=Path(api_key_file).expanduser() if api_key_file else None,
+            api_key_file=Path(os.path.expanduser(api_key_file)) if api_key_file else None,
             engine="llama-server" if engine == "auto" else engine,
             engine_args=_engine_args(engine_args or ()),
             chat_format=chat_format,
@@ -270,7 +271,7 @@ def serve(
         name=name,
         port=port,
         auth=auth,
-        api_key_file=Path(api_key_file).expanduser() if api_key_file else None,
+        api_key_file=Path(os.path.expanduser(api_key_file)) if api_key_file else None,
         engine=engine,
         engine_args=_engine_args(engine_args or ()),
         n_threads=threads,

@@ -446,7 +446,7 @@ def _weights(
             name = file.path if repo else Path(file.path).name
             weights.append(WeightFile(name, file.size_bytes, file.sha256 or ""))
             if not repo:
-                paths.append((name, Path(file.path).expanduser().absolute()))
+                paths.append((name, Path(os.path.expanduser(file.path)).absolute()))
             if index == 0:
                 roles.setdefault(role, []).append(name)
     return tuple(weights), roles, tuple(paths)

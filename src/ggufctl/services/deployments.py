@@ -103,9 +103,9 @@ class Deployment:
 def state_dir() -> Path:
     """Where deployments are kept: `GGUFCTL_STATE_DIR`, or ggufctl under the user's state."""
     if own := os.environ.get("GGUFCTL_STATE_DIR"):
-        return Path(own).expanduser()
+        return Path(os.path.expanduser(own))
     base = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path("~/.local/state").expanduser()
+    root = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.local/state"))
     return root / "ggufctl"
 
 

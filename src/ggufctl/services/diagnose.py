@@ -43,7 +43,7 @@ def kind_of(target: str) -> TargetKind:
         return TargetKind.MACHINE
     if target == "-":
         return TargetKind.LOG
-    path = Path(target).expanduser()
+    path = Path(os.path.expanduser(target))
     try:
         if path.suffix.lower() in _LOG_ENDINGS and not path.exists():
             raise UsageError(f"There is no file {quoted(target)}.")

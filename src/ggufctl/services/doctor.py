@@ -305,15 +305,15 @@ def _memory() -> Sequence[Check]:
 def _hub_cache() -> Path:
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if path := os.environ.get(name):
-            return Path(path).expanduser()
+            return Path(os.path.expanduser(path))
     return _hf_home() / "hub"
 
 
 def _hf_home() -> Path:
     if path := os.environ.get("HF_HOME"):
-        return Path(path).expanduser()
+        return Path(os.path.expanduser(path))
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "huggingface"
+    return Path(os.path.expanduser(base)) / "huggingface"
 
 
 def _disk() -> Sequence[Check]:
@@ -369,7 +369,7 @@ def _hf_token() -> tuple[str, str]:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if token := os.environ.get(name, "").strip():
             return token, name
-    path = Path(os.environ.get("HF_TOKEN_PATH") or _hf_home() / "token").expanduser()
+    path = Path(os.path.expanduser(os.environ.get("HF_TOKEN_PATH") or _hf_home() / "token"))
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if token := path.read_text(encoding="utf-8").strip():
             return token, "hf auth login"
@@ -456,7 +456,7 @@ def _modal_profile() -> str:
     """Where the token of Modal comes from, empty when there is none."""
     if os.environ.get("MODAL_TOKEN_ID") and os.environ.get("MODAL_TOKEN_SECRET"):
         return "MODAL_TOKEN_ID"
-    path = Path(os.environ.get("MODAL_CONFIG_PATH") or "~/.modal.toml").expanduser()
+    path = Path(os.path.expanduser(os.environ.get("MODAL_CONFIG_PATH") or "~/.modal.toml"))
     try:
         profiles = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

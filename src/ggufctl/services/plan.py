@@ -142,15 +142,23 @@ def explain(plan: Plan) -> Estimate | None:
     return estimate(plan.model, plan.runtime, names, explain=True)
 
 
-def plan(model: Model, runtime: Runtime, constraints: Constraints | None = None) -> Plan:
+def plan(
+    model: Model, runtime: Runtime | None = None, constraints: Constraints | None = None
+) -> Plan:
     """Which GPUs hold a model with these settings, and the cheapest of them.
 
     The plan of something that fits nowhere has no choice and a ladder of what would fit.
 
     Raises:
         RefusedSettings: llama.cpp does not take these settings for this model.
-        UsageError: an unknown GPU or budget.
+        UsageError: an unknown GPU or budget, or something else than a model.
     """
+    if not isinstance(model, Model):
+        raise UsageError(
+            f"A plan is made for a Model, not for {type(model).__name__}.",
+            "Use read_model(reference) to make one.",
+        )
+    runtime = runtime or Runtime()
     return make_plan(
         model,
         runtime,

@@ -6,6 +6,7 @@ Uses the Hub client's own cache, so that nothing is fetched twice.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def _check_disk(n_bytes: int) -> None:
 
 
 def _local(file: ModelFile) -> Path:
-    path = Path(file.path).expanduser().absolute()
+    path = Path(os.path.expanduser(file.path)).absolute()
     if not path.is_file():
         raise ModelNotFound(f"There is no file {quoted(str(path))}.")
     _check_size(path, file)

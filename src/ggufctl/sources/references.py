@@ -87,7 +87,7 @@ def parse_reference(text: str) -> Reference:
 
 def _exists(text: str) -> bool:
     try:
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))
         return path.is_file() or (path.is_dir() and any(path.glob("*.[gG][gG][uU][fF]")))
     except (OSError, RuntimeError, ValueError):
         return False
