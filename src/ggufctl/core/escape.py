@@ -43,8 +43,11 @@ def escape(text: str, limit: int = 0) -> str:
 
 
 def quoted(text: str, limit: int = 80) -> str:
-    """`text` in quotes, shortened and escaped, for the middle of a message."""
-    return f"'{escape(text, limit)}'"
+    """`text` in quotes and escaped, for a message; the end of a long one stays: a file's name."""
+    if len(text) > limit:
+        head = limit // 3
+        text = text[:head] + "…" + text[head + 1 - limit :]
+    return f"'{escape(text)}'"
 
 
 def about(name: str, sentence: str) -> str:
