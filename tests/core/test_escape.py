@@ -35,6 +35,7 @@ def test_what_is_dangerous_is_spelled_out(text: str, shown: str) -> None:
 
 def test_long_text_is_shortened() -> None:
     assert quoted("x" * 500 + "y.gguf", limit=10) == "'xxx…y.gguf'"
+    assert quoted("x" * 500, 0) == f"'{'x' * 500}'"
 
 
 @pytest.mark.parametrize(

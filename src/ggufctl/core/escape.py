@@ -44,7 +44,7 @@ def escape(text: str, limit: int = 0) -> str:
 
 def quoted(text: str, limit: int = 80) -> str:
     """`text` in quotes and escaped, for a message; the end of a long one stays: a file's name."""
-    if len(text) > limit:
+    if 0 < limit < len(text):
         head = limit // 3
         text = text[:head] + "…" + text[head + 1 - limit :]
     return f"'{escape(text)}'"
