@@ -45,7 +45,7 @@ def _run(arguments: list[str]) -> int:
 
     as_json = "--json" in arguments
     try:
-        code = make_command().main(arguments, prog_name="ggufctl", standalone_mode=False)
+        code = make_command(arguments).main(arguments, prog_name="ggufctl", standalone_mode=False)
     except GgufctlError as error:
         if os.environ.get("GGUFCTL_DEBUG") == "1":
             raise

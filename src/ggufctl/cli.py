@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from copy import copy
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,9 @@ from ggufctl.coercion import lighten
 from ggufctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from typer.models import CommandInfo
 
     from ggufctl.core.plan import Plan
     from ggufctl.services.plan import NamePlan
@@ -58,9 +61,21 @@ ALL_LAYERS = 512
 """What `--cpu-moe` stands for: llama.cpp has no more blocks."""
 
 
-def make_command() -> Any:
-    """The command line, ready to run; usage errors come out as `UsageException`."""
-    return lighten(get_command(app), typer.BadParameter)
+def make_command(arguments: Sequence[str] = ()) -> Any:
+    """The command line, ready to run; usage errors come out as `UsageException`.
+
+    Only the command that `arguments` begin with is made, since making all takes longer than
+    many a plan; all are where there is none, for the help and completion.
+    """
+    first = next((a for a in arguments if not a.startswith("-")), "")
+    named = [c for c in app.registered_commands if _name_of(c) == first]
+    one = copy(app)
+    one.registered_commands = named or app.registered_commands
+    return lighten(get_command(one), typer.BadParameter)
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
 
 
 def _print_version(wanted: bool) -> None:
