@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from grpclib.server import Server
@@ -23,6 +23,9 @@ from .state import Function, Input, State, Task
 KILL_AFTER = 10.0
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
+MOUNTED_AT = "/root"
+"""Where Modal's client mounts Python sources in a container."""
+
 _ENV = re.compile(r"^ENV (.*)$")
 
 
@@ -233,7 +236,7 @@ class Containers:
     def _materialise(self, definition: api.Function, root: Path) -> None:
         for mount_id in definition.mount_ids:
             for path, sha256 in self.state.mounts[mount_id].files.items():
-                target = root / path.removeprefix("/root/").lstrip("/")
+                target = root / PurePosixPath(path).relative_to(MOUNTED_AT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.state.root / "contents" / sha256, target)
 
