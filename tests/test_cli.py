@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from fakehub import FakeFile, FakeHub
-from ggufctl import errors, render
+from ggufctl import errors
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.planner import Constraints
 from ggufctl.core.runtime import Runtime
-from ggufctl.documents import GpusDocument, NameDocument, PlanDocument
+from ggufctl.documents.plan import GpusDocument, NameDocument, PlanDocument
+from ggufctl.render import plan as render
 from ggufctl.services.plan import plan_by_name, plan_reference
 from tests.ggufs import header, llama, write
 

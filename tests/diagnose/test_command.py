@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import ggufctl
-from ggufctl.documents_diagnose import DiagnoseDocument
+from ggufctl.documents.diagnose import DiagnoseDocument
 from ggufctl.services.diagnose import diagnose_log
 from ggufctl.services.doctor import run_doctor
 from ggufs import header, llama, write

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ggufctl.core.checks import Status
-from ggufctl.documents_diagnose import DiagnoseDocument
-from ggufctl.report_diagnose import app_report
+from ggufctl.documents.diagnose import DiagnoseDocument
+from ggufctl.report.diagnose import app_report
 from ggufctl.services.app_check import check_app
 from ggufctl.services.deploy import serve_modal
 from ggufctl.services.deployments import DeploymentNotFound

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ggufctl.commands import options as o
+from ggufctl.commands.output import print_json
 from ggufctl.errors import CheckFailed, NoDiagnosis, UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _say(event: SourceEvent) -> None:
 
 def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
     from ggufctl.core.escape import quoted
-    from ggufctl.report_diagnose import announcement, log_lines, log_report
+    from ggufctl.report.diagnose import announcement, log_lines, log_report
     from ggufctl.services.diagnose import diagnose_log, read_chunks
 
     is_stdin = target == "-"
@@ -130,7 +130,7 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
     except OSError as error:
         raise UsageError(f"{quoted(target)} cannot be read: {error.strerror}.") from None
     if as_json:
-        typer.echo(json.dumps(log_report(report), indent=2))
+        print_json(log_report(report))
     elif not quiet or report.diagnoses:
         typer.echo("\n".join(log_lines(report)))
     if not report.diagnoses:
@@ -138,12 +138,12 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
 
 
 def _app(name: str, *, as_json: bool, quiet: bool) -> None:
-    from ggufctl.report_diagnose import app_report
+    from ggufctl.report.diagnose import app_report
     from ggufctl.services.app_check import check_app
 
     found = check_app(name)
     if as_json:
-        typer.echo(json.dumps(app_report(found.log, found.checks, found.facts), indent=2))
+        print_json(app_report(found.log, found.checks, found.facts))
     _checks("app", found.checks, found.facts, as_json=None if as_json else False, quiet=quiet)
 
 
@@ -157,10 +157,10 @@ def _checks(
 ) -> None:
     """Print checks, unless `as_json` is None, and exit with 11 when one FAILs."""
     from ggufctl.core.checks import Status
-    from ggufctl.report_diagnose import check_lines, checks_report
+    from ggufctl.report.diagnose import check_lines, checks_report
 
     if as_json:
-        typer.echo(json.dumps(checks_report(kind, checks, facts), indent=2))
+        print_json(checks_report(kind, checks, facts))
     elif as_json is not None:
         lines = check_lines(checks, quiet=quiet)
         if lines:

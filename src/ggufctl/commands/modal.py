@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ggufctl.commands import options as o
+from ggufctl.commands.output import print_json, print_line, say
 from ggufctl.errors import AccessDenied
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def serve_on_modal(
     emit_to: str,
 ) -> None:
     """Plan, then deploy and watch; or only say, or write, what that would be."""
-    from ggufctl import render_modal, report_modal
+    from ggufctl.render import modal as render_modal
+    from ggufctl.report import modal as report_modal
     from ggufctl.services import deploy
 
     listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
@@ -81,7 +82,7 @@ def serve_on_modal(
         if emit_to:
             _write_app(deploy.emit(plan.spec), emit_to)
         elif as_json:
-            _print_json(report_modal.modal_plan_report(plan))
+            print_json(report_modal.modal_plan_report(plan))
         else:
             typer.echo("\n".join(render_modal.dry_run_lines(plan)))
         return
@@ -106,7 +107,7 @@ def _write_app(source: str, path: str) -> None:
         raise UsageError(f"{quoted(path)} exists already.", "Name a new file.") from None
     except OSError as error:
         raise UsageError(f"{quoted(path)} cannot be written: {error.strerror}.") from None
-    _say(f"{path} is written; modal deploy {path} deploys it.")
+    say(f"{path} is written; modal deploy {path} deploys it.")
 
 
 def _wants_to_leave() -> bool:
@@ -120,23 +121,24 @@ def _wants_to_leave() -> bool:
 
 
 def _tell(server: ModalServer, *, as_json: bool, events: bool, quiet: bool) -> None:
-    from ggufctl import render_modal, report_modal
+    from ggufctl.render import modal as render_modal
+    from ggufctl.report import modal as report_modal
 
     key = server.key
     if key is not None and key.is_new and sys.stderr.isatty() and not quiet:
-        _say(f"key: {key.value}", f"It is kept in {key.path} and not shown again.")
+        say(f"key: {key.value}", f"It is kept in {key.path} and not shown again.")
     if as_json:
-        _print_json(report_modal.modal_server_report(server))
+        print_json(report_modal.modal_server_report(server))
     elif events:
-        _print_line({"event": "ready", **report_modal.modal_server_report(server)})
+        print_line({"event": "ready", **report_modal.modal_server_report(server)})
     else:
         typer.echo("\n".join(render_modal.summary_lines(server)))
 
 
 def ps_on_modal() -> tuple[list[dict[str, Any]], list[str]]:
     """Rows for JSON and for people."""
-    from ggufctl.render_modal import modal_rows
-    from ggufctl.report_modal import modal_row_report
+    from ggufctl.render.modal import modal_rows
+    from ggufctl.report.modal import modal_row_report
     from ggufctl.services.deploy import key_file, modal_deployments
 
     found = modal_deployments()
@@ -152,7 +154,7 @@ def logs_on_modal(name: str, *, follow: bool) -> Iterator[str]:
 
 def stop_on_modal(name: str) -> dict[str, Any]:
     """Stop a deployment; its last row."""
-    from ggufctl.report_modal import modal_row_report
+    from ggufctl.report.modal import modal_row_report
     from ggufctl.services.deploy import stop_modal
 
     return modal_row_report(stop_modal(name))
@@ -189,7 +191,7 @@ def _listener(
 ) -> Callable[[Event], None]:
     """Who hears of events: a program, or a person on stderr; the price is said in any case."""
     from ggufctl.core.escape import redact
-    from ggufctl.render_modal import event_line
+    from ggufctl.render.modal import event_line
 
     def as_line(event: Event) -> None:
         typer.echo(redact(event.to_json()), err=as_json)
@@ -197,23 +199,10 @@ def _listener(
     def as_text(event: Event) -> None:
         if event.kind == "log":
             if verbose:
-                _say(redact(event.text))
+                say(redact(event.text))
             return
         is_wanted = not quiet or event.kind in ("price", "fallback")
         if is_wanted and (line := event_line(event)):
-            _say(line)
+            say(line)
 
     return as_line if events else as_text
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        typer.echo(line, err=True)
-
-
-def _print_line(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=True))
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=True))

@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from ggufctl import completion
 from ggufctl.errors import UsageError
 
+if TYPE_CHECKING:
+    from ggufctl.core.runtime import Runtime
+
+    RuntimeOptions = Runtime
+else:
+    RuntimeOptions = Any
+    """Stands in a command's signature for the options of `with_runtime`."""
+
 __all__ = [
-    "ALL_LAYERS",
     "AsJson",
-    "BatchSize",
-    "CacheTypeK",
-    "CacheTypeV",
-    "CpuMoe",
     "CtxSize",
-    "Embedding",
-    "FlashAttn",
     "Gpu",
-    "GpuLayers",
-    "KvUnified",
-    "LoadMode",
-    "Lora",
     "MaxUsdPerHour",
-    "Mmproj",
-    "ModelDraft",
     "ModelRef",
-    "NCpuMoe",
-    "Parallel",
     "Quant",
     "Quiet",
-    "SplitMode",
-    "SwaFull",
-    "UbatchSize",
+    "RuntimeOptions",
     "Verbose",
     "context",
+    "is_max",
     "layers",
     "option",
+    "with_runtime",
 ]
+
+MAX_DIGITS = 9
+"""Of a number of tokens."""
 
 ALL_LAYERS = 512
 """What `--cpu-moe` stands for: llama.cpp has no more blocks."""
@@ -65,15 +64,15 @@ CtxSize = Annotated[
     option(
         "-c",
         "--ctx-size",
-        metavar="N",
+        metavar="N|max",
         env="CTX_SIZE",
-        help="Context in tokens; 0 = the model's own. "
+        help="Context in tokens; 0 = the model's own, max = the largest that fits. "
         "[default: the smaller of 8192 and the model's own]",
         show_default=False,
     ),
 ]
-Parallel = Annotated[int | None, option("-np", "--parallel", env="PARALLEL", help="Slots.")]
-KvUnified = Annotated[
+_Parallel = Annotated[int | None, option("-np", "--parallel", env="PARALLEL", help="Slots.")]
+_KvUnified = Annotated[
     bool | None,
     option(
         "-kvu/-no-kvu",
@@ -82,7 +81,7 @@ KvUnified = Annotated[
         help="One cache for all slots, or one for each.",
     ),
 ]
-CacheTypeK = Annotated[
+_CacheTypeK = Annotated[
     str,
     option(
         "-ctk",
@@ -92,7 +91,7 @@ CacheTypeK = Annotated[
         autocompletion=_cache_types,
     ),
 ]
-CacheTypeV = Annotated[
+_CacheTypeV = Annotated[
     str,
     option(
         "-ctv",
@@ -102,15 +101,15 @@ CacheTypeV = Annotated[
         autocompletion=_cache_types,
     ),
 ]
-FlashAttn = Annotated[
+_FlashAttn = Annotated[
     str,
     option("-fa", "--flash-attn", env="FLASH_ATTN", help="Flash attention: on, off, auto."),
 ]
-BatchSize = Annotated[int, option("-b", "--batch-size", env="BATCH_SIZE", help="Logical batch.")]
-UbatchSize = Annotated[
+_BatchSize = Annotated[int, option("-b", "--batch-size", env="BATCH_SIZE", help="Logical batch.")]
+_UbatchSize = Annotated[
     int, option("-ub", "--ubatch-size", env="UBATCH_SIZE", help="Physical batch.")
 ]
-GpuLayers = Annotated[
+_GpuLayers = Annotated[
     str,
     option(
         "-ngl",
@@ -121,7 +120,7 @@ GpuLayers = Annotated[
         help="Layers on the GPU.",
     ),
 ]
-NCpuMoe = Annotated[
+_NCpuMoe = Annotated[
     int,
     option(
         "-ncmoe",
@@ -130,26 +129,26 @@ NCpuMoe = Annotated[
         help="Keep the experts of the first N layers in host memory.",
     ),
 ]
-CpuMoe = Annotated[
+_CpuMoe = Annotated[
     bool, option("-cmoe", "--cpu-moe", env="CPU_MOE", help="Keep all experts in host memory.")
 ]
-SplitMode = Annotated[
+_SplitMode = Annotated[
     str,
     option("-sm", "--split-mode", env="SPLIT_MODE", help="Several GPUs: layer or none."),
 ]
-Embedding = Annotated[
+_Embedding = Annotated[
     bool, option("--embedding", "--embeddings", env="EMBEDDING", help="Serve embeddings.")
 ]
-SwaFull = Annotated[
+_SwaFull = Annotated[
     bool, option("--swa-full", env="SWA_FULL", help="Full-size cache for sliding windows.")
 ]
-LoadMode = Annotated[
+_LoadMode = Annotated[
     str, option("-lm", "--load-mode", env="LOAD_MODE", help="How weights are read.")
 ]
-Mmproj = Annotated[
+_Mmproj = Annotated[
     str | None, option("-mm", "--mmproj", env="MMPROJ", help="Multimodal projector beside it.")
 ]
-ModelDraft = Annotated[
+_ModelDraft = Annotated[
     str | None,
     option(
         "-md",
@@ -159,9 +158,30 @@ ModelDraft = Annotated[
         help="Draft model beside it.",
     ),
 ]
-Lora = Annotated[
+_Lora = Annotated[
     list[str] | None, option("--lora", env="LORA", help="Adapter beside it; repeatable.")
 ]
+_RUNTIME: dict[str, tuple[Any, Any]] = {
+    "parallel": (_Parallel, None),
+    "kv_unified": (_KvUnified, None),
+    "cache_type_k": (_CacheTypeK, "f16"),
+    "cache_type_v": (_CacheTypeV, "f16"),
+    "flash_attn": (_FlashAttn, "auto"),
+    "batch_size": (_BatchSize, 2048),
+    "ubatch_size": (_UbatchSize, 512),
+    "gpu_layers": (_GpuLayers, "all"),
+    "n_cpu_moe": (_NCpuMoe, 0),
+    "cpu_moe": (_CpuMoe, False),
+    "split_mode": (_SplitMode, "layer"),
+    "embedding": (_Embedding, False),
+    "swa_full": (_SwaFull, False),
+    "load_mode": (_LoadMode, "auto"),
+    "mmproj": (_Mmproj, None),
+    "model_draft": (_ModelDraft, None),
+    "lora": (_Lora, None),
+}
+"""Parameter → its option and default."""
+
 Gpu = Annotated[
     str,
     option(
@@ -177,7 +197,7 @@ Quant = Annotated[
     option(
         "--quant",
         env="QUANT",
-        help="Quant of a repository; auto = the best choice.",
+        help="Quant of a repository; auto = the best on the GPU that Q4_K_M needs.",
         autocompletion=completion.quants,
     ),
 ]
@@ -192,18 +212,70 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the engine's log as well.")]
 
 
+def with_runtime(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with llama-server's options, after `-c`, in place of its `runtime`."""
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name != "runtime":
+            parameters.append(parameter.replace(annotation=hints[name]))
+        if name == "ctx_size":
+            parameters += [
+                inspect.Parameter(key, parameter.kind, default=default, annotation=option)
+                for key, (option, default) in _RUNTIME.items()
+            ]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        settings = {key: values.pop(key) for key in _RUNTIME}
+        command(**values, runtime=_runtime(settings))
+
+    del run.__wrapped__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _runtime(values: Mapping[str, Any]) -> Runtime:
+    from ggufctl.core.runtime import Runtime
+
+    return Runtime(
+        n_parallel=values["parallel"],
+        kv_unified=values["kv_unified"],
+        cache_type_k=values["cache_type_k"],
+        cache_type_v=values["cache_type_v"],
+        flash_attn=values["flash_attn"],
+        n_batch=values["batch_size"],
+        n_ubatch=values["ubatch_size"],
+        n_gpu_layers=layers(values["gpu_layers"]),
+        n_cpu_moe=ALL_LAYERS if values["cpu_moe"] else values["n_cpu_moe"],
+        split_mode=values["split_mode"],
+        embeddings=values["embedding"],
+        swa_full=values["swa_full"],
+        load_mode=values["load_mode"],
+        mmproj=values["mmproj"],
+        draft_model=values["model_draft"],
+        lora=tuple(values["lora"] or ()),
+    )
+
+
+def is_max(text: str) -> bool:
+    """Whether `-c` asks for the largest context that fits."""
+    return text.casefold() == "max"
+
+
 def context(text: str) -> int | None:
-    """Tokens of `-c`; None for the default.
+    """Tokens of `-c`; None for the default, also where `max` raises it later.
 
     Raises: UsageError.
     """
-    if text == "":
+    if text == "" or is_max(text):
         return None
     if not (text.isascii() and text.isdecimal()):
-        raise UsageError(f"-c/--ctx-size must be a number of tokens, not {text!r}.")
-    from ggufctl.core.runtime import Runtime
-
-    return Runtime(n_ctx=int(text[:20])).n_ctx
+        raise UsageError(f"-c/--ctx-size must be a number of tokens or max, not {text!r}.")
+    if len(text) > MAX_DIGITS:
+        raise UsageError(f"-c/--ctx-size must be at most {'9' * MAX_DIGITS}, not {text[:40]}.")
+    return int(text)
 
 
 def layers(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,9 @@ import typer
 
 from ggufctl.commands import modal
 from ggufctl.commands import options as o
+from ggufctl.commands.output import print_json, print_line, say
 from ggufctl.errors import GgufctlError, UsageError
+from ggufctl.report import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from ggufctl.remote.supervisor import Event
@@ -57,7 +58,7 @@ On = Annotated[str, typer.Option("--on", help="Look on modal, on local, or on al
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
     for command, epilog in (
-        (serve, _SERVE_EXAMPLES),
+        (o.with_runtime(serve), _SERVE_EXAMPLES),
         (ps, "ggufctl ps\n  ggufctl ps --json"),
         (logs, "ggufctl logs smollm2 -f"),
         (stop, "ggufctl stop smollm2"),
@@ -79,6 +80,7 @@ _SERVE_EXAMPLES = """ggufctl serve org/repo --gpu auto
 def serve(
     ctx: typer.Context,
     model: o.ModelRef,
+    runtime: o.RuntimeOptions,
     engine_args: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- ENGINE ARGS]", help="Further arguments of the engine's."),
@@ -172,23 +174,6 @@ def serve(
         bool, typer.Option("--dry-run", help="Say everything that would happen; do nothing.")
     ] = False,
     ctx_size: o.CtxSize = "",
-    parallel: o.Parallel = None,
-    kv_unified: o.KvUnified = None,
-    cache_type_k: o.CacheTypeK = "f16",
-    cache_type_v: o.CacheTypeV = "f16",
-    flash_attn: o.FlashAttn = "auto",
-    batch_size: o.BatchSize = 2048,
-    ubatch_size: o.UbatchSize = 512,
-    gpu_layers: o.GpuLayers = "all",
-    n_cpu_moe: o.NCpuMoe = 0,
-    cpu_moe: o.CpuMoe = False,
-    split_mode: o.SplitMode = "layer",
-    embedding: o.Embedding = False,
-    swa_full: o.SwaFull = False,
-    load_mode: o.LoadMode = "auto",
-    mmproj: o.Mmproj = None,
-    model_draft: o.ModelDraft = None,
-    lora: o.Lora = None,
     quant: o.Quant = "auto",
     as_json: o.AsJson = False,
     events: Events = False,
@@ -206,26 +191,6 @@ def serve(
         modal.require_token()
     if on == "local" and emit:
         raise UsageError("--emit writes a Modal app: it goes with --on modal.")
-    from ggufctl.core.runtime import Runtime
-
-    runtime = Runtime(
-        n_parallel=parallel,
-        kv_unified=kv_unified,
-        cache_type_k=cache_type_k,
-        cache_type_v=cache_type_v,
-        flash_attn=flash_attn,
-        n_batch=batch_size,
-        n_ubatch=ubatch_size,
-        n_gpu_layers=o.layers(gpu_layers),
-        n_cpu_moe=o.ALL_LAYERS if cpu_moe else n_cpu_moe,
-        split_mode=split_mode,
-        embeddings=embedding,
-        swa_full=swa_full,
-        load_mode=load_mode,
-        mmproj=mmproj,
-        draft_model=model_draft,
-        lora=tuple(lora or ()),
-    )
     if on == "modal":
         _serve_on_modal(
             model=model,
@@ -310,28 +275,29 @@ def _serve_local(
     quiet: bool,
     events: bool,
 ) -> None:
-    from ggufctl import render_serve, report_serve
+    from ggufctl.render import serve as render_serve
+    from ggufctl.report import serve as report_serve
     from ggufctl.services.serve import plan_local, start_local
 
     plan = plan_local(request, listener)
     if dry_run:
         if as_json:
-            _print_json(report_serve.local_plan_report(plan))
+            print_json(report_serve.local_plan_report(plan))
         else:
             _print_dry_run(plan)
         return
     if not quiet:
-        _say(render_serve.price_line(plan), *(f"warning: {text}" for text in plan.warnings))
+        say(render_serve.price_line(plan), *(f"warning: {text}" for text in plan.warnings))
         if not (as_json or events):
-            _say(*render_serve.plan_lines(plan))
+            say(*render_serve.plan_lines(plan))
     server = start_local(plan, listener)
     try:
         if not quiet:
             _show_key_once(server)
         if as_json:
-            _print_json(report_serve.local_server_report(server))
+            print_json(report_serve.local_server_report(server))
         elif events:
-            _print_line({"event": "ready", **report_serve.local_server_report(server)})
+            print_line({"event": "ready", **report_serve.local_server_report(server)})
         else:
             typer.echo("\n".join(render_serve.summary_lines(server)))
         sys.stdout.flush()
@@ -346,7 +312,7 @@ def _serve_local(
 def _print_dry_run(plan: LocalPlan) -> None:
     import shlex
 
-    from ggufctl import render_serve
+    from ggufctl.render import serve as render_serve
 
     lines = [render_serve.price_line(plan), *render_serve.plan_lines(plan)]
     lines.append(f"limit    {plan.deadline_seconds:.0f} s to the first token")
@@ -361,7 +327,7 @@ def _show_key_once(server: LocalServer) -> None:
     if key is None:
         return
     if key.is_new and sys.stderr.isatty():
-        _say(f"key: {key.value}", f"It is kept in {key.path} and not shown again.")
+        say(f"key: {key.value}", f"It is kept in {key.path} and not shown again.")
 
 
 def ps(
@@ -372,7 +338,8 @@ def ps(
     as_json: o.AsJson = False,
 ) -> None:
     """What is being served, here and on Modal."""
-    from ggufctl import render_serve, report_serve
+    from ggufctl.render import serve as render_serve
+    from ggufctl.report import serve as report_serve
     from ggufctl.services.deployments import listed
 
     found = listed(ended=everything) if on != "modal" else ()
@@ -383,11 +350,11 @@ def ps(
         rows += more_rows
         lines += more_lines
     if as_json:
-        _print_json({"schema_version": report_serve.SCHEMA_VERSION, "deployments": rows})
+        print_json({"schema_version": SCHEMA_VERSION, "deployments": rows})
     elif rows:
         typer.echo("\n".join(lines))
     else:
-        _say("Nothing is being served.")
+        say("Nothing is being served.")
 
 
 def _asks_modal(on: str) -> bool:
@@ -438,7 +405,7 @@ def logs(
         found = follow_log(find(name, ended=True), follow=follow)
     for line in found:
         if as_json:
-            _print_line({"name": name, "line": redact(line)})
+            print_line({"name": name, "line": redact(line)})
         else:
             typer.echo(redact(line))
 
@@ -449,26 +416,26 @@ def stop(
     as_json: o.AsJson = False,
 ) -> None:
     """Stop a deployment and wait until nothing of it runs."""
-    from ggufctl import report_serve
+    from ggufctl.report import serve as report_serve
     from ggufctl.services import deployments
 
     if _is_on_modal(name, on):
         row = modal.stop_on_modal(name)
         if as_json:
-            _print_json({"schema_version": report_serve.SCHEMA_VERSION, **row})
+            print_json({"schema_version": SCHEMA_VERSION, **row})
         else:
-            _say(f"{name} is stopped on Modal.")
+            say(f"{name} is stopped on Modal.")
         return
     stopped = deployments.stop(name)
     if as_json:
-        _print_json(
+        print_json(
             {
-                "schema_version": report_serve.SCHEMA_VERSION,
+                "schema_version": SCHEMA_VERSION,
                 **report_serve.deployment_report(stopped),
             }
         )
     else:
-        _say(f"{stopped.name} is stopped.")
+        say(f"{stopped.name} is stopped.")
 
 
 def demo(
@@ -484,7 +451,8 @@ def demo(
     verbose: o.Verbose = False,
 ) -> None:
     """Plan and serve a small real model on this machine's CPU, ask it one question, stop."""
-    from ggufctl import render_serve, report_serve
+    from ggufctl.render import serve as render_serve
+    from ggufctl.report import serve as report_serve
     from ggufctl.services.demo import run_demo
     from ggufctl.services.serve import LocalRequest
 
@@ -500,9 +468,9 @@ def demo(
     request = LocalRequest(model="", name="", port=0, engine=engine, n_threads=threads)
     result = run_demo(request, listener, show_plan, use_hub=hub)
     if as_json:
-        _print_json(report_serve.demo_report(result))
+        print_json(report_serve.demo_report(result))
     elif events:
-        _print_line({"event": "answer", **report_serve.demo_report(result)})
+        print_line({"event": "answer", **report_serve.demo_report(result)})
     else:
         typer.echo("\n".join(render_serve.demo_lines(result)))
 
@@ -512,7 +480,7 @@ def _listener(
 ) -> Callable[[Event], None]:
     """Who hears of events: a program on stdout, or a person on stderr."""
     from ggufctl.core.escape import redact
-    from ggufctl.render_serve import event_line
+    from ggufctl.render.serve import event_line
 
     def as_line(event: Event) -> None:
         typer.echo(redact(event.to_json()), err=as_json)
@@ -520,9 +488,9 @@ def _listener(
     def as_text(event: Event) -> None:
         if event.kind == "log":
             if verbose:
-                _say(redact(event.text))
+                say(redact(event.text))
         elif line := event_line(event):
-            _say(line)
+            say(line)
 
     def silent(event: Event) -> None:
         """Hear nothing."""
@@ -530,16 +498,3 @@ def _listener(
     if events:
         return as_line
     return silent if quiet else as_text
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        typer.echo(line, err=True)
-
-
-def _print_line(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=True))
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=True))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.escape import escape, redact
-from ggufctl.render_serve import memory_lines
-from ggufctl.report_modal import status_of, usd_of
+from ggufctl.render.serve import memory_lines
+from ggufctl.report.modal import status_of, usd_of
 
 if TYPE_CHECKING:
     from ggufctl.modal_app import ModalDeployment

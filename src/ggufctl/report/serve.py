@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.report import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from ggufctl.services.serve import LocalPlan, LocalServer
 
 __all__ = ["demo_report", "deployment_report", "local_plan_report", "local_server_report"]
-
-SCHEMA_VERSION = "1.0"
 
 
 def local_plan_report(plan: LocalPlan) -> dict[str, Any]:

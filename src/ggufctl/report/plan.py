@@ -1,8 +1,4 @@
-"""Results as plain values, ready for JSON: integers for bytes, nothing rounded, nothing cut.
-
-`documents` holds the published schema of what is made here; a test keeps both in step, so that
-printing JSON does not have to import pydantic.
-"""
+"""Plans and the catalogue as plain values."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.report import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from ggufctl.core.estimate import Estimate, Term
@@ -23,10 +20,7 @@ if TYPE_CHECKING:
     from ggufctl.core.runtime import Runtime
     from ggufctl.services.plan import NamePlan
 
-__all__ = ["SCHEMA_VERSION", "gpus_report", "name_report", "plan_report"]
-
-SCHEMA_VERSION = "1.0"
-"""Of every document: the first number changes when a field is renamed, removed or re-defined."""
+__all__ = ["gpus_report", "name_report", "plan_report"]
 
 
 def plan_report(plan: Plan) -> dict[str, Any]:

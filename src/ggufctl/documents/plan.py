@@ -1,25 +1,19 @@
-"""The published schema of every JSON document: pydantic models of what `report` makes."""
+"""The published schemas of plans and of the catalogue."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ggufctl.core.plan import Plan
-from ggufctl.documents_diagnose import DiagnoseDocument
-from ggufctl.report import plan_report
+from ggufctl.documents.base import Document
+from ggufctl.report.plan import plan_report
 
-__all__ = ["SCHEMAS", "GpusDocument", "NameDocument", "PlanDocument"]
-
-
-class _Document(BaseModel):
-    """Strict: a field that is not described here is a mistake of ours."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+__all__ = ["GpusDocument", "NameDocument", "PlanDocument"]
 
 
-class FileDocument(_Document):
+class FileDocument(Document):
     """One file of the model."""
 
     path: str
@@ -27,7 +21,7 @@ class FileDocument(_Document):
     sha256: str | None = None
 
 
-class ModelDocument(_Document):
+class ModelDocument(Document):
     """The model that was planned."""
 
     ref: str = Field(description="the reference that names exactly this model")
@@ -44,14 +38,14 @@ class ModelDocument(_Document):
     n_ctx_train: int = Field(description="0 when the header does not say")
 
 
-class ShardDocument(_Document):
+class ShardDocument(Document):
     """Which part of a split file a name names."""
 
     index: int
     count: int
 
 
-class RuleDocument(_Document):
+class RuleDocument(Document):
     """What the name alone suggests."""
 
     gpu: str
@@ -59,7 +53,7 @@ class RuleDocument(_Document):
     engine_flags: str
 
 
-class DetectedDocument(_Document):
+class DetectedDocument(Document):
     """What the name says."""
 
     name: str
@@ -75,7 +69,7 @@ class DetectedDocument(_Document):
     rule: RuleDocument | None
 
 
-class RuntimeDocument(_Document):
+class RuntimeDocument(Document):
     """The settings, under llama-server's names; the context is resolved."""
 
     n_ctx: int
@@ -98,7 +92,7 @@ class RuntimeDocument(_Document):
     lora: list[str]
 
 
-class TermDocument(_Document):
+class TermDocument(Document):
     """One figure and how sure it is."""
 
     name: str
@@ -109,7 +103,7 @@ class TermDocument(_Document):
     note: str
 
 
-class DeviceDocument(_Document):
+class DeviceDocument(Document):
     """Memory of one GPU."""
 
     name: str
@@ -124,7 +118,7 @@ class DeviceDocument(_Document):
     terms: list[TermDocument]
 
 
-class HostDocument(_Document):
+class HostDocument(Document):
     """Memory of the host."""
 
     weights_bytes: int
@@ -137,7 +131,7 @@ class HostDocument(_Document):
     terms: list[TermDocument]
 
 
-class MemoryDocument(_Document):
+class MemoryDocument(Document):
     """Memory of everything."""
 
     devices: list[DeviceDocument]
@@ -148,7 +142,7 @@ class MemoryDocument(_Document):
     has_graph: bool
 
 
-class GpuPlanDocument(_Document):
+class GpuPlanDocument(Document):
     """One type and number of GPUs."""
 
     gpu: str
@@ -167,7 +161,7 @@ class GpuPlanDocument(_Document):
     reason: str = Field(description="why it may not be chosen; empty when it may")
 
 
-class ChoiceDocument(_Document):
+class ChoiceDocument(Document):
     """What to rent and how to run it."""
 
     gpu: str
@@ -180,7 +174,7 @@ class ChoiceDocument(_Document):
     reason: str
 
 
-class StepDocument(_Document):
+class StepDocument(Document):
     """One change that would make the model fit."""
 
     kind: Literal["context", "cache_type", "slots", "ubatch", "n_cpu_moe", "gpu", "quant"]
@@ -197,7 +191,7 @@ class StepDocument(_Document):
     quant: str | None
 
 
-class QuantChoiceDocument(_Document):
+class QuantChoiceDocument(Document):
     """The cheapest GPU of a quant."""
 
     gpu: str
@@ -206,7 +200,7 @@ class QuantChoiceDocument(_Document):
     max_n_ctx: int
 
 
-class QuantGpuDocument(_Document):
+class QuantGpuDocument(Document):
     """One quant on one type and number of GPUs."""
 
     gpu: str
@@ -220,7 +214,7 @@ class QuantGpuDocument(_Document):
     reason: str
 
 
-class QuantDocument(_Document):
+class QuantDocument(Document):
     """One quant of the repository."""
 
     quant: str
@@ -232,7 +226,7 @@ class QuantDocument(_Document):
     gpus: list[QuantGpuDocument]
 
 
-class PlanDocument(_Document):
+class PlanDocument(Document):
     """Output of `ggufctl plan --json`."""
 
     schema_version: str
@@ -253,7 +247,7 @@ class PlanDocument(_Document):
         return cls.model_validate(plan_report(plan))
 
 
-class NameDocument(_Document):
+class NameDocument(Document):
     """Output of `ggufctl plan --name-only --json`."""
 
     schema_version: str
@@ -262,7 +256,7 @@ class NameDocument(_Document):
     detected: DetectedDocument
 
 
-class OverheadDocument(_Document):
+class OverheadDocument(Document):
     """What CUDA takes of a GPU before any buffer."""
 
     low_bytes: int
@@ -272,7 +266,7 @@ class OverheadDocument(_Document):
     is_calibrated: bool
 
 
-class GpuDocument(_Document):
+class GpuDocument(Document):
     """One type of GPU."""
 
     name: str
@@ -292,18 +286,9 @@ class GpuDocument(_Document):
     note: str
 
 
-class GpusDocument(_Document):
+class GpusDocument(Document):
     """Output of `ggufctl gpus --json`."""
 
     schema_version: str
     as_of: str
     gpus: list[GpuDocument]
-
-
-SCHEMAS: dict[str, type[BaseModel]] = {
-    "diagnose": DiagnoseDocument,
-    "gpus": GpusDocument,
-    "name": NameDocument,
-    "plan": PlanDocument,
-}
-"""Document → its model, as `ggufctl schema` takes it."""

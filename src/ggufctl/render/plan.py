@@ -1,7 +1,4 @@
-"""Results as people and scripts read them: tables on a terminal, tab-separated values in a pipe.
-
-The only module that imports rich, and only for a terminal.
-"""
+"""Plans and the catalogue: tables on a terminal, tab-separated values in a pipe."""
 
 from __future__ import annotations
 

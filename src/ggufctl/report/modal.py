@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.deployment import host_usd_per_hour, idle_usd
+from ggufctl.report import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from ggufctl.core.engine_log import Comparison
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from ggufctl.services.deploy import ModalPlan, ModalServer
 
 __all__ = ["modal_plan_report", "modal_row_report", "modal_server_report"]
-
-SCHEMA_VERSION = "1.0"
 
 
 def modal_plan_report(plan: ModalPlan) -> dict[str, Any]:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ggufctl.documents.base import Document
 
 __all__ = ["DiagnoseDocument"]
 
 
-class _Document(BaseModel):
-    """Strict: a field that is not described here is a mistake of ours."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class EvidenceDocument(_Document):
+class EvidenceDocument(Document):
     """One line that shows a cause."""
 
     line: int = Field(description="counted from 1")
     text: str
 
 
-class DiagnosisDocument(_Document):
+class DiagnosisDocument(Document):
     """One cause."""
 
     id: str
@@ -34,7 +30,7 @@ class DiagnosisDocument(_Document):
     n_lines: int = Field(description="lines that show it")
 
 
-class CheckDocument(_Document):
+class CheckDocument(Document):
     """One check of a machine or a model."""
 
     id: str
@@ -44,7 +40,7 @@ class CheckDocument(_Document):
     details: list[str]
 
 
-class MemoryFactDocument(_Document):
+class MemoryFactDocument(Document):
     """One term of memory as the engine printed it."""
 
     device: str
@@ -52,7 +48,7 @@ class MemoryFactDocument(_Document):
     n_bytes: int
 
 
-class LogFactsDocument(_Document):
+class LogFactsDocument(Document):
     """What a log shows of a running engine; empty, 0 or null where it does not."""
 
     engine: str
@@ -79,7 +75,7 @@ class LogFactsDocument(_Document):
     is_up: bool
 
 
-class DiagnoseDocument(_Document):
+class DiagnoseDocument(Document):
     """Output of `ggufctl diagnose --json`."""
 
     schema_version: str
