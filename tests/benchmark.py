@@ -8,6 +8,8 @@ that a busy machine slows both. Nothing is asserted: ratios are to be read.
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +25,10 @@ from ggufctl.core.memory import ModelShape
 from ggufctl.core.plan import plan_quants
 from ggufctl.core.planner import Allowed, Constraints, Planner
 from ggufctl.core.runtime import Runtime
+from ggufctl.report.compare import batch_report
+from ggufctl.services.batch import Batch, Defaults, read_rows
 from tests import ggufs
+from tests.truth.pack import slim
 from tests.truth.recorded import headers
 
 RUNS = 7
@@ -76,6 +81,8 @@ def main(real: str | None) -> None:
         _reader(path, n_bytes)
     for name in ("Llama-3.1-8B-Q4_K_M", "Qwen3-30B-A3B-Q4_K_M", "Llama-3.1-70B-Q4_K_M"):
         _thirty_quants(name)
+    for name in ("Llama-3.1-8B-Q4_K_M", "Qwen3-30B-A3B-Q4_K_M", "Llama-3.1-70B-Q4_K_M"):
+        _batch(name)
 
 
 def _start_up(python: str) -> None:
@@ -128,6 +135,40 @@ def _thirty_quants(name: str) -> None:
         plan_quants(planner, Runtime(n_ctx=8192), allowed, quants, size)
         found = min(found, time.process_time() - started)
     print(f"{f'every GPU x 30 quants, {name}':44s} {1000 * found:8.1f} ms of CPU; target < 100 ms")
+
+
+def _batch(name: str) -> None:
+    """CPU of `plan --batch`, rows in and JSON lines out, for many rows about one shape.
+
+    Every plan is of all GPUs. Neither the network nor the reading of headers is in it: the first
+    row fetches and parses for all, and is not counted.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        header = headers()[name]
+        raw = slim(header)
+        end = max(tensor.offset + tensor.n_bytes for tensor in header.tensors.values())
+        path = ggufs.write(Path(folder) / f"{name}.gguf", raw, len(raw) + end)
+        grid = [
+            {"ctx_size": n_ctx, "parallel": n_parallel, "cache_type_k": kv, "cache_type_v": kv}
+            for n_ctx in (4096, 6144, 8192, 12288, 16384, 24576, 32768, 40960)
+            for n_parallel in (1, 2, 4)
+            for kv in ("f16", "q8_0", "q4_0")
+        ]
+        contexts = [{"ctx_size": 4096 + 256 * n} for n in range(100)]
+        _batch_rate(f"batch: {name}, same settings", path, [{}] * 500)
+        _batch_rate(f"batch: {name}, 100 contexts", path, contexts)
+        _batch_rate(f"batch: {name}, {len(grid)} settings", path, grid)
+
+
+def _batch_rate(what: str, path: Path, settings: list[dict[str, object]]) -> None:
+    rows = [json.dumps({"model": str(path), **more}) for more in ({"ctx_size": 1024}, *settings)]
+    results = iter(Batch(read_rows(io.BytesIO("\n".join(rows).encode()), Defaults()), n_threads=1))
+    next(results)
+    started = time.process_time()
+    n = sum(1 for result in results if json.dumps(batch_report(result)) and not result.error)
+    spent = time.process_time() - started
+    assert n == len(settings)
+    print(f"{what:44s} {n / spent:8.0f} plans/s of one core; target >= 100")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ os.environ.update(
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "XDG_CACHE_HOME": _HOME,
         "XDG_CONFIG_HOME": _HOME,
+        "XDG_STATE_HOME": _HOME,
     }
 )
 for _name in ("HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "GGUFCTL_CACHE_DIR"):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,8 +30,34 @@ class FakeFile:
         self.size = max(self.size, len(self.head))
         self.sha256 = hashlib.sha256(self.head + b"%d" % self.size).hexdigest()
 
+    @classmethod
+    def whole(cls, content: bytes) -> FakeFile:
+        """A file that is what it claims to be, its checksum included."""
+        file = cls(content)
+        file.sha256 = hashlib.sha256(content).hexdigest()
+        return file
+
     def read(self, start: int, end: int) -> bytes:
         return self.head[start:end].ljust(min(end, self.size) - start, b"\0")
+
+
+@dataclass
+class Fault:
+    """What goes wrong, once, when the content of a file is asked for."""
+
+    status: int = 0
+    """Answer with this status instead."""
+    headers: dict[str, str] = field(default_factory=dict)
+    drop_after: int = -1
+    """Hang up after this many bytes."""
+    size: int = -1
+    """Have a file of another size."""
+    flip_at: int = -1
+    """Send another byte at this place of the file."""
+    is_whole: bool = False
+    """Ignore the range that is asked for."""
+    at_hub: bool = False
+    """Already where the file is resolved, not where it is stored."""
 
 
 @dataclass
@@ -81,12 +108,22 @@ class FakeHub:
     repos: dict[str, FakeRepo] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
     """Path of a file → drop the connection after this many bytes, once."""
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    """Path of a file → what goes wrong the next times."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Repository → what it is called now."""
+    seconds_per_chunk: float = 0.0
+    """Pause after each chunk of content."""
+    chunk_bytes: int = 64 << 10
+    says_xet: bool = False
+    """Say that files are kept in xet storage, but not where: the client takes them as usual."""
     plain: dict[str, FakeFile] = field(default_factory=dict)
     """Files under `/plain/` of the first port, for plain URLs."""
 
     def __enter__(self) -> FakeHub:
         self._log: list[Request] = []
         self._n_running = 0
+        self.n_sent = 0
         self._idle = threading.Condition()
         self._servers = [
             _Server(("127.0.0.1", 0), _Handler, self, on_cdn) for on_cdn in (False, True)
@@ -154,9 +191,22 @@ class FakeHub:
             self._n_running -= 1
             self._idle.notify_all()
 
+    def sending(self, n_bytes: int) -> None:
+        """Count content that goes out, requests under way included."""
+        with self._idle:
+            self.n_sent += n_bytes
+
     def drop_after(self, path: str) -> int | None:
         with self._idle:
             return self.drops.pop(path, None)
+
+    def fault(self, path: str, *, at_hub: bool) -> Fault:
+        """What goes wrong this time; nothing if nothing does."""
+        with self._idle:
+            waiting = self.faults.get(path, [])
+            if waiting and waiting[0].at_hub == at_hub:
+                return waiting.pop(0)
+        return Fault()
 
 
 class _Server(ThreadingHTTPServer):
@@ -201,6 +251,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(hub.fail_with)
             elif self.server.on_cdn:
                 self._cdn(path)
+            elif self._moved(path):
+                pass
             elif path.startswith("/plain/"):
                 self._plain(path.removeprefix("/plain/"))
             elif path == "/api/models":
@@ -223,6 +275,15 @@ class _Handler(BaseHTTPRequestHandler):
                     self.server.on_cdn,
                 )
             )
+
+    def _moved(self, path: str) -> bool:
+        """Lead on to the new name of a repository, as the Hub does."""
+        for old, new in self.server.hub.renamed.items():
+            for before in (f"/api/models/{old}", f"/{old}/resolve/"):
+                if path == before or path.startswith(before.rstrip("/") + "/"):
+                    self._send(307, b"", {"Location": self.path.replace(old, new, 1)})
+                    return True
+        return False
 
     def _send(
         self, status: int, body: bytes, headers: dict[str, str] | None = None, declared: int = -1
@@ -355,11 +416,17 @@ class _Handler(BaseHTTPRequestHandler):
         if file is None:
             self._refuse(404, "EntryNotFound", "Entry not found")
             return
+        fault = self.server.hub.fault(path, at_hub=True)
+        if fault.status:
+            self._send(fault.status, b"", fault.headers)
+            return
         etag = f'"{file.sha256 if file.lfs else file.sha256[:40]}"'
         headers = {"X-Repo-Commit": repo.commit, "ETag": etag, "Accept-Ranges": "bytes"}
         if self.server.hub.direct or not file.lfs:
             self._content(path, file, headers)
             return
+        if self.server.hub.says_xet:
+            headers["X-Xet-Hash"] = file.sha256
         headers |= {
             "X-Linked-Size": str(file.size),
             "X-Linked-Etag": etag,
@@ -387,34 +454,49 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("If-None-Match", "") == headers["ETag"]:
             self._send(304, b"", headers)
             return
+        hub = self.server.hub
+        fault = hub.fault(path, at_hub=False) if self.command == "GET" else Fault()
+        if fault.status:
+            self._send(fault.status, b"", fault.headers)
+            return
+        size = fault.size if fault.size >= 0 else file.size
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        start, end, status = 0, file.size, 200
-        if wanted and not self.server.hub.ignore_range:
+        if self.headers.get("If-Range", headers["ETag"]) != headers["ETag"]:
+            wanted = None
+        start, end, status = 0, size, 200
+        if wanted and not hub.ignore_range and not fault.is_whole:
             start, status = int(wanted[1]), 206
-            end = min(int(wanted[2] or file.size) + 1, file.size)
-            if start >= file.size:
-                self._send(416, b"", {**headers, "Content-Range": f"bytes */{file.size}"})
+            end = min(int(wanted[2] or size) + 1, size)
+            if start >= size:
+                self._send(416, b"", {**headers, "Content-Range": f"bytes */{size}"})
                 return
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         if self.command == "HEAD":
             self._send(status, b"", headers, declared=end - start)
             return
-        stop = self.server.hub.drop_after(path)
+        stop = fault.drop_after if fault.drop_after >= 0 else hub.drop_after(path)
         self._status = status
         self.send_response(status)
         self.send_header("Content-Length", str(end - start))
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
+        position = start
         for chunk in self._chunks(file, start, end if stop is None else min(end, start + stop)):
+            if position <= fault.flip_at < position + len(chunk):
+                at = fault.flip_at - position
+                chunk = chunk[:at] + bytes([chunk[at] ^ 1]) + chunk[at + 1 :]
             self.wfile.write(chunk)
             self._sent += len(chunk)
+            position += len(chunk)
+            hub.sending(len(chunk))
+            if hub.seconds_per_chunk:
+                time.sleep(hub.seconds_per_chunk)
         if stop is not None:
             self.close_connection = True
 
-    @staticmethod
-    def _chunks(file: FakeFile, start: int, end: int) -> Iterator[bytes]:
+    def _chunks(self, file: FakeFile, start: int, end: int) -> Iterator[bytes]:
         while start < end:
-            stop = min(start + (64 << 10), end)
-            yield file.read(start, stop)
+            stop = min(start + self.server.hub.chunk_bytes, end)
+            yield file.read(start, stop).ljust(stop - start, b"\0")
             start = stop

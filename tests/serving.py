@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from ggufctl.services import deployments
+from ggufctl.services.deployments import Deployment
 
 SOURCE = Path(__file__).parent.parent / "src"
 START_SECONDS = 300.0
@@ -135,3 +138,27 @@ def command_lines(pids: Sequence[int]) -> str:
     return "\n".join(
         Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in pids
     )
+
+
+def deployment(name: str, **changes: object) -> Deployment:
+    """A deployment that this process serves, not kept yet."""
+    made = Deployment(
+        name=name,
+        status="running",
+        model="m.gguf",
+        alias="m",
+        engine="xllamacpp",
+        build="b1",
+        url="http://127.0.0.1:1/v1",
+        auth="key",
+        key_file="",
+        pid=os.getpid(),
+        pid_start=deployments.process_start(os.getpid()),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # as a test names them
+
+
+def put(name: str, **changes: object) -> Deployment:
+    """The same, kept."""
+    deployments.claim(name, exactly=True)
+    return deployments.save(deployment(name, **changes))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fakehub import FakeFile, FakeHub
-from ggufctl import errors
+from ggufctl import completion, errors
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.planner import Constraints
 from ggufctl.core.runtime import Runtime
@@ -630,7 +630,7 @@ def test_gpus_are_listed_for_people_pipes_and_programs(tmp_path):
     assert_golden("gpus.txt", screen.getvalue())
 
 
-@pytest.mark.parametrize("document", ["plan", "name", "gpus", "diagnose"])
+@pytest.mark.parametrize("document", completion.SCHEMAS)
 def test_the_schema_changes_on_purpose_only(tmp_path, document):
     found = ggufctl(tmp_path, "schema", document)
 

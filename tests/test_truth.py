@@ -12,7 +12,7 @@ import pytest
 
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.memory import estimate_memory
-from tests.truth.compare import differences
+from tests.truth.compare import differences, estimated
 from tests.truth.recorded import Run, headers, runs, shape
 
 EVERY = 1 if os.environ.get("GGUFCTL_TRUTH") == "full" else 10
@@ -23,9 +23,8 @@ def compared() -> dict[str, list[tuple[Run, Estimate, list[str]]]]:
     """Every chosen run with its estimate and differences, by architecture."""
     found: dict[str, list[tuple[Run, Estimate, list[str]]]] = defaultdict(list)
     for run in runs(EVERY):
-        model = shape(run.model)
-        estimate = estimate_memory(model, run.runtime, ["H100"] * run.n_gpus, dry_run=True)
-        found[model.hp.arch].append((run, estimate, list(differences(run, estimate))))
+        estimate = estimated(run)
+        found[shape(run.model).hp.arch].append((run, estimate, list(differences(run, estimate))))
     return found
 
 
@@ -54,9 +53,8 @@ def test_leaving_out_repeating_blocks_changes_nothing():
     checked = 0
     for run in runs(EVERY * 5):
         model = shape(run.model)
-        gpus = ["H100"] * run.n_gpus
-        folded = estimate_memory(model, run.runtime, gpus)
-        whole = estimate_memory(model, run.runtime, gpus, fold=False)
+        folded = estimate_memory(model, run.runtime, run.gpus)
+        whole = estimate_memory(model, run.runtime, run.gpus, fold=False)
         checked += 1
 
         assert folded == whole, run.text

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
+    from ggufctl.core.goal import Goal, Limits, Objective
     from ggufctl.core.gpus import Gpu
     from ggufctl.core.model import Model
     from ggufctl.core.names import Detected, detect
@@ -51,14 +52,17 @@ __all__ = [
     "DoesNotFit",
     "Estimate",
     "GgufctlError",
+    "Goal",
     "Gpu",
     "GpuPlan",
     "HostEstimate",
     "InvalidGguf",
     "LaunchFailed",
+    "Limits",
     "Model",
     "ModelNotFound",
     "NoDiagnosis",
+    "Objective",
     "Plan",
     "RefusedSettings",
     "RemoteError",
@@ -75,6 +79,7 @@ __all__ = [
 
 _MODULES = {
     "ggufctl.core.estimate": ("Basis", "DeviceEstimate", "Estimate", "HostEstimate", "Term"),
+    "ggufctl.core.goal": ("Goal", "Limits", "Objective"),
     "ggufctl.core.gpus": ("Gpu",),
     "ggufctl.core.model": ("Model",),
     "ggufctl.core.names": ("Detected", "detect"),

@@ -10,7 +10,7 @@ from typer.exceptions import TyperException as UsageException
 from typer.main import get_command
 
 from ggufctl.coercion import lighten
-from ggufctl.commands import diagnose, plan, serve
+from ggufctl.commands import bench, calibration, chat, diagnose, models, plan, serve, status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,8 @@ def root(
     """
     from ggufctl.config import load_defaults
 
-    ctx.default_map = load_defaults(_options(ctx))
+    others = {_name_of(command) for command in app.registered_commands}
+    ctx.default_map = load_defaults(_options(ctx), others)
     ctx.obj = {"quiet": quiet, "verbose": verbose}
 
 
@@ -105,5 +106,5 @@ def _options(ctx: typer.Context) -> dict[str, dict[str, str]]:
     }
 
 
-for _module in (plan, serve, diagnose):
+for _module in (plan, serve, diagnose, chat, bench, models, status, calibration):
     _module.register(app)

@@ -5,7 +5,7 @@ Tests hold them against the catalogue of GPUs and the labels of quants.
 
 from __future__ import annotations
 
-__all__ = ["CACHE_TYPES", "GPU_NAMES", "QUANTS", "SCHEMAS", "gpus", "quants"]
+__all__ = ["CACHE_TYPES", "GPU_NAMES", "QUANTS", "SCHEMAS", "deployments", "gpus", "quants"]
 
 GPU_NAMES = [
     "T4",
@@ -66,7 +66,26 @@ QUANTS = [
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 """As llama-server's -ctk takes them."""
 
-SCHEMAS = ("diagnose", "gpus", "name", "plan")
+SCHEMAS = (
+    "batch",
+    "bench",
+    "calibration",
+    "chat",
+    "compare",
+    "config",
+    "demo",
+    "diagnose",
+    "download",
+    "gpus",
+    "models",
+    "name",
+    "plan",
+    "ps",
+    "serve",
+    "serve-plan",
+    "status",
+    "stop",
+)
 """Documents that `ggufctl schema` prints."""
 
 
@@ -78,6 +97,24 @@ def gpus(incomplete: str) -> list[str]:
         for name in ("auto", *GPU_NAMES)
         if name.casefold().startswith(last.casefold()) and not (comma and name == "auto")
     ]
+
+
+def deployments(incomplete: str) -> list[str]:
+    """Names of deployments on this machine, and of those on Modal made from here."""
+    import os
+    from contextlib import suppress
+
+    own = os.environ.get("GGUFCTL_STATE_DIR")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = base if os.path.isabs(base) else os.path.expanduser("~/.local/state")
+    state = os.path.expanduser(own) if own else os.path.join(root, "ggufctl")
+    found = set()
+    with suppress(OSError), os.scandir(os.path.join(state, "deployments")) as entries:
+        found |= {e.name for e in entries if os.path.isfile(os.path.join(e.path, "state.json"))}
+    with suppress(OSError), os.scandir(os.path.join(state, "modal")) as entries:
+        names = (e.name.removesuffix(".json") for e in entries if e.name.endswith(".json"))
+        found |= {name for name in names if not name.startswith(".")}
+    return sorted(name for name in found if name.startswith(incomplete))
 
 
 def quants(incomplete: str) -> list[str]:

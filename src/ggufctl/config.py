@@ -10,13 +10,24 @@ It is TOML with one table per command, whose keys are the long options without d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from ggufctl.core.escape import quoted
 from ggufctl.errors import UsageError
 
-__all__ = ["config_path", "load_defaults"]
+__all__ = [
+    "Option",
+    "Origin",
+    "Setting",
+    "config_path",
+    "effective_settings",
+    "load_defaults",
+    "own_variables",
+]
 
 
 def config_path() -> Path:
@@ -28,15 +39,33 @@ def config_path() -> Path:
     return root / "ggufctl" / "config.toml"
 
 
-def load_defaults(known: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, object]]:
+def load_defaults(
+    known: Mapping[str, Mapping[str, str]], others: Collection[str] = ()
+) -> dict[str, dict[str, object]]:
     """Defaults of every command, by the names of its parameters; empty without a file.
 
     Args:
         known: command → option without leading dashes → parameter.
+        others: further commands, whose tables are not looked into.
 
     Raises: UsageError for a file that is not TOML, or a key that no option has.
     """
     path = config_path()
+    found: dict[str, dict[str, object]] = {}
+    for command, values in _document(path).items():
+        options = known.get(command)
+        if (options is None and command not in others) or not isinstance(values, dict):
+            raise UsageError(f"{quoted(str(path))}: there is no command {quoted(command)}.")
+        for key, value in values.items() if options is not None else ():
+            parameter = options.get(key.replace("_", "-")) if options is not None else None
+            if parameter is None:
+                raise UsageError(f"{quoted(str(path))}: {command} has no option {quoted(key)}.")
+            found.setdefault(command, {})[parameter] = value
+    return found
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """What the file says; empty where there is none."""
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -46,17 +75,103 @@ def load_defaults(known: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str,
     import tomllib
 
     try:
-        document = tomllib.loads(raw.decode())
+        return tomllib.loads(raw.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{quoted(str(path))} is not a TOML file: {error}.") from None
-    found: dict[str, dict[str, object]] = {}
-    for command, values in document.items():
-        options = known.get(command)
-        if options is None or not isinstance(values, dict):
-            raise UsageError(f"{quoted(str(path))}: there is no command {quoted(command)}.")
-        for key, value in values.items():
-            parameter = options.get(key.replace("_", "-"))
-            if parameter is None:
-                raise UsageError(f"{quoted(str(path))}: {command} has no option {quoted(key)}.")
-            found.setdefault(command, {})[parameter] = value
-    return found
+
+
+class Origin(StrEnum):
+    """Where a setting comes from."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    VARIABLE = "variable"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a command, as it is declared."""
+
+    command: str
+    name: str
+    """With its dashes."""
+    parameter: str
+    default: object
+    variable: str = ""
+    """`GGUFCTL_…`, or empty where no variable sets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The value that an option has where the command line says nothing."""
+
+    option: Option
+    value: object
+    origin: Origin
+    source: str = ""
+    """The file's path or the variable's name; empty for a default."""
+
+
+def effective_settings(
+    options: Sequence[Option], environ: Mapping[str, str] = os.environ
+) -> tuple[Setting, ...]:
+    """What each option is without the command line, and where that comes from.
+
+    Raises: UsageError as `load_defaults`.
+    """
+    known: dict[str, dict[str, str]] = {}
+    for option in options:
+        known.setdefault(option.command, {})[option.name.lstrip("-")] = option.parameter
+    in_file = load_defaults(known)
+    path = str(config_path())
+    found = []
+    for option in options:
+        values = in_file.get(option.command, {})
+        # As for the command line itself, an empty variable says nothing.
+        if option.variable and environ.get(option.variable):
+            value: object = environ[option.variable]
+            found.append(Setting(option, value, Origin.VARIABLE, option.variable))
+        elif option.parameter in values:
+            found.append(Setting(option, values[option.parameter], Origin.FILE, path))
+        else:
+            found.append(Setting(option, option.default, Origin.DEFAULT))
+    return tuple(found)
+
+
+SECRETS = frozenset({"GGUFCTL_API_KEY", "HF_TOKEN", "MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"})
+"""Variables of which only is said that they are set."""
+
+_VARIABLES = (
+    "GGUFCTL_API_KEY",
+    "GGUFCTL_CACHE_DIR",
+    "GGUFCTL_CONFIG",
+    "GGUFCTL_DEBUG",
+    "GGUFCTL_STATE_DIR",
+    "HF_ENDPOINT",
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+    "HF_TOKEN",
+    "MODAL_CONFIG_PATH",
+    "MODAL_PROFILE",
+    "MODAL_TOKEN_ID",
+    "MODAL_TOKEN_SECRET",
+)
+"""That mean something beside options."""
+
+
+def own_variables(
+    options: Sequence[Option], environ: Mapping[str, str] = os.environ
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """`(variable and value, variables of ours that nothing reads)`; of a secret `(set)` alone."""
+    found = tuple(
+        (name, "(set)" if name in SECRETS else environ[name])
+        for name in _VARIABLES
+        if environ.get(name)
+    )
+    read = {*_VARIABLES, *(option.variable for option in options)}
+    unread = (
+        name
+        for name in environ
+        if name.startswith("GGUFCTL_") and not name.startswith("GGUFCTL_TEST_")
+    )
+    return found, tuple(sorted(set(unread) - read))

@@ -15,7 +15,7 @@ from ggufctl.core.ladder import QuantSize, StepKind
 from ggufctl.core.memory import ModelShape
 from ggufctl.core.model import File, Model, quant_of
 from ggufctl.core.plan import Plan, make_plan
-from ggufctl.core.planner import Allowed, Constraints, Planner, Scale, choose, parse_gpu_list
+from ggufctl.core.planner import Allowed, Cards, Constraints, Planner, Scale, choose, parse_gpu_list
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import DoesNotFit, RefusedSettings, UsageError
 
@@ -191,7 +191,7 @@ def test_a_sharded_model_is_planned_with_more_headroom():
 @given(st.integers(1, 128), st.sampled_from([1, 2, 3]))
 def test_memory_never_shrinks_when_the_context_grows(steps, count):
     def total(n_ctx: int) -> int:
-        estimate = planner().estimate(Runtime(n_ctx=n_ctx), count)
+        estimate = planner().estimate(Runtime(n_ctx=n_ctx), Cards(count))
         return sum(device.total_bytes for device in estimate.devices)
 
     assert total(steps * 256) <= total((steps + 1) * 256)
@@ -288,6 +288,70 @@ def test_experts_are_moved_to_the_host_by_the_fewest_blocks_that_do():
     assert step.host_bytes > 0
     assert plan("T4:1", runtime=Runtime(n_ctx=4096, n_cpu_moe=n), of=moe()).choice is not None
     assert plan("T4:1", runtime=Runtime(n_ctx=4096, n_cpu_moe=n - 1), of=moe()).choice is None
+
+
+def test_blocks_are_moved_to_the_host_by_the_fewest_that_do():
+    big = model(**{**SEVEN_B, "n_layer": 140})
+    found = plan("T4:1", runtime=Runtime(n_ctx=4096), of=big)
+    step = next(step for step in found.ladder if step.kind is StepKind.GPU_LAYERS)
+    n = int(step.changes[1])
+
+    assert 0 < n <= 140
+    assert step.host_bytes > big.size_bytes * (140 - n) // 140
+    assert plan("T4:1", runtime=Runtime(n_ctx=4096, n_gpu_layers=n), of=big).choice is not None
+    assert plan("T4:1", runtime=Runtime(n_ctx=4096, n_gpu_layers=n + 1), of=big).choice is None
+
+
+def test_whole_blocks_stay_where_moving_experts_is_enough():
+    kinds = {step.kind for step in plan("T4:1", runtime=Runtime(n_ctx=4096), of=moe()).ladder}
+
+    assert StepKind.CPU_MOE in kinds
+    assert StepKind.GPU_LAYERS not in kinds
+
+
+def test_an_objection_to_one_card_does_not_hide_what_several_would_hold():
+    big = model(**{**SEVEN_B, "n_layer": 120})
+    runtime = Runtime(n_ctx=16384, cache_type_k="bf16", cache_type_v="bf16")
+    found = plan("T4", runtime=runtime, of=big)
+    step = next(step for step in found.ladder if step.kind is StepKind.CACHE_TYPE)
+
+    assert [row.count for row in found.gpus] == [1]
+    assert step.count > 1
+    q8 = runtime.with_(cache_type_k="q8_0", cache_type_v="q8_0")
+    assert plan(f"T4:{step.count}", runtime=q8, of=big).choice is not None
+
+
+def test_a_context_below_a_batch_is_offered_when_nothing_longer_fits():
+    runtime = Runtime(n_ctx=8192, n_ubatch=2048)
+    big = model(**{**SEVEN_B, "n_layer": 140})
+    found = plan("T4:1", runtime=runtime, of=big)
+    step = next(step for step in found.ladder if step.kind is StepKind.CONTEXT)
+
+    assert step.n_ctx < runtime.n_ubatch
+    assert plan("T4:1", runtime=runtime.with_(n_ctx=step.n_ctx), of=big).choice is not None
+
+
+def test_only_batches_of_few_tokens_need_other_buffers_on_older_cards():
+    def compute(gpu: str, **settings: object) -> int:
+        runtime = Runtime(n_ctx=16384, cache_type_k="q8_0", cache_type_v="q8_0", **settings)
+        row = planner(**SEVEN_B).row(CATALOGUE.find(gpu), 1, runtime)
+        assert row.estimate is not None
+        return row.estimate.devices[0].compute_bytes
+
+    assert compute("T4") == compute("A10") == compute("L4") == compute("B200")
+    few = {"n_ubatch": 2, "n_parallel": 1}
+    assert compute("T4", **few) == compute("A100-80GB", **few)
+    assert compute("T4", **few) > compute("L4", **few) == compute("H100", **few)
+
+
+@pytest.mark.parametrize("name", ["H100!", "h100!", "A100", "A10G", "B200+"])
+def test_modal_is_asked_for_the_name_that_was_given(name):
+    gpu = CATALOGUE.find(name)
+    wanted = next(n for n in gpu.modal_names if n.casefold() == name.casefold())
+
+    assert plan(name).require_choice().modal_gpu == (wanted,)
+    assert plan(f"{name}:2").require_choice().modal_gpu == (f"{wanted}:2",)
+    assert plan(name).require_choice().row.gpu.name == gpu.name
 
 
 def test_active_parameters_count_experts_by_the_share_that_is_used():

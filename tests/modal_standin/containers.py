@@ -29,6 +29,18 @@ MOUNTED_AT = "/root"
 _ENV = re.compile(r"^ENV (.*)$")
 
 
+async def accepts(door: Path) -> bool:
+    """Whether a server listens behind a door."""
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_unix_connection(door), 1)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
 class Containers:
     """Starts, watches and stops containers of functions."""
 
@@ -87,18 +99,26 @@ class Containers:
 
     async def scale_up(self, function: Function) -> None:
         """Start what `min_containers` asks for."""
-        wanted = function.definition.autoscaler_settings.min_containers
-        for _ in range(wanted - len(self.state.live_tasks(function.id))):
+        for _ in range(function.settings.min_containers - len(self._current(function))):
             self.start(function)
+
+    def _current(self, function: Function) -> list[Task]:
+        """Its containers that are of the app's last deployment."""
+        version = self.state.apps[function.app_id].version
+        return [task for task in self.state.live_tasks(function.id) if task.version == version]
 
     async def want(self, function: Function) -> None:
         """Somebody asks for the function: start a container if there is none."""
         app = self.state.apps[function.app_id]
-        if app.is_live and not self.state.live_tasks(function.id):
+        if not app.is_live or self._current(function):
+            return
+        live = self.state.live_tasks(function.id)
+        if not (self.state.faults.former_serve_on and any(task.is_ready for task in live)):
             self.start(function)
 
     def start(self, function: Function) -> Task:
-        task = Task(self.state.new_id("ta"), function.id, function.app_id)
+        version = self.state.apps[function.app_id].version
+        task = Task(self.state.new_id("ta"), function.id, function.app_id, version)
         self.state.tasks[task.id] = task
         task.job = asyncio.ensure_future(self._run(function, task))
         return task
@@ -106,6 +126,7 @@ class Containers:
     async def stop(self, task: Task) -> None:
         """SIGTERM to the process group, SIGKILL after a while; returns when it is over."""
         task.is_stopping = True
+        task.stopped_at = task.stopped_at or time.time()
         job = task.job
         if task.process is not None:
             self._signal(task, signal.SIGTERM)
@@ -218,7 +239,7 @@ class Containers:
             "MODAL_REGION": "us-east-1",
             "MODAL_CONFIG_PATH": "/dev/null",
         }
-        return environment
+        return environment | self.state.faults.environment
 
     def _scenario(self, definition: api.Function) -> str:
         engines = self.state.faults.engine
@@ -240,12 +261,25 @@ class Containers:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.state.root / "contents" / sha256, target)
 
-    def _command(self, definition: api.Function) -> list[str]:
-        """The entry point, in a mount namespace of its own where volumes are mounted."""
+    def door(self, task: Task) -> Path:
+        """Where connections to a server in a container come in, once it listens."""
+        return self.state.root / f"{task.id[-6:]}.http"
+
+    def _command(self, function: Function, definition: api.Function, task: Task) -> list[str]:
+        """The entry point, in a mount namespace of its own where volumes are mounted.
+
+        A server has a network of its own as well: two containers listen on the same port.
+        """
         command = [sys.executable, "-m", "modal._container_entrypoint"]
         if program := shutil.which("setpriv"):
             # A test run that is killed leaves no containers behind.
             command = [program, "--pdeathsig", "TERM", *command]
+        spaces = ["-m", "--propagation", "private"]
+        if function.http_port:
+            spaces.append("-n")
+            port = str(function.http_port)
+            joined = [sys.executable, "-SE", str(HERE / "network.py"), str(self.door(task)), port]
+            command = [*joined, *command]
         lines = []
         for mount in definition.volume_mounts:
             source = shlex.quote(str(self.state.volumes[mount.volume_id].path))
@@ -254,13 +288,13 @@ class Containers:
             lines.append(f"mount --bind {source} {target}")
             if mount.read_only:
                 lines.append(f"mount -o remount,bind,ro {target}")
-        if not lines:
+        if not lines and not function.http_port:
             return command
         # Where the image of llama.cpp has its program.
         Path("/app").mkdir(exist_ok=True)
         lines.append(f"mount --bind {shlex.quote(str(self._programs(definition)))} /app")
         script = " && ".join([*lines, 'exec "$@"'])
-        return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *command]
+        return ["unshare", *spaces, "sh", "-c", script, "sh", *command]
 
     async def _process(
         self, function: Function, definition: api.Function, task: Task, folder: Path, socket: str
@@ -274,7 +308,7 @@ class Containers:
             app_layout=self.layout(function.app_id),
         )
         (folder / "arguments").write_bytes(arguments.SerializeToString())
-        command = self._command(definition)
+        command = self._command(function, definition, task)
         if self.state.faults.die_at_start:
             command = [sys.executable, "-c", "raise SystemExit(1)"]
         task.started_at = time.time()
@@ -330,8 +364,12 @@ class Containers:
                 )
                 self._signal(task, signal.SIGKILL)
                 return
-        if definition.is_server:
-            return
+        while not await accepts(self.door(task)):
+            await asyncio.sleep(0.05)
+        task.ready_at = time.time()
+        for other in self.state.live_tasks(function.id):
+            if other.version < task.version:
+                await self.stop(other)
 
     async def _say_end(self, task: Task) -> None:
         if task.is_stopping or (task.exit_code == 0 and task.result is None):

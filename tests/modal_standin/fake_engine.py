@@ -99,6 +99,9 @@ def say(line: str) -> None:
 
 def main() -> None:
     arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print("version: 11434 (stand-in)")
+        return
     port = int(arguments[arguments.index("--port") + 1])
     say("build_info: b11434-stand-in")
     if SCENARIO in FATAL:

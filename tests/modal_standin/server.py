@@ -16,7 +16,7 @@ from modal_proto import api_pb2 as api
 
 from .containers import Containers
 from .service import Service
-from .state import Faults, Function, Record, State, Task
+from .state import RATES, Faults, Function, Record, State, Task
 from .web import Web
 
 T = TypeVar("T")
@@ -87,6 +87,7 @@ class StandIn:
             await self.containers.close()
             state = self.state
             state.faults = Faults()
+            state.rates = dict(RATES)
             for kept in (
                 state.records,
                 state.unimplemented,

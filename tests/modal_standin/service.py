@@ -114,6 +114,7 @@ class Service:
     # Handshake
 
     async def ClientHello(self, request: Empty) -> api.ClientHelloResponse:
+        await asyncio.sleep(self.state.faults.hello_seconds)
         return api.ClientHelloResponse(image_builder_version=BUILDER)
 
     async def AuthTokenGet(self, request: api.AuthTokenGetRequest) -> api.AuthTokenGetResponse:
@@ -143,8 +144,7 @@ class Service:
     async def WorkspaceBillingRates(
         self, request: api.WorkspaceBillingRatesRequest
     ) -> api.WorkspaceBillingRatesResponse:
-        # The real names of the rates are not known: these are dummies.
-        return api.WorkspaceBillingRatesResponse(rates={"gpu_l4": "0.80", "cpu_core": "0.0473"})
+        return api.WorkspaceBillingRatesResponse(rates=self.state.rates)
 
     # Apps
 
@@ -226,7 +226,8 @@ class Service:
         app.deployed_at = time.time()
         if request.app_state:
             app.state = request.app_state
-        for function_id in old.values():
+        # Those of the former deployment serve until a new one does.
+        for function_id in set(old.values()) - set(app.function_ids.values()):
             for task in self.state.live_tasks(function_id):
                 await self.containers.stop(task)
         for function_id in app.function_ids.values():
@@ -753,6 +754,7 @@ class Service:
     ) -> api.FunctionUpdateSchedulingParamsResponse:
         function = self.state.functions[request.function_id]
         function.settings.MergeFrom(request.settings)
+        await self.containers.scale_up(function)
         return api.FunctionUpdateSchedulingParamsResponse(current_settings=function.settings)
 
     # Calls

@@ -31,6 +31,25 @@ GPU_TYPES = frozenset(
 )
 
 
+RATES = {
+    "cpu_hour_cost": "0.0473",
+    "mem_gib_hour_cost": "0.008",
+    "cpu_hour_cost_sandbox": "0.1419",
+    "mem_gib_hour_cost_sandbox": "0.024",
+    "gpu_hour_cost_t4": "0.59",
+    "gpu_hour_cost_l4": "0.80",
+    "gpu_hour_cost_a10g": "1.10",
+    "gpu_hour_cost_l40s": "1.95",
+    "gpu_hour_cost_a100_40gb": "2.10",
+    "gpu_hour_cost_a100_80gb": "2.50",
+    "gpu_hour_cost_rtx_pro_6000": "3.03",
+    "gpu_hour_cost_h100": "3.95",
+    "gpu_hour_cost_h200": "4.54",
+    "gpu_hour_cost_b200": "6.25",
+}
+"""Names as public programs read them from Modal; that of the RTX PRO 6000 is a guess."""
+
+
 @dataclass
 class RpcFault:
     """An error that an RPC answers with, a number of times."""
@@ -54,7 +73,13 @@ class Faults:
     """Log streams break after this many batches, each time."""
     engine: dict[str, str] = field(default_factory=dict)
     """GPU type (or `*`) → scenario of the fake engine; none means the real one."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of every container, before all else."""
+    hello_seconds: float = 0.0
+    """How long signing in takes."""
     revoked_tokens: set[str] = field(default_factory=set)
+    former_serve_on: bool = False
+    """Requests start no container of a new deployment while one of the former answers them."""
     die_at_start: bool = False
     """Containers exit before they have loaded anything."""
 
@@ -206,6 +231,8 @@ class Task:
     id: str
     function_id: str
     app_id: str
+    version: int = 0
+    """Of its app's deployment that it was started for."""
     gpu: str = ""
     state: int = api.TASK_STATE_CREATED
     enqueued_at: float = field(default_factory=time.time)
@@ -214,6 +241,8 @@ class Task:
     result: api.GenericResult | None = None
     is_ready: bool = False
     is_stopping: bool = False
+    ready_at: float = 0.0
+    stopped_at: float = 0.0
     process: asyncio.subprocess.Process | None = None
     job: asyncio.Task[None] | None = None
 
@@ -228,6 +257,7 @@ class HttpRequest:
     method: str
     path: str
     status: int = 0
+    task_id: str = ""
     was_cold: bool = False
 
 
@@ -251,6 +281,7 @@ class State:
         self.logs: list[LogLine] = []
         self.logged = asyncio.Condition()
         self.python_versions: set[str] = set()
+        self.rates = dict(RATES)
         self._last_id = 0
 
     def new_id(self, prefix: str) -> str:

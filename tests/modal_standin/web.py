@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector, web
 
-from .containers import Containers
+from .containers import Containers, accepts
 from .state import Function, HttpRequest, State, Task
 
 HOLD_SECONDS = 150.0
@@ -25,18 +24,6 @@ _HOP = {
 }
 
 
-async def accepts(port: int) -> bool:
-    """Whether something listens on a port of this machine."""
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 1)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
-
-
 class Web:
     """The HTTP servers of the stand-in."""
 
@@ -46,10 +33,8 @@ class Web:
         self.url = ""
         self._runners: list[web.AppRunner] = []
         self._served: set[str] = set()
-        self.session: ClientSession | None = None
 
     async def start(self) -> None:
-        self.session = ClientSession(timeout=ClientTimeout(total=None), auto_decompress=False)
         app = web.Application(client_max_size=1 << 34)
         app.router.add_route("PUT", "/{folder:blobs|blocks}/{name}", self._put)
         app.router.add_route("GET", "/{folder:blobs|blocks}/{name}", self._get)
@@ -57,8 +42,6 @@ class Web:
         self.url = f"http://127.0.0.1:{await self._listen(app)}"
 
     async def close(self) -> None:
-        if self.session is not None:
-            await self.session.close()
         await asyncio.gather(*(runner.cleanup() for runner in self._runners))
 
     async def _listen(self, app: web.Application) -> int:
@@ -103,8 +86,10 @@ class Web:
         function.url = f"http://127.0.0.1:{function.port}"
 
     async def _ready(self, function: Function) -> Task | None:
-        for task in self.state.live_tasks(function.id):
-            if task.is_ready and await accepts(function.http_port):
+        live = self.state.live_tasks(function.id)
+        for task in sorted(live, key=lambda each: each.version, reverse=True):
+            is_up = task.is_ready and not task.is_stopping
+            if is_up and await accepts(self.containers.door(task)):
                 return task
         return None
 
@@ -122,9 +107,9 @@ class Web:
         if function.requires_proxy_auth and not has_both:
             return answer(401, "modal-http: missing credentials for proxy authorization\n")
         task = await self._ready(function)
+        await self.containers.want(function)
         if task is None:
             seen.was_cold = True
-            await self.containers.want(function)
             if function.definition.is_server:
                 return answer(503, "modal-http: no containers are ready\n")
             end = time.monotonic() + HOLD_SECONDS
@@ -135,18 +120,25 @@ class Web:
                     return answer(303, "", {"Location": str(request.url)})
         if task is None:
             return answer(500, "modal-http: the container failed\n")
-        return await self._forward(function, request, seen)
+        return await self._forward(task, request, seen)
 
     async def _forward(
-        self, function: Function, request: web.Request, seen: HttpRequest
+        self, task: Task, request: web.Request, seen: HttpRequest
     ) -> web.StreamResponse:
-        assert self.session is not None
+        seen.task_id = task.id
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
-        target = f"http://127.0.0.1:{function.http_port}{request.rel_url}"
+        target = f"http://container{request.rel_url}"
+        data = await request.read()
+        session = ClientSession(
+            connector=UnixConnector(str(self.containers.door(task))),
+            timeout=ClientTimeout(total=None),
+            auto_decompress=False,
+        )
         try:
-            async with self.session.request(
-                request.method, target, headers=headers, data=await request.read()
-            ) as upstream:
+            async with (
+                session,
+                session.request(request.method, target, headers=headers, data=data) as upstream,
+            ):
                 seen.status = upstream.status
                 response = web.StreamResponse(status=upstream.status)
                 for name, value in upstream.headers.items():

@@ -24,7 +24,7 @@ from modal import Client  # noqa: E402  # it reads the environment
 
 from ggufctl.core.runtime import Runtime  # noqa: E402  # Modal's client reads the environment
 from ggufctl.remote.supervisor import Event  # noqa: E402
-from ggufctl.services.deploy import ModalRequest  # noqa: E402
+from ggufctl.services.modal import ModalRequest  # noqa: E402
 from tests.modal_standin.server import StandIn  # noqa: E402
 
 NAME = "tiny"

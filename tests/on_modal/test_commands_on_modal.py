@@ -9,9 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fakehub import FakeFile
+from ggufctl.documents import schema_of
+from tests.ggufs import llama, whole
 from tests.on_modal.conftest import NAME, free_port
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -44,6 +48,13 @@ def run(modal, own_state):
     return call
 
 
+def published(document: str, text: str) -> dict[str, Any]:
+    """A document as its published schema describes it."""
+    found = json.loads(text)
+    schema_of(document).model_validate(found)
+    return found
+
+
 def serve_args(tiny: Path) -> tuple[str, ...]:
     port = str(free_port())
     return ("serve", str(tiny), "--name", NAME, "-c", "512", "-np", "2", "--port", port)
@@ -54,7 +65,7 @@ def test_a_deployment_from_serve_to_stop(modal, run, tiny):
     served = run(*serve_args(tiny), "--json", "--gpu", "T4,L4")
 
     assert served.returncode == 0, served.stderr
-    document = json.loads(served.stdout)
+    document = published("serve", served.stdout)
     key = Path(document["key_file"]).read_text().strip()
     assert document["gpus"] == ["T4", "L4"]
     assert document["url"].endswith("/v1")
@@ -62,7 +73,7 @@ def test_a_deployment_from_serve_to_stop(modal, run, tiny):
     assert "per hour" in served.stderr
     assert key not in served.stdout + served.stderr
 
-    (row,) = json.loads(run("ps", "--json").stdout)["deployments"]
+    (row,) = published("ps", run("ps", "--json").stdout)["deployments"]
     assert (row["name"], row["where"], row["status"]) == (NAME, "modal", "running")
     assert NAME in run("ps").stdout
     assert "model loaded" in run("logs", NAME).stdout
@@ -71,11 +82,11 @@ def test_a_deployment_from_serve_to_stop(modal, run, tiny):
 
     switched = run("switch", NAME, "--gpu", "H100", "--json")
     assert switched.returncode == 0, switched.stderr
-    assert json.loads(switched.stdout)["gpus"] == ["H100"]
+    assert published("serve", switched.stdout)["gpus"] == ["H100"]
     assert modal.function(f"ggufctl-{NAME}", "llama").gpus == ["H100"]
 
     stopped = run("stop", NAME, "--json")
-    assert json.loads(stopped.stdout)["status"] == "stopped"
+    assert published("stop", stopped.stdout)["status"] == "stopped"
     modal.assert_nothing_is_left()
     assert json.loads(run("ps", "--json").stdout)["deployments"] == []
 
@@ -127,7 +138,7 @@ def test_no_token_has_exit_code_4(modal, run, command):
 def test_a_dry_run_and_an_emitted_app_touch_nothing(modal, run, tiny, tmp_path):
     serve = serve_args(tiny)
     planned = run(*serve, "--dry-run", "--json")
-    document = json.loads(planned.stdout)
+    document = published("serve-plan", planned.stdout)
     assert document["dry_run"] and document["image"].startswith("ghcr.io/ggml-org/llama.cpp:")
 
     path = tmp_path / "app.py"
@@ -169,3 +180,83 @@ def test_a_start_that_is_interrupted_leaves_nothing(modal, own_state, tiny, numb
 
     assert process.returncode == code
     modal.assert_nothing_is_left()
+
+
+@pytest.fixture
+def published_tiny(hub):
+    """A repository with one small model, that `run` finds on its Hub."""
+    hub.add("org/tiny-GGUF", {"tiny-Q8_0.gguf": FakeFile.whole(whole(*llama()))})
+    return "org/tiny-GGUF:Q8_0"
+
+
+def test_a_model_from_the_hub_to_the_volume_and_away_again(modal, run, published_tiny):
+    planned = run("download", published_tiny, "--to", "modal", "--dry-run", "--json")
+    assert published("download", planned.stdout)["is_dry_run"]
+    assert modal.state.tasks == {}
+
+    done = run("download", published_tiny, "--to", "modal", "--json")
+    assert done.returncode == 0, done.stderr
+    assert published("download", done.stdout)["to"] == "modal"
+    assert "per hour" in done.stderr
+
+    (row,) = published("models", run("models", "ls", "--on", "modal", "--json").stdout)["models"]
+    assert row["state"] == "verified"
+    assert run("models", "verify", "org/tiny-GGUF", "--on", "modal").returncode == 0
+    assert run("models", "rm", published_tiny, "--on", "modal").returncode == 2
+    assert run("models", "rm", published_tiny, "--on", "modal", "--yes").returncode == 0
+    listed = published("models", run("models", "ls", "--on", "modal", "--json").stdout)
+    assert listed["models"] == []
+    modal.assert_nothing_is_left()
+
+
+def test_a_deployment_is_moved_looked_at_and_diagnosed(modal, run, published_tiny):
+    modal.faults.engine["*"] = "healthy"
+    served = run("serve", published_tiny, "--name", NAME, "-c", "512", "--json")
+    assert served.returncode == 0, served.stderr
+
+    moved = run("switch", NAME, "-c", "1024", "-np", "2", "--json")
+    document = published("serve", moved.stdout)
+    assert (document["n_ctx"], document["n_parallel"]) == (1024, 2)
+    assert document["url"] == json.loads(served.stdout)["url"]
+    assert run("switch", NAME).returncode == 2
+    assert run("switch", NAME, "-c", "900000000").returncode == 5
+
+    (state,) = published("status", run("status", NAME, "--json").stdout)["deployments"]
+    assert (state["where"], state["status"], state["n_ctx"]) == ("modal", "running", 1024)
+
+    looked = run("diagnose", "--app", NAME, "--live", "--json")
+    assert looked.returncode == 0, looked.stderr
+    found = {
+        check["id"]: check["status"] for check in published("diagnose", looked.stdout)["checks"]
+    }
+    assert found["gpu"] == found["engine"] == found["files"] == "PASS"
+    assert "per hour" in looked.stderr
+    assert run("diagnose", "--live").returncode == 2
+
+
+def test_a_switch_that_is_interrupted_brings_the_former_back(modal, own_state, run, tiny):
+    modal.faults.engine = {"*": "healthy", "H100": "slow"}
+    assert run(*serve_args(tiny), "--gpu", "T4").returncode == 0
+    process = subprocess.Popen(
+        (sys.executable, "-m", "ggufctl", "switch", NAME, "--gpu", "H100"),
+        env=environment(own_state),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not any(task.gpu == "H100" and task.started_at for task in modal.live_tasks()):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == 130
+    assert modal.function(f"ggufctl-{NAME}", "llama").gpus == ["T4"]
+    assert [task.gpu for task in modal.live_tasks() if task.is_ready and not task.is_stopping] == [
+        "T4"
+    ]

@@ -6,7 +6,7 @@ import pytest
 from grpclib import Status
 
 from ggufctl.errors import AccessDenied, LaunchFailed, RemoteError
-from ggufctl.services.deploy import serve_modal
+from ggufctl.services.modal import serve_modal
 from tests.modal_standin.state import RpcFault
 
 

@@ -25,8 +25,9 @@ from ggufctl.core.deployment import (
     tag_value,
 )
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import LaunchFailed, RemoteError, UsageError
-from ggufctl.services.deploy import emit, plan_modal, serve_modal, start_modal
+from ggufctl.errors import InvalidGguf, LaunchFailed, ModelNotFound, UsageError
+from ggufctl.services.emit import emit
+from ggufctl.services.modal import plan_modal, serve_modal, start_modal
 from tests.ggufs import llama, whole
 
 
@@ -143,12 +144,12 @@ def add_tiny(hub):
 def test_weights_that_are_not_what_the_hub_says_are_refused(modal, hub, heard, request_for):
     file = add_tiny(hub)
     file.sha256 = "0" * 64
-    with pytest.raises(RemoteError) as error:
+    with pytest.raises(InvalidGguf) as error:
         serve_modal(request_for(model="org/tiny-GGUF:Q8_0"), heard)
 
-    assert "sha256 differs" in error.value.message
+    assert "sha256" in error.value.message
     (volume,) = modal.state.volumes.values()
-    assert not [p for p in volume.path.rglob("*.gguf") if ".partial" not in p.parts]
+    assert not [p for p in volume.path.rglob("*.gguf") if ".ggufctl" not in p.parts]
     modal.assert_nothing_is_left()
 
 
@@ -165,7 +166,8 @@ def test_weights_from_the_hub_are_fetched_by_a_container_without_a_gpu(
     assert next(iter(modal.state.volumes.values())).commits >= 1
     folder = next(v.path for v in modal.state.volumes.values()) / server.spec.folder
     (file,) = server.spec.files
-    assert [p.name for p in folder.iterdir()] == [file.path]
+    assert sorted(p.name for p in folder.iterdir()) == [".ggufctl", file.path]
+    assert not list(folder.rglob("*.partial"))
     assert (folder / file.path).stat().st_size == file.size_bytes
     assert server.spec.commit in server.spec.folder
     assert any("complete" in text for text in heard.of("download"))
@@ -175,10 +177,10 @@ def test_a_download_that_fails_leaves_nothing_running(modal, hub, heard, request
     add_tiny(hub)
     plan = plan_modal(request_for(model="org/tiny-GGUF:Q8_0"))
     hub.repos.clear()
-    with pytest.raises(RemoteError) as error:
+    with pytest.raises(ModelNotFound) as error:
         start_modal(plan, heard)
 
-    assert error.value.exit_code == 8
+    assert error.value.exit_code == 3
     assert modal.tasks_of("llama") == []
     modal.assert_nothing_is_left()
 
@@ -252,7 +254,7 @@ def test_snapshots_are_off_unless_asked_for(modal, request_for):
 
 
 def test_prices_of_the_workspace_can_be_read(modal):
-    assert modal_app.live_rates()["gpu_l4"] == "0.80"
+    assert modal_app.live_rates()["gpu_hour_cost_l4"] == "0.80"
 
 
 def test_a_container_refuses_weights_that_are_not_whole(modal, request_for, heard):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -11,8 +14,9 @@ import pytest
 from openai import OpenAI
 
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import LaunchFailed, UsageError
-from ggufctl.services.deploy import (
+from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, UsageError
+from ggufctl.services.deployments import DeploymentNotFound, state_dir
+from ggufctl.services.modal import (
     ModalRequest,
     key_file,
     modal_deployments,
@@ -21,8 +25,8 @@ from ggufctl.services.deploy import (
     serve_modal,
     stop_modal,
     switch_modal,
+    watch,
 )
-from ggufctl.services.deployments import DeploymentNotFound
 from tests.on_modal.conftest import NAME, free_port
 from tests.serving import model_path
 
@@ -158,34 +162,164 @@ def test_a_name_in_use_is_refused_and_left_alone(serving, modal, request_for):
     assert status(f"{serving.base_url}/models", Authorization=f"Bearer {serving.key.value}") == 200
 
 
-def test_a_switch_keeps_the_key_and_changes_the_gpu(serving, modal, heard):
+def settled(modal, n: int) -> list:
+    """The containers that run, once there are so many."""
+    end = time.monotonic() + 30
+    while len(found := modal.live_tasks()) != n and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+class Asking(threading.Thread):
+    """Somebody who goes on asking a server, one request after the other."""
+
+    def __init__(self, server) -> None:
+        super().__init__(daemon=True)
+        self.server = server
+        self.seen: list[int] = []
+        self.is_over = threading.Event()
+
+    def run(self) -> None:
+        key = f"Bearer {self.server.key.value}"
+        while not self.is_over.is_set():
+            self.seen.append(status(f"{self.server.base_url}/models", Authorization=key))
+
+    def __enter__(self) -> Asking:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.is_over.set()
+        self.join(30)
+
+
+def test_a_switch_keeps_the_key_and_the_url_and_drops_no_request(serving, modal, heard):
     key = serving.key.value
-    server = switch_modal(NAME, ("H100",), heard)
+    secrets = {i: s.env for i, s in modal.state.secrets.items()}
+    with Asking(serving) as asking:
+        server = switch_modal(NAME, ("H100",), heard)
+        (left,) = settled(modal, 1)
+        n_during = len(asking.seen)
+        while len(asking.seen) < n_during + 5:
+            time.sleep(0.01)
 
     assert modal.function(server.spec.app, "llama").gpus == ["H100"]
-    assert server.key.value == key
-    assert len(modal.live_tasks()) == 1
-    assert status(f"{server.base_url}/models", Authorization=f"Bearer {key}") == 200
+    assert (left.gpu, server.key.value, server.url) == ("H100", key, serving.url)
+    assert {i: s.env for i, s in modal.state.secrets.items()} == secrets
+    assert set(asking.seen) == {200}
+    assert key_file(NAME) == str(serving.key.path)
 
 
-def test_a_switch_that_fails_brings_the_former_back(serving, modal, heard):
+def test_the_former_is_never_stopped_before_the_new_one_is_healthy(serving, modal, heard):
+    switch_modal(NAME, ("H100",), heard)
+    settled(modal, 1)
+
+    former, new = modal.tasks_of("llama")
+    assert 0 < new.ready_at <= former.stopped_at
+    assert not heard.of("stopped")
+    assert modal.requests_of("AppStop") == []
+    assert modal.requests_of("ContainerStop") == []
+
+
+def test_a_former_that_answers_everything_does_not_keep_the_new_one_away(
+    serving, modal, heard, monkeypatch
+):
+    monkeypatch.setattr(watch, "WAKE_AGAIN_SECONDS", 1.0)
+    monkeypatch.setattr(watch, "SILENCE_SECONDS", 0.5)
+    modal.faults.former_serve_on = True
+    server = switch_modal(NAME, ("H100",), heard)
+
+    function = modal.function(server.spec.app, "llama")
+    assert [task.gpu for task in settled(modal, 1)] == ["H100"]
+    assert function.settings.min_containers == 0
+
+
+def test_a_web_function_rolls_over_as_well(modal, request_for, heard, monkeypatch):
+    monkeypatch.setattr(watch, "WAKE_AGAIN_SECONDS", 1.0)
+    monkeypatch.setattr(watch, "SILENCE_SECONDS", 0.5)
+    modal.faults.engine["*"] = "healthy"
+    modal.faults.former_serve_on = True
+    former = serve_modal(request_for(hold_requests=True), heard)
+    with Asking(former) as asking:
+        server = switch_modal(NAME, ("H100",), heard)
+
+    assert server.url == former.url
+    assert [task.gpu for task in settled(modal, 1)] == ["H100"]
+    assert set(asking.seen) == {200}
+    assert modal.function(server.spec.app, "llama").settings.min_containers == 0
+
+
+def test_a_switch_that_fails_leaves_the_former_serving(serving, modal, heard):
     modal.faults.engine["H100"] = "unknown-model"
     before = modal.function(serving.spec.app, "llama").gpus
+    kept = (state_dir() / "modal" / f"{NAME}.json").read_text()
 
-    with pytest.raises(LaunchFailed):
+    with Asking(serving) as asking, pytest.raises(LaunchFailed) as error:
         switch_modal(NAME, ("H100",), heard)
 
+    assert "former deployment serves on" in error.value.message
     assert modal.function(serving.spec.app, "llama").gpus == before
-    assert modal.live_tasks() == []
+    assert not [task for task in settled(modal, 1) if task.gpu == "H100"]
+    assert set(asking.seen) == {200}
     assert heard.of("restored")
+    assert (state_dir() / "modal" / f"{NAME}.json").read_text() == kept
+    assert serving.key.path.exists()
+
+
+def test_a_switch_of_a_cold_deployment_starts_it_once(serving, modal, heard):
+    (task,) = modal.live_tasks()
+    modal.run(modal.containers.stop(task))
+    server = switch_modal(NAME, ("L4",), heard)
+
+    assert [task.gpu for task in modal.tasks_of("llama")] == ["T4", "L4"]
+    assert server.url == serving.url
+
+
+@pytest.mark.parametrize(
+    ("gpus", "code"), [(("T4:8",), 5), (("H100:9",), 2), (("nonesuch",), 2)], ids=str
+)
+def test_a_switch_to_what_does_not_fit_changes_nothing(modal, request_for, heard, gpus, code):
+    modal.faults.engine["*"] = "healthy"
+    serve_modal(request_for(max_usd_per_hour=3.0), heard)
+    n = len(modal.records)
+    with pytest.raises(GgufctlError) as error:
+        switch_modal(NAME, gpus, heard)
+
+    assert error.value.exit_code == code
+    changing = ("AppPublish", "FunctionCreate", "AppStop", "SecretGetOrCreate", "ContainerStop")
+    assert not [record.rpc for record in modal.records[n:] if record.rpc in changing]
+    assert len(modal.live_tasks()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec": {}, "request": {}}', '{"spec": 1'])
+def test_what_is_remembered_may_be_cut_off_anywhere(serving, modal, text):
+    (state_dir() / "modal" / f"{NAME}.json").write_text(text)
+    with pytest.raises(UsageError):
+        switch_modal(NAME, ("H100",))
+
+    assert modal_deployments()[0].name == NAME
+    assert key_file(NAME) == ""
+    assert len(modal.live_tasks()) == 1
+
+
+def test_a_key_that_is_gone_is_noticed_before_anything_is_changed(serving, modal, heard):
+    serving.key.path.unlink()
+    n = len(modal.requests_of("AppPublish"))
+    with pytest.raises(AccessDenied):
+        switch_modal(NAME, ("H100",), heard)
+
+    assert len(modal.requests_of("AppPublish")) == n
+    assert not serving.key.path.exists()
+    assert len(modal.live_tasks()) == 1
 
 
 def test_weights_that_are_there_are_not_moved_again(serving, modal, request_for, heard):
     stop_modal(NAME)
-    moved = len(modal.requests_of("VolumePutFiles2"))
+    modal.records.clear()
     serve_modal(request_for(), heard)
 
-    assert len(modal.requests_of("VolumePutFiles2")) == moved
+    put = [file.path for r in modal.requests_of("VolumePutFiles2") for file in r.files]
+    assert not [path for path in put if path.endswith(".gguf")]
 
 
 def test_proxy_auth_asks_for_modals_own_tokens(modal, request_for, heard, monkeypatch):
@@ -259,8 +393,6 @@ def test_a_free_choice_of_gpus_is_planned_in_order_of_price(modal, request_for, 
 def test_a_deployment_without_a_token_is_refused_at_once(modal, request_for, monkeypatch):
     from modal.client import _Client
 
-    from ggufctl.errors import AccessDenied
-
     monkeypatch.delenv("MODAL_TOKEN_ID")
     monkeypatch.delenv("MODAL_TOKEN_SECRET")
     monkeypatch.setattr(_Client, "_client_from_env", None)
@@ -272,3 +404,18 @@ def test_a_deployment_without_a_token_is_refused_at_once(modal, request_for, mon
     assert error.value.exit_code == 4
     assert "--on local" in error.value.hint
     assert modal.records == []
+
+
+def test_nothing_of_the_current_folders_repository_is_told(
+    modal, request_for, heard, tmp_path, monkeypatch
+):
+    for command in ("init -q", "commit -q --allow-empty -m secret-message"):
+        identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
+        subprocess.run(("git", *identity, *command.split()), cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    modal.faults.engine["*"] = "healthy"
+    serve_modal(request_for(), heard)
+
+    assert [r.HasField("commit_info") for r in modal.requests_of("AppPublish")] == [False]
+    assert modal.holds("somebody@example.org") == []
+    assert "GIT_DIR" not in os.environ

@@ -31,7 +31,9 @@ Move to another build of llama.cpp:
         python -m tests.oracle.record models > runs.jsonl
         python -m tests.truth.pack models runs.jsonl
 
-    `record` takes real headers as well: a header and a hole behind it are enough.
+    `record` takes real headers as well: a header and a hole behind it are enough. What its
+    spread leaves out (tiny batches on every kind of GPU, `-nkvo`, `-ot`) comes from
+    `python -m tests.oracle.more` and is packed with `--add`.
 5.  `python -m tests.truth.report` says what of our own is to follow.
 
 Files: `oracle.cpp` answers, `stand_in.cpp` plays the GPU, `generate.cpp` writes small models from

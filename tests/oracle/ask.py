@@ -20,6 +20,7 @@ from typing import Any
 
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.gpus import GpuCatalogue
+from tests.truth.recorded import OTHER_NAMES
 
 Settings = Mapping[str, Any]
 Row = dict[str, Any]
@@ -65,9 +66,6 @@ LABELS = ("architecture", "model")
 
 ANSWERS = ("n_ctx_total", "n_ctx_seq", "buffers", "buffers_main", "error", "detail")
 """What an answer has beyond its settings."""
-
-OTHER_NAMES = {"a100-40": "A100-40GB", "a100-80": "A100-80GB"}
-"""GPUs that recorded runs call otherwise than the catalogue."""
 
 
 class OracleError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,17 @@ def test_any_line_can_be_read(line):
     log.feed(line)
 
     assert isinstance(log.failed(1).text, str)
+
+
+def test_a_long_line_costs_no_more_than_many_short_ones_of_the_same_length():
+    def seconds(lines: list[str]) -> float:
+        log = EngineLog()
+        started = time.process_time()
+        for line in lines:
+            log.feed(line)
+        return time.process_time() - started
+
+    short = min(seconds(["slot: " + "x" * 58] * 640) for _ in range(3))
+    long = min(seconds(["slot: " + "x" * 4090] * 10) for _ in range(3))
+
+    assert long < 5 * short

@@ -42,7 +42,8 @@ def test_llama_server_is_told_everything_that_keeps_the_plan_and_the_server_safe
 
     assert args == (
         "-m /models/m-00001-of-00002.gguf -a m --host 127.0.0.1 --port 8123 "
-        "-c 8192 -np 4 -kvu -ngl all -fit off --cache-ram 512 --no-slots --no-ui -lv 4 -t 2"
+        "-c 8192 -np 4 -kvu -ngl all -fit off --cache-ram 512 --metrics --no-slots --no-ui -lv 4 "
+        "-t 2"
     )
 
 
@@ -74,6 +75,8 @@ def test_the_embedded_server_takes_every_argument_of_ours():
         n_batch=1024,
         n_ubatch=256,
         n_cpu_moe=3,
+        override_tensor="ffn=CPU",
+        no_kv_offload=True,
         split_mode="none",
         swa_full=True,
         embeddings=True,
@@ -88,6 +91,8 @@ def test_the_embedded_server_takes_every_argument_of_ours():
 
     assert found["lora"] == ["/lora.gguf"]
     assert found["n_cpu_moe"] == "3"
+    assert found["override_tensor"] == "ffn=CPU"
+    assert found["no_kv_offload"] is True
     assert found["kv_unified"] is False
     assert found["slots"] is False
     assert found["ui"] is False
@@ -193,6 +198,7 @@ def test_an_engine_gets_no_secret_and_no_setting_that_nobody_checked():
     ("settings", "words"),
     [
         ({"n_cpu_moe": 4}, "--n-cpu-moe"),
+        ({"override_tensor": "ffn=CPU"}, "--override-tensor"),
         ({"n_parallel": 4}, "--parallel"),
         ({"mmproj": "x"}, "--mmproj"),
         ({"draft_model": "x"}, "--model-draft"),
@@ -243,6 +249,7 @@ def test_the_prompt_cache_takes_a_quarter_of_what_is_left():
 def test_the_embedded_server_knows_what_to_do_with_every_argument_it_takes():
     values = {"n_gpu_layers": "all", "flash_attn": "on", "split_mode": "layer", "fit": "off"}
     values |= {"cache_type_k": "q8_0", "cache_type_v": "iq4_nl", "load_mode": "mmap+mlock"}
+    values |= {"override_tensor": "exps=CPU"}
 
     for option, name in embedded_server._NEEDS_VALUE.items():
         embedded_server._configure(xllamacpp, parse((option, values.get(name, "3"))))

@@ -343,7 +343,7 @@ def test_memory_that_runs_out_is_reduced_step_by_step_and_said(state):
     _, err = process.communicate(timeout=60)
 
     assert document["attempts"] > 1
-    assert document["reduced"][0].startswith("a q8_0 cache")
+    assert document["tried"][0].startswith("a q8_0 cache")
     assert document["is_as_planned"] is True
     assert "Trying a q8_0 cache (-ctk q8_0 -ctv q8_0), still $0 per hour." in err
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,31 +18,10 @@ from ggufctl.core.escape import redact
 from ggufctl.core.reduce import Reduction, reductions
 from ggufctl.errors import AccessDenied, UsageError
 from ggufctl.services import deployments
-from ggufctl.services.deployments import Deployment, DeploymentNotFound
+from ggufctl.services.deployments import DeploymentNotFound
 from ggufctl.services.keys import open_key
 from ggufctl.services.machine import free_port, host_memory, is_port_free, read_rate
-
-
-def deployment(name: str, **changes: object) -> Deployment:
-    made = Deployment(
-        name=name,
-        status="running",
-        model="m.gguf",
-        alias="m",
-        engine="xllamacpp",
-        build="b1",
-        url="http://127.0.0.1:1/v1",
-        auth="key",
-        key_file="",
-        pid=os.getpid(),
-        pid_start=deployments.process_start(os.getpid()),
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]  # as a test names them
-
-
-def put(name: str, **changes: object) -> Deployment:
-    deployments.claim(name, exactly=True)
-    return deployments.save(deployment(name, **changes))
+from serving import put
 
 
 def test_a_new_key_is_long_private_and_hidden_by_messages(tmp_path):

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ggufctl.core.estimate import Estimate
-from tests.truth.recorded import Run
+from ggufctl.core.memory import estimate_memory
+from tests.truth.recorded import Run, shape
+
+
+def estimated(run: Run, *, fold: bool = True) -> Estimate:
+    """What we say to a recorded run."""
+    return estimate_memory(
+        shape(run.model),
+        run.runtime,
+        run.gpus,
+        dry_run=True,
+        fold=fold,
+        capabilities=run.capabilities,
+    )
 
 
 def differences(run: Run, estimate: Estimate) -> Iterator[str]:

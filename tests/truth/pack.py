@@ -1,7 +1,9 @@
 """Packs recorded runs and the headers they were recorded on into this folder.
 
     python -m tests.truth.pack HEADERS_DIR RUNS.jsonl [HEADERS_DIR RUNS.jsonl ...]
+    python -m tests.truth.pack --add RUNS.jsonl [RUNS.jsonl ...]
 
+With `--add` the runs join those that are packed, on models whose headers are packed already.
 Headers are written again without vocabulary, which no estimate reads; sizes and
 tensors stay as they are. Runs keep the fields that differ between them.
 """
@@ -77,19 +79,33 @@ def read(path: Path) -> Header:
         return parse_header(buffer, path.stat().st_size)
 
 
+def _lines(truth: str) -> list[str]:
+    """Runs of a file that came to an end, each in a line."""
+    rows = map(json.loads, Path(truth).read_text().splitlines())
+    return [json.dumps(row, separators=(",", ":")) for row in rows if "buffers" in row]
+
+
+def add(truths: list[str]) -> None:
+    """Pack further runs of packed models; what is there already is not packed again."""
+    packed = lzma.decompress((HERE / "runs.jsonl.xz").read_bytes()).decode().splitlines()
+    runs = list(dict.fromkeys([*packed, *(line for truth in truths for line in _lines(truth))]))
+    (HERE / "runs.jsonl.xz").write_bytes(lzma.compress("\n".join(runs).encode(), preset=9))
+    sys.stderr.write(f"{len(runs) - len(packed)} runs added, {len(runs)} in all\n")
+
+
 def main(arguments: list[str]) -> None:
-    """Pack pairs of folder and runs."""
+    """Pack pairs of folder and runs, or add runs."""
+    if arguments[:1] == ["--add"]:
+        add(arguments[1:])
+        return
     runs: list[str] = []
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         packed: set[str] = set()
         for folder, truth in zip(arguments[::2], arguments[1::2], strict=True):
-            for line in Path(truth).read_text().splitlines():
-                run = json.loads(line)
-                if "buffers" not in run:
-                    continue
-                runs.append(json.dumps(run, separators=(",", ":")))
-                name = run["model"]
+            for line in _lines(truth):
+                runs.append(line)
+                name = json.loads(line)["model"]
                 if name in packed:
                     continue
                 packed.add(name)

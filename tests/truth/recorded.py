@@ -13,6 +13,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from ggufctl.catalog import load_catalogue
+from ggufctl.core.gpus import Gpu, GpuCatalogue
 from ggufctl.core.header import Header, parse_header
 from ggufctl.core.memory import ModelShape
 from ggufctl.core.runtime import Runtime
@@ -26,13 +28,17 @@ FIELDS = (
 )
 """Settings of a run that a `Runtime` has by the same name."""
 
+OTHER_NAMES = {"a100-40": "A100-40GB", "a100-80": "A100-80GB"}
+"""GPUs that recorded runs call otherwise than the catalogue."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of llama.cpp's allocator."""
 
     model: str
-    n_gpus: int
+    gpus: tuple[str, ...]
+    capabilities: tuple[tuple[int, int], ...]
     runtime: Runtime
     buffers: dict[str, dict[str, int]]
     text: str
@@ -75,12 +81,35 @@ def rows(every: int = 1) -> Iterator[dict[str, Any]]:
 
 
 def runs(every: int = 1) -> Iterator[Run]:
-    """Recorded runs on equal GPUs, every n-th of them."""
-    for r in rows(every):
-        if r.get("tensor_split", "-") != "-" or r["split_mode"] not in ("layer", "none"):
-            continue
-        _, _, count = r["device"].partition("x")
-        n_gpus = 0 if r["device"] == "cpu" else int(count or 1)
-        runtime = Runtime(**{name: r[name] for name in FIELDS}, load_mode="none")
-        settings = " ".join(f"{name}={r[name]}" for name in ("model", "device", *FIELDS))
-        yield Run(r["model"], n_gpus, runtime, r["buffers"], settings)
+    """Recorded runs that an estimate can be held against, every n-th of them."""
+    return filter(None, map(as_run, rows(every)))
+
+
+def as_run(row: dict[str, Any]) -> Run | None:
+    """A packed run, or None for one on unequal GPUs or split in a way that is not planned."""
+    if row.get("tensor_split", "-") != "-" or row["split_mode"] not in ("layer", "none"):
+        return None
+    name, _, count = row["device"].partition("x")
+    gpus: tuple[Gpu, ...] = ()
+    if name != "cpu":
+        gpus = (_catalogue().find(OTHER_NAMES.get(name, name)),) * int(count or 1)
+    shown = ("model", "device", *FIELDS, "no_kv_offload", "overrides")
+    runtime = Runtime(
+        **{name: row[name] for name in FIELDS},
+        load_mode="none",
+        no_kv_offload=row.get("no_kv_offload", False),
+        override_tensor=tuple(row.get("overrides", ())),
+    )
+    return Run(
+        row["model"],
+        tuple(gpu.name for gpu in gpus),
+        tuple(gpu.capability for gpu in gpus),
+        runtime,
+        row["buffers"],
+        " ".join(f"{name}={row[name]}" for name in shown if name in row),
+    )
+
+
+@cache
+def _catalogue() -> GpuCatalogue:
+    return load_catalogue()

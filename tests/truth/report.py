@@ -13,8 +13,7 @@ import sys
 import time
 from collections import defaultdict
 
-from ggufctl.core.memory import estimate_memory
-from tests.truth.compare import device_errors, differences
+from tests.truth.compare import device_errors, differences, estimated
 from tests.truth.recorded import runs, shape
 
 
@@ -25,9 +24,8 @@ def main(every: int) -> None:
     worst: dict[str, float] = defaultdict(float)
     started = time.process_time()
     for run in runs(every):
-        model = shape(run.model)
-        estimate = estimate_memory(model, run.runtime, ["H100"] * run.n_gpus, dry_run=True)
-        arch = model.hp.arch
+        estimate = estimated(run)
+        arch = shape(run.model).hp.arch
         exact[arch].append(not list(differences(run, estimate)))
         for error in device_errors(run, estimate):
             errors.append(abs(error))

@@ -17,6 +17,7 @@ from ggufctl.errors import CheckFailed, NoDiagnosis, UsageError
 if TYPE_CHECKING:
     from ggufctl.core.checks import Check
     from ggufctl.core.diagnosis import Diagnosis
+    from ggufctl.remote.supervisor import Event
     from ggufctl.sources.base import SourceEvent
 
 __all__ = ["register"]
@@ -28,6 +29,7 @@ Examples:
   kubectl logs llama-0 | ggufctl diagnose - --json
   ggufctl diagnose org/repo:Q4_K_M
   ggufctl diagnose --app llama
+  ggufctl diagnose --app llama --live
 
 \b
 Exit codes:
@@ -61,6 +63,12 @@ def diagnose(
     app: Annotated[
         str, typer.Option("--app", metavar="NAME", help="A deployment on Modal: state and log.")
     ] = "",
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="With --app: start one container as it has them, and look inside."
+        ),
+    ] = False,
     as_json: o.AsJson = False,
     quiet: o.Quiet = False,
     verbose: Annotated[
@@ -78,8 +86,10 @@ def diagnose(
     if app:
         if target or model:
             raise UsageError("--app takes no log and no model.")
-        _app(app, as_json=as_json, quiet=quiet)
+        _app(app, live=live, as_json=as_json, quiet=quiet)
         return
+    if live:
+        raise UsageError("--live goes with --app.")
     kind = kind_of(target)
     if model and kind is not TargetKind.LOG:
         raise UsageError("--model goes with a log.")
@@ -137,11 +147,15 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
         raise typer.Exit(NoDiagnosis.exit_code)
 
 
-def _app(name: str, *, as_json: bool, quiet: bool) -> None:
+def _app(name: str, *, live: bool, as_json: bool, quiet: bool) -> None:
     from ggufctl.report.diagnose import app_report
     from ggufctl.services.app_check import check_app
 
-    found = check_app(name)
+    def tell(event: Event) -> None:
+        # What costs money is said in any case.
+        typer.echo(event.text, err=True)
+
+    found = check_app(name, live=live, on_event=tell)
     if as_json:
         print_json(app_report(found.log, found.checks, found.facts))
     _checks("app", found.checks, found.facts, as_json=None if as_json else False, quiet=quiet)

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ggufctl.commands import options as o
+from ggufctl.commands.listening import make_listener, show_key_once
 from ggufctl.commands.output import print_json, print_line, say
 from ggufctl.errors import AccessDenied
 
 if TYPE_CHECKING:
     from ggufctl.remote.supervisor import Event
-    from ggufctl.services.deploy import ModalRequest, ModalServer
+    from ggufctl.services.modal import ModalRequest, ModalServer
 
 __all__ = [
     "has_token",
     "logs_on_modal",
     "ps_on_modal",
+    "require_deployment",
     "require_token",
     "serve_on_modal",
     "stop_on_modal",
-    "switch",
+    "switch_on_modal",
 ]
 
 
@@ -61,6 +62,16 @@ def require_token() -> None:
         )
 
 
+def require_deployment(name: str) -> None:
+    """Refuse a name that nothing on Modal has.
+
+    Raises: DeploymentNotFound; AccessDenied; RemoteError.
+    """
+    from ggufctl.services.modal import find_modal
+
+    find_modal(name)
+
+
 def serve_on_modal(
     request: ModalRequest,
     *,
@@ -74,21 +85,22 @@ def serve_on_modal(
     """Plan, then deploy and watch; or only say, or write, what that would be."""
     from ggufctl.render import modal as render_modal
     from ggufctl.report import modal as report_modal
-    from ggufctl.services import deploy
+    from ggufctl.services import modal
+    from ggufctl.services.emit import emit
 
-    listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
+    hear = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
     if dry_run or emit_to:
-        plan = deploy.plan_modal(request, listener)
+        plan = modal.plan_modal(request, hear)
         if emit_to:
-            _write_app(deploy.emit(plan.spec), emit_to)
+            _write_app(emit(plan.spec), emit_to)
         elif as_json:
             print_json(report_modal.modal_plan_report(plan))
         else:
             typer.echo("\n".join(render_modal.dry_run_lines(plan)))
         return
     require_token()
-    server = deploy.serve_modal(
-        request, listener, leave=_wants_to_leave, show_output=verbose and not quiet
+    server = modal.serve_modal(
+        request, hear, leave=_wants_to_leave, show_output=verbose and not quiet
     )
     _tell(server, as_json=as_json, events=events, quiet=quiet)
 
@@ -124,9 +136,8 @@ def _tell(server: ModalServer, *, as_json: bool, events: bool, quiet: bool) -> N
     from ggufctl.render import modal as render_modal
     from ggufctl.report import modal as report_modal
 
-    key = server.key
-    if key is not None and key.is_new and sys.stderr.isatty() and not quiet:
-        say(f"key: {key.value}", f"It is kept in {key.path} and not shown again.")
+    if not quiet:
+        show_key_once(server.key)
     if as_json:
         print_json(report_modal.modal_server_report(server))
     elif events:
@@ -139,7 +150,7 @@ def ps_on_modal() -> tuple[list[dict[str, Any]], list[str]]:
     """Rows for JSON and for people."""
     from ggufctl.render.modal import modal_rows
     from ggufctl.report.modal import modal_row_report
-    from ggufctl.services.deploy import key_file, modal_deployments
+    from ggufctl.services.modal import key_file, modal_deployments
 
     found = modal_deployments()
     return [modal_row_report(each, key_file(each.name)) for each in found], modal_rows(found)
@@ -147,7 +158,7 @@ def ps_on_modal() -> tuple[list[dict[str, Any]], list[str]]:
 
 def logs_on_modal(name: str, *, follow: bool) -> Iterator[str]:
     """Lines of a deployment's log."""
-    from ggufctl.services.deploy import modal_log
+    from ggufctl.services.modal import modal_log
 
     return modal_log(name, follow=follow)
 
@@ -155,54 +166,49 @@ def logs_on_modal(name: str, *, follow: bool) -> Iterator[str]:
 def stop_on_modal(name: str) -> dict[str, Any]:
     """Stop a deployment; its last row."""
     from ggufctl.report.modal import modal_row_report
-    from ggufctl.services.deploy import stop_modal
+    from ggufctl.services.modal import stop_modal
 
     return modal_row_report(stop_modal(name))
 
 
-def switch(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As ggufctl ps shows it.")],
-    gpu: o.Gpu = "auto",
-    as_json: o.AsJson = False,
-    events: Annotated[
-        bool, typer.Option("--events", help="Print events as JSON lines while it runs.")
-    ] = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
+def switch_on_modal(
+    name: str,
+    *,
+    gpu: str | None,
+    n_ctx: int | None,
+    runtime: Mapping[str, Any],
+    as_json: bool,
+    events: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
-    """Move a deployment on Modal to other GPUs.
-
-    Its key stays. If it does not come up there, the former deployment is brought back.
-    """
+    """Go on with other GPUs or settings under the same URL and key; see `switch_modal`."""
     from ggufctl.core.planner import parse_gpu_list
-    from ggufctl.services.deploy import switch_modal
+    from ggufctl.services.modal import switch_modal
 
-    require_token()
-    quiet = quiet or ctx.obj["quiet"]
-    verbose = (verbose or ctx.obj["verbose"]) and not quiet
-    listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
-    server = switch_modal(name, parse_gpu_list(gpu), listener, show_output=verbose)
+    hear = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
+    server = switch_modal(
+        name,
+        None if gpu is None else parse_gpu_list(gpu),
+        hear,
+        n_ctx=n_ctx,
+        runtime=runtime,
+        show_output=verbose,
+    )
     _tell(server, as_json=as_json, events=events, quiet=quiet)
 
 
 def _listener(
     *, events: bool, as_json: bool, quiet: bool, verbose: bool
 ) -> Callable[[Event], None]:
-    """Who hears of events: a program, or a person on stderr; the price is said in any case."""
-    from ggufctl.core.escape import redact
+    """Who hears of events; prices are said in any case."""
     from ggufctl.render.modal import event_line
 
-    def as_line(event: Event) -> None:
-        typer.echo(redact(event.to_json()), err=as_json)
-
-    def as_text(event: Event) -> None:
-        if event.kind == "log":
-            if verbose:
-                say(redact(event.text))
-            return
-        is_wanted = not quiet or event.kind in ("price", "fallback")
-        if is_wanted and (line := event_line(event)):
-            say(line)
-
-    return as_line if events else as_text
+    return make_listener(
+        event_line,
+        events=events,
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
+        always=("price", "fallback"),
+    )

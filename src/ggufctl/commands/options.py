@@ -13,6 +13,7 @@ from ggufctl import completion
 from ggufctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from ggufctl.core.money import Load
     from ggufctl.core.runtime import Runtime
 
     RuntimeOptions = Runtime
@@ -21,18 +22,23 @@ else:
     """Stands in a command's signature for the options of `with_runtime`."""
 
 __all__ = [
+    "RUNTIME_NAMES",
     "AsJson",
     "CtxSize",
     "Gpu",
     "MaxUsdPerHour",
     "ModelRef",
+    "OutputTokens",
+    "PromptTokens",
     "Quant",
     "Quiet",
+    "RequestsPerDay",
     "RuntimeOptions",
     "Verbose",
     "context",
     "is_max",
     "layers",
+    "load_of",
     "option",
     "with_runtime",
 ]
@@ -129,6 +135,25 @@ _NCpuMoe = Annotated[
         help="Keep the experts of the first N layers in host memory.",
     ),
 ]
+_OverrideTensor = Annotated[
+    list[str] | None,
+    option(
+        "-ot",
+        "--override-tensor",
+        metavar="PATTERN=BUFFER,...",
+        env="OVERRIDE_TENSOR",
+        help="Put tensors of matching names on CPU, CUDA0, ...; repeatable.",
+    ),
+]
+_KvOffload = Annotated[
+    bool,
+    option(
+        "-kvo/-nkvo",
+        "--kv-offload/--no-kv-offload",
+        env="KV_OFFLOAD",
+        help="Keep the cache on the GPU, or in host memory.",
+    ),
+]
 _CpuMoe = Annotated[
     bool, option("-cmoe", "--cpu-moe", env="CPU_MOE", help="Keep all experts in host memory.")
 ]
@@ -172,6 +197,8 @@ _RUNTIME: dict[str, tuple[Any, Any]] = {
     "gpu_layers": (_GpuLayers, "all"),
     "n_cpu_moe": (_NCpuMoe, 0),
     "cpu_moe": (_CpuMoe, False),
+    "override_tensor": (_OverrideTensor, None),
+    "kv_offload": (_KvOffload, True),
     "split_mode": (_SplitMode, "layer"),
     "embedding": (_Embedding, False),
     "swa_full": (_SwaFull, False),
@@ -181,6 +208,9 @@ _RUNTIME: dict[str, tuple[Any, Any]] = {
     "lora": (_Lora, None),
 }
 """Parameter → its option and default."""
+
+RUNTIME_NAMES = tuple(_RUNTIME)
+"""Parameters that `with_runtime` takes."""
 
 Gpu = Annotated[
     str,
@@ -205,6 +235,33 @@ MaxUsdPerHour = Annotated[
     float | None,
     option(
         "--max-usd-per-hour", metavar="USD", env="MAX_USD_PER_HOUR", help="Budget for the GPUs."
+    ),
+]
+RequestsPerDay = Annotated[
+    float | None,
+    option(
+        "--requests-per-day",
+        metavar="N",
+        env="REQUESTS_PER_DAY",
+        help="Estimate a month's bill for so many requests a day.",
+    ),
+]
+PromptTokens = Annotated[
+    int | None,
+    option(
+        "--prompt-tokens",
+        metavar="N",
+        env="PROMPT_TOKENS",
+        help="Tokens of a prompt, for speed and the month's bill (default 1000).",
+    ),
+]
+OutputTokens = Annotated[
+    int | None,
+    option(
+        "--output-tokens",
+        metavar="N",
+        env="OUTPUT_TOKENS",
+        help="Tokens of an answer, for speed and the month's bill (default 300).",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -236,6 +293,27 @@ def with_runtime(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def load_of(
+    requests_per_day: float | None, prompt_tokens: int | None, output_tokens: int | None
+) -> Load | None:
+    """The load that options describe; None when none of them is given.
+
+    Raises: UsageError for numbers that make no load.
+    """
+    from ggufctl.core.money import Load
+
+    if requests_per_day is None and prompt_tokens is None and output_tokens is None:
+        return None
+    given: dict[str, Any] = {
+        "prompt_tokens": prompt_tokens,
+        "output_tokens": output_tokens,
+    }
+    return Load(
+        requests_per_day=requests_per_day or 0.0,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
 def _runtime(values: Mapping[str, Any]) -> Runtime:
     from ggufctl.core.runtime import Runtime
 
@@ -249,6 +327,8 @@ def _runtime(values: Mapping[str, Any]) -> Runtime:
         n_ubatch=values["ubatch_size"],
         n_gpu_layers=layers(values["gpu_layers"]),
         n_cpu_moe=ALL_LAYERS if values["cpu_moe"] else values["n_cpu_moe"],
+        override_tensor=tuple(values["override_tensor"] or ()),
+        no_kv_offload=not values["kv_offload"],
         split_mode=values["split_mode"],
         embeddings=values["embedding"],
         swa_full=values["swa_full"],

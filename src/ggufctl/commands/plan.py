@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ggufctl import completion
 from ggufctl.commands import options as o
+from ggufctl.commands import plan_many as many
+from ggufctl.commands.goal import GoalOptions, with_goal
 from ggufctl.commands.output import is_terminal, print_json
 from ggufctl.errors import UsageError
 
@@ -34,25 +36,71 @@ Examples:
   ggufctl plan unsloth/Qwen3-235B-A22B-GGUF:UD-Q4_K_XL -c 32768 -np 4
   ggufctl plan ./model-00001-of-00003.gguf --gpu L40S,H100 --json
   ggufctl plan org/repo:Q4_K_M --gpu L4 && deploy.sh
+  ggufctl plan --compare org/repo:Q4_K_M org/repo:Q8_0 other/repo
+  ggufctl plan --batch references.txt --output plans.jsonl
+  ggufctl plan org/repo --plot plan.png
 
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
-    app.command(epilog=_PLAN_EXAMPLES + EXIT_CODES)(o.with_runtime(plan))
-    app.command(epilog="\b\nExamples:\n  ggufctl gpus\n  ggufctl gpus --json\n")(gpus)
+    app.command(epilog=_PLAN_EXAMPLES + EXIT_CODES)(o.with_runtime(with_goal(plan)))
+    app.command(
+        epilog="\b\nExamples:\n  ggufctl gpus\n  ggufctl gpus --json\n  ggufctl gpus --refresh\n"
+    )(gpus)
     app.command(epilog="\b\nExamples:\n  ggufctl schema plan\n")(schema)
 
 
 def plan(
     ctx: typer.Context,
-    model: o.ModelRef,
     runtime: o.RuntimeOptions,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="org/repo, org/repo:QUANT, org/repo/file.gguf, a URL or a path; "
+            "several with --compare.",
+        ),
+    ] = None,
     ctx_size: o.CtxSize = "",
     gpu: o.Gpu = "auto",
     quant: o.Quant = "auto",
     max_usd_per_hour: o.MaxUsdPerHour = None,
+    goal: GoalOptions = None,
+    requests_per_day: o.RequestsPerDay = None,
+    prompt_tokens: o.PromptTokens = None,
+    output_tokens: o.OutputTokens = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show several models side by side.")
+    ] = False,
+    batch: Annotated[
+        str,
+        typer.Option(
+            "--batch",
+            metavar="FILE|-",
+            help="Plan every line: a reference, or JSON with model and options. Prints JSON lines.",
+        ),
+    ] = "",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="Where --batch appends its lines; a rerun goes on where it stopped.",
+        ),
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", help="Models that --batch fetches at a time.")
+    ] = 8,
+    plot: Annotated[
+        str,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Draw memory over context and speed over price: .png, .svg or .html.",
+        ),
+    ] = "",
     name_only: Annotated[
         bool, typer.Option("--name-only", help="What the name says; reads nothing.")
     ] = False,
@@ -66,22 +114,49 @@ def plan(
 ) -> None:
     """What a model needs on every GPU, the cheapest that holds it, and the flags to run it.
 
-    Reads headers only. Exits with 5 when nothing allowed fits, with a ladder of what would.
+    Reads headers only. Exits with 5 when nothing allowed fits, with a ladder of what would;
+    --compare and --batch exit with the code of the first model that fails.
     """
+    from ggufctl.core.economics import priced
     from ggufctl.core.planner import Constraints, parse_gpu_list
     from ggufctl.services.plan import NamePlan, plan_by_name, plan_or_name
 
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
+    named = models or []
+    _check_mode(named, compare=compare, batch=batch, output=output, plot=plot, name_only=name_only)
     if name_only:
-        _show_name(plan_by_name(model), as_json=as_json)
+        _show_name(plan_by_name(many.one_model(named)), as_json=as_json)
         return
     n_ctx = o.context(ctx_size)
+    load = o.load_of(requests_per_day, prompt_tokens, output_tokens)
+    if load is not None and (batch or compare):
+        raise UsageError("A load is for the plan of one model: leave out --batch or --compare.")
     constraints = Constraints(
         gpus=parse_gpu_list(gpu),
         max_usd_per_hour=max_usd_per_hour,
         max_context=o.is_max(ctx_size),
+        goal=goal,
     )
+    if batch:
+        from ggufctl.services.batch import Defaults
+
+        defaults = Defaults(runtime, constraints, n_ctx, quant)
+        many.show_batch(batch, output, defaults, n_threads=jobs, whole=as_json, quiet=quiet)
+        return
+    if compare:
+        many.show_comparison(
+            named,
+            runtime,
+            constraints,
+            n_ctx=n_ctx,
+            quant=quant,
+            as_json=as_json,
+            quiet=quiet,
+            on_event=_listener(verbose),
+        )
+        return
+    model = many.one_model(named)
     found = plan_or_name(
         model, runtime, constraints, n_ctx=n_ctx, quant=quant, on_event=_listener(verbose)
     )
@@ -91,6 +166,10 @@ def plan(
         if found.error is not None:
             raise found.error
         return
+    if load is not None:
+        found = priced(found, load)
+    if plot:
+        many.plot_to(plot, found, quiet=quiet)
     try:
         _show_plan(found, as_json=as_json, quiet=quiet, verbose=verbose)
     except BrokenPipeError:
@@ -99,6 +178,33 @@ def plan(
 
         drop_stdout()
     found.require_choice()
+
+
+def _check_mode(
+    models: Sequence[str], *, compare: bool, batch: str, output: str, plot: str, name_only: bool
+) -> None:
+    """Refuse options that exclude each other, before anything is read.
+
+    Raises: UsageError.
+    """
+    modes = [
+        text
+        for text, given in (
+            ("--compare", compare),
+            ("--batch", batch),
+            ("--plot", plot),
+            ("--name-only", name_only),
+        )
+        if given
+    ]
+    if len(modes) > 1:
+        raise UsageError(f"{modes[0]} and {modes[1]} exclude each other.")
+    if batch and models:
+        raise UsageError("--batch takes its models from the file, not from arguments.")
+    if output and not batch:
+        raise UsageError("--output is for --batch.")
+    if plot:
+        many.check_plot(plot)
 
 
 def _listener(verbose: bool) -> Callable[[SourceEvent], None]:
@@ -129,7 +235,12 @@ def _show_plan(plan: Plan, *, as_json: bool, quiet: bool, verbose: bool) -> None
         if verbose:
             _explain(plan, err=False)
         return
-    typer.echo(render.tsv_plan(plan), nl=False)
+    if plan.optimization is not None and plan.optimization.goal.objective is not None:
+        from ggufctl.render.optimize import tsv_front
+
+        typer.echo(tsv_front(plan.optimization), nl=False)
+    else:
+        typer.echo(render.tsv_plan(plan), nl=False)
     if not quiet:
         typer.echo("\n".join((render.headline(plan), *render.summary(plan))), err=True)
     if verbose:
@@ -161,10 +272,31 @@ def _show_name(plan: NamePlan, *, as_json: bool) -> None:
 
 def gpus(
     as_json: Annotated[bool, typer.Option("--json", help="Print the catalogue as JSON.")] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh", help="Read the prices of your Modal workspace, and plan with them."
+        ),
+    ] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Plan with the prices of this release again.")
+    ] = False,
 ) -> None:
     """The GPUs that can be rented: what CUDA sees of their memory, and dated prices."""
     from ggufctl.catalog import load_catalogue
 
+    if refresh and reset:
+        raise UsageError("--refresh and --reset exclude each other.")
+    if refresh or reset:
+        from ggufctl.services import prices
+
+        if refresh:
+            from ggufctl.render.prices import refresh_lines
+
+            found = prices.refresh()
+            typer.echo("\n".join(refresh_lines(found)), err=True)
+        else:
+            prices.reset()
     catalogue = load_catalogue()
     if as_json:
         from ggufctl.report.plan import gpus_report
@@ -183,12 +315,16 @@ def schema(
     document: Annotated[
         str,
         typer.Argument(
-            help="diagnose, gpus, name or plan.",
+            metavar="DOCUMENT",
+            help=f"One of {', '.join(completion.SCHEMAS)}; all are listed without one.",
             autocompletion=lambda: list(completion.SCHEMAS),
         ),
-    ],
+    ] = "",
 ) -> None:
-    """The JSON schema of a document that --json prints."""
+    """The JSON schema of a document that --json prints; without one, the list of documents."""
+    if not document:
+        typer.echo("\n".join(completion.SCHEMAS))
+        return
     if document not in completion.SCHEMAS:
         raise UsageError(
             f"There is no document {document!r}.", f"Use {', '.join(completion.SCHEMAS)}."

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ggufctl import completion
 from ggufctl.commands import modal
 from ggufctl.commands import options as o
+from ggufctl.commands.goal import GoalOptions, with_goal
+from ggufctl.commands.listening import make_listener, show_key_once
 from ggufctl.commands.output import print_json, print_line, say
 from ggufctl.errors import GgufctlError, UsageError
 from ggufctl.report import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from ggufctl.remote.supervisor import Event
-    from ggufctl.services.serve import LocalPlan, LocalRequest, LocalServer
+    from ggufctl.services.deployments import Deployment
+    from ggufctl.services.local_switch import Switch
+    from ggufctl.services.serve import LocalPlan, LocalRequest
 
 __all__ = ["register"]
 
@@ -53,25 +58,45 @@ Events = Annotated[
 ]
 
 On = Annotated[str, typer.Option("--on", help="Look on modal, on local, or on all.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="As ggufctl ps shows it.", autocompletion=completion.deployments
+    ),
+]
+
+ENVIRONMENT = """\b
+Environment:
+  GGUFCTL_STATE_DIR  where deployments are kept (~/.local/state/ggufctl)
+  GGUFCTL_<OPTION>   default of an option, such as GGUFCTL_CTX_SIZE
+  MODAL_TOKEN_ID, MODAL_TOKEN_SECRET  of Modal; else its profile is used
+
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
     for command, epilog in (
-        (o.with_runtime(serve), _SERVE_EXAMPLES),
+        (o.with_runtime(with_goal(serve)), _SERVE_EXAMPLES),
         (ps, "ggufctl ps\n  ggufctl ps --json"),
         (logs, "ggufctl logs smollm2 -f"),
         (stop, "ggufctl stop smollm2"),
-        (modal.switch, "ggufctl switch smollm2 --gpu H100"),
+        (o.with_runtime(switch), _SWITCH_EXAMPLES),
         (demo, "ggufctl demo"),
     ):
-        app.command(epilog=f"\b\nExamples:\n  {epilog}\n\n{EXIT_CODES}")(command)
+        epilog = f"\b\nExamples:\n  {epilog}\n\n{ENVIRONMENT}{EXIT_CODES}"
+        app.command(epilog=epilog)(command)
 
+
+_SWITCH_EXAMPLES = """ggufctl switch smollm2 --gpu H100
+  ggufctl switch smollm2 --gpu 1 -c max        # on this machine: its second GPU
+  ggufctl switch smollm2 --gpu cpu -np 2 -ctk q8_0 -ctv q8_0"""
 
 _SERVE_EXAMPLES = """ggufctl serve org/repo --gpu auto
   ggufctl serve org/repo:Q4_K_M --gpu L40S,A100-80GB -c 32768 -np 8 --max-containers 4
   ggufctl serve org/repo --emit app.py
   ggufctl serve ./model.gguf --on local --port 8080
+  ggufctl serve ./model.gguf --on local --gpu 0,1 -c max
   ggufctl serve org/repo:Q4_K_M --on local -c 16384 -np 4 --json
   ggufctl serve org/repo --on local --dry-run
   ggufctl serve ./model.gguf --on local -- --temp 0.2"""
@@ -102,6 +127,10 @@ def serve(
     ] = False,
     gpu: o.Gpu = "auto",
     max_usd_per_hour: o.MaxUsdPerHour = None,
+    goal: GoalOptions = None,
+    requests_per_day: o.RequestsPerDay = None,
+    prompt_tokens: o.PromptTokens = None,
+    output_tokens: o.OutputTokens = None,
     max_containers: Annotated[
         int, o.option("--max-containers", env="MAX_CONTAINERS", help="On Modal: at once.")
     ] = 1,
@@ -183,12 +212,18 @@ def serve(
     """Serve a model behind an OpenAI-compatible URL of your own, with a key of its own.
 
     On Modal this returns once the server answers; the price is said before anything is spent.
-    On this machine it stays in front until stopped; nothing is left behind.
+    On this machine it stays in front until stopped; nothing is left behind. --gpu picks among
+    its GPUs there, all used together: numbers, CUDA1, RTX 4090:2, or cpu.
     """
     if on not in ("modal", "local"):
         raise UsageError(f"--on is modal or local, not {on!r}.")
     if on == "modal" and not (dry_run or emit):
         modal.require_token()
+    load = o.load_of(requests_per_day, prompt_tokens, output_tokens)
+    if on == "local" and load is not None:
+        raise UsageError("The bill of a month is that of a deployment on Modal: add --on modal.")
+    if on == "local" and goal is not None:
+        raise UsageError("--optimize and limits of speed choose among GPUs to rent: --on modal.")
     if on == "local" and emit:
         raise UsageError("--emit writes a Modal app: it goes with --on modal.")
     if on == "modal":
@@ -199,6 +234,8 @@ def serve(
             quant=quant,
             gpu=gpu,
             max_usd_per_hour=max_usd_per_hour,
+            goal=goal,
+            load=load,
             name=name,
             auth=auth,
             allow_public=allow_anyone,
@@ -232,6 +269,8 @@ def serve(
         model=model,
         runtime=runtime,
         n_ctx=o.context(ctx_size),
+        max_context=o.is_max(ctx_size),
+        gpu=gpu,
         quant=quant,
         name=name,
         port=port,
@@ -261,7 +300,7 @@ def _engine_args(args: Sequence[str]) -> tuple[str, ...]:
 
 def _serve_on_modal(*, gpu: str, flags: dict[str, Any], **settings: Any) -> None:
     from ggufctl.core.planner import parse_gpu_list
-    from ggufctl.services.deploy import ModalRequest
+    from ggufctl.services.modal import ModalRequest
 
     modal.serve_on_modal(ModalRequest(gpus=parse_gpu_list(gpu), **settings), **flags)
 
@@ -293,7 +332,7 @@ def _serve_local(
     server = start_local(plan, listener)
     try:
         if not quiet:
-            _show_key_once(server)
+            show_key_once(server.key)
         if as_json:
             print_json(report_serve.local_server_report(server))
         elif events:
@@ -301,7 +340,7 @@ def _serve_local(
         else:
             typer.echo("\n".join(render_serve.summary_lines(server)))
         sys.stdout.flush()
-        server.wait()
+        server.wait(report_serve.local_server_report)
     except GgufctlError:
         server.stop(status="failed")
         raise
@@ -320,14 +359,6 @@ def _print_dry_run(plan: LocalPlan) -> None:
         lines.append(f"key      in the environment, as {plan.command.key_variable}")
     lines += [f"warning  {text}" for text in plan.warnings]
     typer.echo("\n".join((*lines, f"run      {shlex.join(plan.command.argv)}")))
-
-
-def _show_key_once(server: LocalServer) -> None:
-    key = server.key
-    if key is None:
-        return
-    if key.is_new and sys.stderr.isatty():
-        say(f"key: {key.value}", f"It is kept in {key.path} and not shown again.")
 
 
 def ps(
@@ -381,7 +412,7 @@ def _is_on_modal(name: str, on: str) -> bool:
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As ggufctl ps shows it.")],
+    name: Name,
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Go on until the deployment ends.")
     ] = False,
@@ -411,7 +442,7 @@ def logs(
 
 
 def stop(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As ggufctl ps shows it.")],
+    name: Name,
     on: On = "all",
     as_json: o.AsJson = False,
 ) -> None:
@@ -436,6 +467,106 @@ def stop(
         )
     else:
         say(f"{stopped.name} is stopped.")
+
+
+_FIELDS = {
+    "parallel": "n_parallel",
+    "batch_size": "n_batch",
+    "ubatch_size": "n_ubatch",
+    "gpu_layers": "n_gpu_layers",
+    "cpu_moe": "n_cpu_moe",
+    "embedding": "embeddings",
+    "model_draft": "draft_model",
+    "kv_offload": "no_kv_offload",
+}
+"""Option → the field of a runtime that it sets, where their names differ."""
+
+
+def switch(
+    ctx: typer.Context,
+    name: Name,
+    runtime: o.RuntimeOptions,
+    ctx_size: o.CtxSize = "",
+    gpu: o.Gpu = "auto",
+    as_json: o.AsJson = False,
+    events: Events = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Move a deployment to other GPUs, or go on with other settings: same URL, key and name.
+
+    Only what is named changes. What does not fit is refused before anything is touched, and if
+    the new one does not come up, the former is brought back. On this machine requests that are
+    being answered are finished first; new ones are refused until the new engine answers.
+    """
+    from ggufctl.services.deployments import DeploymentNotFound, find
+    from ggufctl.services.local_switch import Switch
+
+    given = {
+        option
+        for option in (*o.RUNTIME_NAMES, "ctx_size", "gpu")
+        if (source := ctx.get_parameter_source(option)) is not None and source.name == "COMMANDLINE"
+    }
+    fields = {_FIELDS.get(option, option) for option in given & set(o.RUNTIME_NAMES)}
+    wanted = Switch(
+        gpu=gpu if "gpu" in given else None,
+        n_ctx=o.context(ctx_size) if "ctx_size" in given else None,
+        max_context=o.is_max(ctx_size) and "ctx_size" in given,
+        runtime={field: getattr(runtime, field) for field in sorted(fields)},
+    )
+    try:
+        deployment = find(name)
+    except DeploymentNotFound:
+        deployment = None
+    quiet = quiet or ctx.obj["quiet"]
+    verbose = (verbose or ctx.obj["verbose"]) and not quiet
+    is_here = deployment is not None and deployment.is_alive
+    if not is_here:
+        modal.require_token()
+        modal.require_deployment(name)
+    if wanted.is_nothing:
+        raise UsageError(
+            "Nothing is to be changed.", f"Say what: ggufctl switch {name} --gpu 1, or -c 8192."
+        )
+    if deployment is None or not is_here:
+        if wanted.max_context:
+            raise UsageError("On Modal a switch takes -c as a number of tokens.")
+        modal.switch_on_modal(
+            name,
+            gpu=wanted.gpu,
+            n_ctx=wanted.n_ctx,
+            runtime=wanted.runtime,
+            as_json=as_json,
+            events=events,
+            quiet=quiet,
+            verbose=verbose,
+        )
+        return
+    listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
+    _switch_here(deployment, wanted, listener, as_json=as_json, events=events)
+
+
+def _switch_here(
+    deployment: Deployment,
+    wanted: Switch,
+    listener: Callable[[Event], None],
+    *,
+    as_json: bool,
+    events: bool,
+) -> None:
+    from ggufctl.remote.supervisor import Event
+    from ggufctl.render.serve import switched_lines
+    from ggufctl.services.local_switch import ask_for_switch
+
+    for found in ask_for_switch(deployment, wanted):
+        if isinstance(found, Event):
+            listener(found)
+        elif as_json:
+            print_json(found)
+        elif events:
+            print_line({"event": "ready", **found})
+        else:
+            typer.echo("\n".join(switched_lines(found)))
 
 
 def demo(
@@ -479,22 +610,7 @@ def _listener(
     *, events: bool, as_json: bool, quiet: bool, verbose: bool
 ) -> Callable[[Event], None]:
     """Who hears of events: a program on stdout, or a person on stderr."""
-    from ggufctl.core.escape import redact
     from ggufctl.render.serve import event_line
 
-    def as_line(event: Event) -> None:
-        typer.echo(redact(event.to_json()), err=as_json)
-
-    def as_text(event: Event) -> None:
-        if event.kind == "log":
-            if verbose:
-                say(redact(event.text))
-        elif line := event_line(event):
-            say(line)
-
-    def silent(event: Event) -> None:
-        """Hear nothing."""
-
-    if events:
-        return as_line
-    return silent if quiet else as_text
+    verbose = verbose and not quiet
+    return make_listener(event_line, events=events, as_json=as_json, quiet=quiet, verbose=verbose)

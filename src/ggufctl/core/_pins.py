@@ -10,3 +10,6 @@ GGUF_VERSIONS = (2, 3)
 
 OLDEST_COMPUTE_CAPABILITY = "7.5"
 """Oldest CUDA architecture that the pinned image of llama.cpp has kernels for."""
+
+OLDEST_DRIVER, WANTED_DRIVER = 525, 570
+"""Drivers that CUDA 12 and 12.8 came with; the pinned image has 12.8."""

@@ -11,7 +11,7 @@ from ggufctl.core.memory import ModelShape
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import RefusedSettings
 
-__all__ = ["check_settings", "gpu_objection", "setting_warnings", "settled"]
+__all__ = ["check_gpus", "check_settings", "gpu_objection", "setting_warnings", "settled"]
 
 _SAME_CACHE_TYPES = frozenset({"deepseek4"})
 _EVEN_SLOTS = frozenset({"kimi-linear", "minimax-01"})
@@ -47,6 +47,23 @@ def check_settings(shape: ModelShape, runtime: Runtime) -> None:
     if hp.arch == "plm" and runtime.flash_attn != "off":
         raise RefusedSettings("llama.cpp runs plm without flash attention only.", "Add -fa off.")
     _check_slots(shape, runtime)
+
+
+def check_gpus(runtime: Runtime, n_gpus: int) -> None:
+    """Refuse overrides that name a GPU which is not there.
+
+    Raises: RefusedSettings, with what to change.
+    Source: llama.cpp common/arg.cpp `parse_tensor_buffer_overrides`.
+    """
+    there = min(n_gpus, 1) if runtime.split_mode == "none" else n_gpus
+    if runtime.least_gpus > there:
+        raise RefusedSettings(
+            f"-ot names CUDA{runtime.least_gpus - 1}, and {there or 'no'} GPU takes part."
+            if there < 2
+            else f"-ot names CUDA{runtime.least_gpus - 1}, and the GPUs are CUDA0 to "
+            f"CUDA{there - 1}.",
+            "Name a GPU that takes part, or CPU.",
+        )
 
 
 def _check_split_mode(runtime: Runtime) -> None:

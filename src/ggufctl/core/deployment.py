@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.cold_start import ColdStart
 from ggufctl.core.escape import quoted
 from ggufctl.core.gpus import Gpu
 from ggufctl.core.launch import LEAST_STARTUP_SECONDS, SLACK, slug
+from ggufctl.core.money import cpu_and_memory
 from ggufctl.errors import UsageError
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Auth",
     "DeploymentSpec",
     "WeightFile",
+    "Weights",
     "app_name",
     "checked_windows",
     "cpu_and_memory",
@@ -34,6 +37,7 @@ __all__ = [
     "startup_limits",
     "tag_value",
     "weights_folder",
+    "weights_mark",
 ]
 
 APP_PREFIX = "ggufctl-"
@@ -79,6 +83,39 @@ class WeightFile:
     """In the repository, or the file's own name."""
     size_bytes: int
     sha256: str = ""
+    mtime_ns: int = 0
+    """When a file of this machine was last changed: another content has another place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Files that are kept together on a Volume.
+
+    Attributes:
+        files: all of them.
+        repo: on the Hub; empty for files of this machine.
+        commit: they are all of this one; empty for files of this machine.
+        volume: name of the Volume.
+        mount_path: where it is mounted.
+        folder_name: where they are, if not where their origin says.
+    """
+
+    files: tuple[WeightFile, ...]
+    repo: str = ""
+    commit: str = ""
+    volume: str = VOLUME_NAME
+    mount_path: str = "/models"
+    folder_name: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where they are on the Volume, without a slash in front."""
+        return self.folder_name or weights_folder(self.repo, self.commit, self.files)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all of them.  [bytes]"""
+        return sum(file.size_bytes for file in self.files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +207,17 @@ class DeploymentSpec:
         """Where the files are on the Volume, without a slash in front."""
         return weights_folder(self.repo, self.commit, self.files)
 
+    @property
+    def weights(self) -> Weights:
+        """Its files as they are kept."""
+        return Weights(
+            files=self.files,
+            repo=self.repo,
+            commit=self.commit,
+            volume=self.volume,
+            mount_path=self.mount_path,
+        )
+
     def path_of(self, file: WeightFile) -> str:
         """A file as the container sees it."""
         return posixpath.join(self.mount_path, self.folder, file.path)
@@ -184,6 +232,8 @@ class DeploymentSpec:
             "gpu": tag_value("-".join(self.gpus[:1]) or "cpu"),
             "usd-per-hour": tag_value(f"{self.usd_per_hour:.4f}"),
             "auth": self.auth,
+            "engine": tag_value(self.engine),
+            "weights": weights_mark(self.folder),
         }
 
     def with_(self, **changes: Any) -> DeploymentSpec:
@@ -240,8 +290,15 @@ def weights_folder(repo: str, commit: str, files: Sequence[WeightFile]) -> str:
     """Where files are kept on the Volume: by repository and commit, or by what they are."""
     if repo:
         return posixpath.join("hub", repo, commit)
-    text = "\n".join(f"{file.path} {file.size_bytes} {file.sha256}" for file in files)
+    text = "\n".join(
+        f"{file.path} {file.size_bytes} {file.sha256 or file.mtime_ns}" for file in files
+    )
     return posixpath.join("local", hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def weights_mark(folder: str) -> str:
+    """A folder of weights as the value of a tag, so that what is in use is not removed."""
+    return hashlib.sha256(folder.encode()).hexdigest()[:16]
 
 
 def engine_image(gpus: Sequence[Gpu], build: str = LLAMA_CPP_BUILD) -> str:
@@ -255,16 +312,20 @@ def engine_image(gpus: Sequence[Gpu], build: str = LLAMA_CPP_BUILD) -> str:
     return f"{IMAGE}:server-{'cuda13' if needs_13 else 'cuda'}-{build}"
 
 
-def startup_limits(n_bytes: int, bytes_per_second: float = 0.0) -> tuple[int, int]:
+def startup_limits(
+    n_bytes: int, bytes_per_second: float = 0.0, start: ColdStart | None = None
+) -> tuple[int, int]:
     """Modal's limit for a start, and our own before it.  [s]
 
     Args:
         n_bytes: to be read.
         bytes_per_second: measured on earlier starts; 0 = never seen.
+        start: as predicted; neither limit is below what it says.
     """
     rate = bytes_per_second if bytes_per_second > 0 else VOLUME_BYTES_PER_SECOND
     own = LEAST_STARTUP_SECONDS + SLACK * n_bytes / rate
-    deadline = min(math.ceil(own), 3 * 3600)
+    expected = start.limit_seconds if start is not None else 0.0
+    deadline = min(math.ceil(max(own, expected - SCHEDULING_SECONDS)), 3 * 3600)
     return deadline + math.ceil(SCHEDULING_SECONDS), deadline
 
 
@@ -277,13 +338,6 @@ def checked_windows(scaledown: int, containers: int) -> None:
         raise UsageError(f"--scaledown must be between 2 and 3600 seconds, not {scaledown}.")
     if containers < 1:
         raise UsageError(f"--max-containers must be at least 1, not {containers}.")
-
-
-def cpu_and_memory(size_bytes: int, host_bytes: int, n_gpus: int) -> tuple[float, int]:
-    """Physical cores, and host memory for what is staged while loading.  [cores, MiB]"""
-    staging = min(size_bytes // max(1, n_gpus), 8 * _GIB)
-    needed = host_bytes + staging // 4 + 4 * _GIB
-    return (4.0 if n_gpus else 8.0), math.ceil(needed / _GIB) * 1024
 
 
 def host_usd_per_hour(spec: DeploymentSpec) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ggufctl.core.extras import Adapter
 from ggufctl.core.folding import Fold, is_settled
 from ggufctl.core.ggml.alloc import Allocator, Live
+from ggufctl.core.ggml.cuda import Capability
 from ggufctl.core.ggml.scheduler import MAX_COPIES, Scheduler
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import Architecture
@@ -47,6 +48,7 @@ class Engine:
         adapters: LoRA adapters in use.
         folds: ways to leave out repeating blocks, the shortest first.
         probed: answers of probes already made for this placement.
+        capabilities: compute capability per GPU; none = Ada Lovelace or newer.
     """
 
     arch: Architecture
@@ -60,13 +62,14 @@ class Engine:
     adapters: tuple[Adapter, ...] = ()
     folds: tuple[Fold, ...] = ()
     probed: dict[Hashable, bool] = field(default_factory=dict)
+    capabilities: tuple[Capability, ...] = ()
 
     @property
     def n_copies(self) -> int:
         """Copies of inputs: several under pipeline parallelism."""
         p = self.placement
-        pipelined = p.n_gpus > 1 and p.full_offload and not p.n_cpu_moe and self.can_pipeline
-        return MAX_COPIES if pipelined else 1
+        pipelined = p.n_gpus > 1 and p.full_offload and p.kv_offload and not p.has_overrides
+        return MAX_COPIES if pipelined and self.can_pipeline else 1
 
     def reserve(self, *, explain: bool = False, fold: bool = True) -> Buffers:
         """Reserve the worst-case graph of a prompt.
@@ -103,7 +106,8 @@ class Engine:
         Weights on the host are what a small batch computes there and a prompt on a GPU.
         """
         p = self.placement
-        from_host = p.n_gpus > 0 and (p.n_cpu_moe > 0 or not p.full_offload)
+        is_split = p.has_overrides or not (p.full_offload and p.kv_offload)
+        from_host = p.n_gpus > 0 and is_split
         return from_host or n_tokens < GENERATION_RATIO * n_seqs
 
     def _reserve(
@@ -134,7 +138,9 @@ class Engine:
 
     def _allocate(self, builder: Builder, explain: bool) -> Allocator:
         scheduler = Scheduler(self.placement.n_gpus, self.n_copies)
-        allocator = Allocator(self.placement.n_gpus, explain=explain)
+        allocator = Allocator(
+            self.placement.n_gpus, explain=explain, capabilities=self.capabilities
+        )
         allocator.reserve(scheduler.schedule(builder.graph))
         return allocator
 

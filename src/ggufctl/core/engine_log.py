@@ -40,7 +40,9 @@ TOLERANCE = 100
 _PREFIX = re.compile(r"^\d+\.\d{2}\.\d{3}\.\d{3} [A-Z] ")
 _KEYS = re.compile(r"(api_keys?: ).*", re.IGNORECASE)
 _BUFFER = re.compile(
-    r"(?P<device>\S+) +(?P<kind>model|KV|RS|output|compute|LoRA) buffer size = +(?P<mib>[\d.]+) MiB"
+    # Anchored to the word's beginning: a line of one long word must not be tried at each letter.
+    r"(?<!\S)(?P<device>\S+) +(?P<kind>model|KV|RS|output|compute|LoRA) buffer size = +"
+    r"(?P<mib>[\d.]+) MiB"
 )
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _BUILD = re.compile(r"build_info: (\S+)|build:? (\d+) \((\w+)\) with")
@@ -448,7 +450,7 @@ class EngineLog:
             build = found[1] or f"b{found[2]}-{found[3]}"
             self.build = self.build or build
         elif found := _DEVICE.search(text) or _CUDA_DEVICE.search(text):
-            self.devices.append(text.strip().removeprefix("- "))
+            self.devices.append(found[0].strip().removeprefix("- "))
         elif found := _CONTEXT.search(text):
             self.settings.setdefault(found[1], int(found[2]))
         elif found := _FLASH.search(text):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["about", "escape", "is_unsafe", "quoted", "redact", "redact_url"]
+__all__ = ["about", "escape", "escape_prose", "is_unsafe", "quoted", "redact", "redact_url"]
 
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -19,6 +19,7 @@ _UNSAFE = re.compile(
     "\ud800-\udfff"  # lone surrogates
     "\U000e0000-\U000e0fff]"  # tags
 )
+_PROSE = frozenset("\n\t\u200c\u200d\ufe0e\ufe0f")
 _ARTICLES = frozenset({"A", "An", "No", "One", "The", "There"})
 _SECRET = re.compile(r"\b(?:hf|sk|ak|as|wk|ws)[-_][A-Za-z0-9_-]{16,}|(?<=Bearer )\S+", re.ASCII)
 _QUERY = re.compile(r"(https?://[^\s?#'\"]+)\?[^\s'\"]*")
@@ -40,6 +41,14 @@ def escape(text: str, limit: int = 0) -> str:
     if limit and len(text) > limit:
         text = text[: max(limit - 1, 0)] + "…"
     return _UNSAFE.sub(_as_escape, text)
+
+
+def escape_prose(text: str) -> str:
+    """Text of several lines, such as a model's answer: as `escape`, but that it keeps its lines.
+
+    Tabs stay as well, and what joins letters and emoji.
+    """
+    return _UNSAFE.sub(_prose, text.replace("\r\n", "\n"))
 
 
 def quoted(text: str, limit: int = 80) -> str:
@@ -68,6 +77,10 @@ def redact(text: str) -> str:
     text = _USERINFO.sub(r"\1", text)
     text = _QUERY.sub(r"\1?…", text)
     return escape(_SECRET.sub("…", text))
+
+
+def _prose(match: re.Match[str]) -> str:
+    return match[0] if match[0] in _PROSE else _as_escape(match)
 
 
 def _as_escape(match: re.Match[str]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, Term
+from ggufctl.core.money import Prices
+from ggufctl.core.speed import GpuSpeed, speeds_from_document
 from ggufctl.errors import UsageError
 
 __all__ = ["CudaOverhead", "Gpu", "GpuCatalogue", "with_overhead"]
@@ -71,12 +73,24 @@ class Gpu:
     price_source: str
     overhead: CudaOverhead
     note: str = ""
+    speed: GpuSpeed | None = field(default=None, compare=False, repr=False)
+    """Coefficients of its speed; None in a catalogue that was read without them."""
 
     @property
     def capability(self) -> tuple[int, int]:
         """Compute capability as numbers that compare."""
         major, _, minor = self.compute_capability.partition(".")
         return int(major), int(minor)
+
+    def asked_for_as(self, name: str) -> Gpu:
+        """The same GPU, asked of Modal by the name given; any other name changes nothing.
+
+        Modal's names of one GPU differ in what it may bring instead: `H100!` brings no H200.
+        """
+        wanted = name.strip().casefold()
+        rest = [other for other in self.modal_names if other.casefold() != wanted]
+        meant = [other for other in self.modal_names if other.casefold() == wanted]
+        return replace(self, modal_names=(*meant, *rest)) if meant else self
 
     def price(self, count: int) -> float:
         """Price of `count` of them.  [US dollars per hour]"""
@@ -94,6 +108,8 @@ class GpuCatalogue:
 
     gpus: tuple[Gpu, ...]
     as_of: str
+    prices: Prices | None = None
+    """Of what is rented beside GPUs."""
 
     def __iter__(self) -> Iterator[Gpu]:
         return iter(self.gpus)
@@ -124,9 +140,28 @@ class GpuCatalogue:
         )
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> GpuCatalogue:
-        """The catalogue out of its JSON document."""
-        return cls(tuple(_rows(document["gpus"])), str(document["as_of"]))
+    def from_document(
+        cls,
+        document: Mapping[str, Any],
+        speeds: Mapping[str, Any] | None = None,
+        prices: Prices | None = None,
+    ) -> GpuCatalogue:
+        """The catalogue out of its JSON document.
+
+        Args:
+            document: `data/gpus.json`.
+            speeds: `data/speed.json`; without it no speed can be predicted.
+            prices: of the rest; without them nothing but GPUs is priced.
+        """
+        gpus = tuple(_rows(document["gpus"]))
+        if speeds is not None:
+            found = speeds_from_document(
+                speeds,
+                {gpu.name: gpu.bandwidth_gb_s for gpu in gpus},
+                {gpu.name: gpu.fp16_tflops for gpu in gpus},
+            )
+            gpus = tuple(replace(gpu, speed=found[gpu.name]) for gpu in gpus)
+        return cls(gpus, str(document["as_of"]), prices)
 
 
 def _rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Gpu]:

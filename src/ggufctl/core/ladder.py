@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +10,7 @@ from ggufctl.core.compat import check_settings
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.gpus import Gpu
+from ggufctl.core.layout import CONTEXT_PADDING, pad
 from ggufctl.core.planner import Allowed, GpuPlan, Planner, Scale, choose
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import RefusedSettings
@@ -28,6 +29,12 @@ SMALL_CHANGE = 2
 MAX_OFFERS = 2
 """Offers of a cheaper GPU: a plan is not a catalogue of compromises."""
 
+NO_PIPELINE = "^$=CPU"
+"""An override of no tensor: with any at all llama.cpp keeps no copies of inputs."""
+
+ROOMIEST = 3
+"""How many of the GPUs with the most memory are tried for a part of the blocks."""
+
 NEXT_QUANTS = 2
 """How many quants below the chosen one are looked at for a cheaper GPU."""
 
@@ -39,7 +46,9 @@ class StepKind(StrEnum):
     CACHE_TYPE = "cache_type"
     SLOTS = "slots"
     UBATCH = "ubatch"
+    PIPELINE = "pipeline"
     CPU_MOE = "n_cpu_moe"
+    GPU_LAYERS = "gpu_layers"
     GPU = "gpu"
     QUANT = "quant"
 
@@ -82,7 +91,6 @@ class Step:
 def ladder(
     planner: Planner,
     runtime: Runtime,
-    rows: Sequence[GpuPlan],
     allowed: Allowed,
     everything: Allowed,
     quants: Sequence[QuantSize] = (),
@@ -93,15 +101,17 @@ def ladder(
     Args:
         planner: of the model.
         runtime: the settings that do not fit.
-        rows: what they come to on the GPUs allowed.
-        allowed: names, numbers and budget to keep to.
+        allowed: names, numbers and budget to keep to; every number of a GPU is tried, as a
+            change may help where fewer were said to lack something else than memory.
         everything: the same without restriction, for the next GPU.
         quants: smaller quants, the best first.
         size_bytes: of the quant that was planned.
     """
-    search = _Search(planner, runtime, rows, allowed)
-    steps: list[Step | None] = [search.shorter_context(1), *search.cache_types()]
-    steps += [search.fewer_slots(), search.smaller_ubatch(), search.more_cpu_moe()]
+    search = _Search(planner, runtime, planner.every_row(runtime, allowed))
+    steps: list[Step | None] = [search.shorter_context(), *search.cache_types()]
+    steps += [search.fewer_slots(), search.smaller_ubatch(), search.without_pipeline()]
+    # Experts on the host cost less speed than whole blocks there.
+    steps.append(search.more_cpu_moe() or search.fewer_gpu_layers())
     steps.append(_next_gpu(planner, runtime, everything))
     steps.append(search.next_quant(quants, size_bytes))
     return tuple(step for step in steps if step is not None)
@@ -112,7 +122,6 @@ def cheaper_steps(
     runtime: Runtime,
     chosen: GpuPlan,
     rows: Sequence[GpuPlan],
-    allowed: Allowed,
     quants: Sequence[QuantSize] = (),
     size_bytes: int = 0,
 ) -> tuple[Step, ...]:
@@ -125,11 +134,11 @@ def cheaper_steps(
     ]
     if not cheaper:
         return ()
-    search = _Search(planner, runtime, cheaper, allowed, full=False)
+    search = _Search(planner, runtime, cheaper, full=False)
 
     def offers() -> Iterator[Step | None]:
         yield search.next_quant(quants[:NEXT_QUANTS], size_bytes)
-        yield search.shorter_context(SMALL_CHANGE)
+        yield search.little_shorter_context()
         yield from search.cache_types()
         yield search.smaller_ubatch()
         yield search.fewer_slots()
@@ -139,9 +148,10 @@ def cheaper_steps(
 
 
 def _next_gpu(planner: Planner, runtime: Runtime, everything: Allowed) -> Step | None:
-    row = choose(planner.rows(runtime, everything))
+    row = choose(planner.rows(runtime, everything, with_max_n_ctx=False))
     if row is None:
         return None
+    row = planner.row(row.gpu, row.count, runtime)
     text = f"rent {row.label}, which holds it as asked"
     return _step(StepKind.GPU, (), text, row, runtime)
 
@@ -179,7 +189,6 @@ class _Search:
         planner: Planner,
         runtime: Runtime,
         rows: Sequence[GpuPlan],
-        allowed: Allowed,
         *,
         full: bool = True,
     ) -> None:
@@ -195,18 +204,16 @@ class _Search:
             ),
             key=lambda row: (row.count > 1, row.usd_per_hour),
         )
-        self.allowed = allowed
 
     def _first_fit(
-        self, runtime: Runtime, saved: Saved, scale: Scale | None = None
+        self, runtime: Runtime, saved: Saved | None = None, scale: Scale | None = None
     ) -> GpuPlan | None:
         """The cheapest of the GPUs that hold the changed model, skipping the hopeless ones."""
         for row in self.rows:
-            if saved.most(row) < row.short_by_bytes:
+            if saved is not None and saved.most(row) < row.short_by_bytes:
                 continue
-            found = self._row(row.gpu, row.count, runtime, scale)
-            if found.fits:
-                return found
+            if self._row(row.gpu, row.count, runtime, scale, full=False).fits:
+                return self._row(row.gpu, row.count, runtime, scale)
         return None
 
     def _row(
@@ -221,20 +228,55 @@ class _Search:
         full = full and self.full
         return self.planner.row(gpu, count, runtime, scale=scale, with_max_n_ctx=full)
 
-    def shorter_context(self, times: int) -> Step | None:
-        """The longest context that fits on some GPU; `times` bounds how much shorter it is."""
-        asked = self.runtime.n_ctx or self.planner.shape.hp.n_ctx_train
-        least = asked // times if times > 1 else LEAST_CONTEXT
-        fitting = [
-            row for row in self.rows if least <= row.max_n_ctx < asked and row.short_by_bytes
-        ]
-        if times > 1:
-            best = min(fitting, key=lambda row: row.usd_per_hour, default=None)
-        else:
-            best = max(fitting, key=lambda row: (row.max_n_ctx, -row.usd_per_hour), default=None)
-        if best is None:
+    @property
+    def _asked(self) -> int:
+        """Context asked for.  [tokens]"""
+        return self.runtime.n_ctx or self.planner.shape.hp.n_ctx_train
+
+    def little_shorter_context(self) -> Step | None:
+        """A context that is shorter by no more than `SMALL_CHANGE`, on the cheapest GPU."""
+        least = self._asked // SMALL_CHANGE
+        fitting = (
+            row for row in self.rows if least <= row.max_n_ctx < self._asked and row.short_by_bytes
+        )
+        best = min(fitting, key=lambda row: row.usd_per_hour, default=None)
+        return None if best is None else self._context_step(best, best.max_n_ctx)
+
+    def shorter_context(self) -> Step | None:
+        """The longest context that fits on some GPU."""
+        most: dict[str, int] = {}
+        for row in self.rows:
+            most[row.gpu.name] = max(row.count, most.get(row.gpu.name, 0))
+        longest: tuple[int, float, GpuPlan] | None = None
+        for row in self.rows:
+            # More of them hold more, but for what several of them need to work in turns.
+            if not row.short_by_bytes or row.count not in (1, most[row.gpu.name]):
+                continue
+            found = self._row(row.gpu, row.count, self.runtime)
+            n_ctx = found.max_n_ctx or self._within_a_batch(found)
+            entry = (n_ctx, -row.usd_per_hour, row)
+            if LEAST_CONTEXT <= n_ctx < self._asked and (not longest or entry[:2] > longest[:2]):
+                longest = entry
+        if longest is None:
             return None
-        n_ctx = best.max_n_ctx
+        n_ctx, _, best = longest
+        exact = self.planner.row(best.gpu, best.count, self.runtime, exact=True)
+        return self._context_step(best, max(n_ctx, exact.max_n_ctx))
+
+    def _within_a_batch(self, row: GpuPlan) -> int:
+        """The longest context below a batch that fits, which shrinks the batch as well."""
+        if row.reason:
+            return 0
+        batch = min(self.runtime.n_batch, self.runtime.n_ubatch)
+        streams = 1 if self.runtime.is_unified else self.runtime.n_seq_max
+        step = CONTEXT_PADDING * streams
+        for n_ctx in range(pad(batch * streams, step), pad(LEAST_CONTEXT, step) - 1, -step):
+            runtime = self.runtime.with_(n_ctx=n_ctx)
+            if n_ctx < self._asked and self._row(row.gpu, row.count, runtime, full=False).fits:
+                return n_ctx
+        return 0
+
+    def _context_step(self, best: GpuPlan, n_ctx: int) -> Step | None:
         runtime = self.runtime.with_(n_ctx=n_ctx)
         row = self._row(best.gpu, best.count, runtime)
         if not row.fits:
@@ -280,6 +322,21 @@ class _Search:
                 return _step(StepKind.UBATCH, ("-ub", str(n_ubatch)), text, row, runtime)
         return None
 
+    def without_pipeline(self) -> Step | None:
+        """Several GPUs without copies of the inputs for each, which any override turns off.
+
+        Source: llama.cpp src/llama-context.cpp, which also does so when a buffer fails; that
+        is seen only once a machine is rented.
+        """
+        if not any(row.estimate is not None and row.estimate.n_copies > 1 for row in self.rows):
+            return None
+        runtime = self.runtime.with_(override_tensor=(NO_PIPELINE,))
+        row = self._first_fit(runtime, _COMPUTE)
+        if row is None:
+            return None
+        text = f"-ot {NO_PIPELINE} fits {row.label}, without pipelining prompts"
+        return _step(StepKind.PIPELINE, ("-ot", NO_PIPELINE), text, row, runtime)
+
     def more_cpu_moe(self) -> Step | None:
         """The fewest blocks whose experts must stay in host memory."""
         hp = self.planner.shape.hp
@@ -292,36 +349,37 @@ class _Search:
         return None
 
     def _least_cpu_moe(self, candidate: GpuPlan) -> Step | None:
-        low, high = self.runtime.n_cpu_moe, self.planner.shape.hp.n_layer
-
         def row_with(n: int) -> GpuPlan:
             runtime = self.runtime.with_(n_cpu_moe=n)
             return self._row(candidate.gpu, candidate.count, runtime, full=False)
 
-        best = row_with(high)
-        if not best.fits:
+        least = _last_that_fits(row_with, self.planner.shape.hp.n_layer, self.runtime.n_cpu_moe)
+        if least is None:
             return None
-        # Nearly a straight line in N: guess by it, then close in from both sides.
-        while high - low > 1:
-            at_high = best.used_bytes
-            at_low = row_with(low).used_bytes
-            room = best.usable_bytes_per_gpu - at_high
-            per_block = max(1, (at_low - at_high) // (high - low))
-            guess = min(max(high - room // per_block, low + 1), high - 1)
-            row = row_with(guess)
-            if row.fits:
-                high, best = guess, row
-                if guess - 1 > low and not row_with(guess - 1).fits:
-                    low = guess - 1
-            else:
-                low = guess
-                following = row_with(guess + 1) if guess + 1 < high else None
-                if following is not None and following.fits:
-                    high, best = guess + 1, following
-        runtime = self.runtime.with_(n_cpu_moe=high)
+        runtime = self.runtime.with_(n_cpu_moe=least)
         best = self._row(candidate.gpu, candidate.count, runtime)
-        text = f"--n-cpu-moe {high} fits {best.label}, with experts in host memory"
-        return _step(StepKind.CPU_MOE, ("--n-cpu-moe", str(high)), text, best, runtime)
+        text = f"--n-cpu-moe {least} fits {best.label}, with experts in host memory"
+        return _step(StepKind.CPU_MOE, ("--n-cpu-moe", str(least)), text, best, runtime)
+
+    def fewer_gpu_layers(self) -> Step | None:
+        """The most blocks that fit on GPUs, on those that have the most memory together."""
+        n_all = self.planner.shape.hp.n_layer_all + 1
+        asked = self.runtime.n_gpu_layers
+        asked = n_all if asked < 0 else min(asked, n_all)
+        by_memory = sorted(self.rows, key=lambda row: (-row.usable_bytes, row.usd_per_hour))
+        for candidate in by_memory[:ROOMIEST]:
+
+            def row_with(n: int, candidate: GpuPlan = candidate) -> GpuPlan:
+                runtime = self.runtime.with_(n_gpu_layers=n)
+                return self._row(candidate.gpu, candidate.count, runtime, full=False)
+
+            most = _last_that_fits(row_with, 1, asked) if asked > 1 else None
+            if most is not None:
+                runtime = self.runtime.with_(n_gpu_layers=most)
+                row = self._row(candidate.gpu, candidate.count, runtime)
+                text = f"-ngl {most} of {n_all} fits {row.label}, with the rest in host memory"
+                return _step(StepKind.GPU_LAYERS, ("-ngl", str(most)), text, row, runtime)
+        return None
 
     def next_quant(self, quants: Sequence[QuantSize], size_bytes: int) -> Step | None:
         """The best smaller quant that fits."""
@@ -329,11 +387,38 @@ class _Search:
             return None
         for other in quants:
             scale = Scale(other.size_bytes, size_bytes, other.n_files > 1)
-            row = self._first_fit(self.runtime, _weights_saved(scale), scale)
+            row = self._first_fit(self.runtime, scale=scale)
             if row is not None:
                 text = f"{other.quant} fits {row.label}"
                 return _step(StepKind.QUANT, (), text, row, self.runtime, other.quant)
         return None
+
+
+def _last_that_fits(row_with: Callable[[int], GpuPlan], fits: int, short: int) -> int | None:
+    """The number nearest to `short` that fits, or None when `fits` does not.
+
+    Args:
+        row_with: what a number comes to.
+        fits: taken to fit most easily.
+        short: known not to fit.
+    """
+    good, bad = row_with(fits), row_with(short)
+    if not good.fits:
+        return None
+    sign = 1 if short > fits else -1
+    bisects = False
+    while (width := abs(short - fits)) > 1:
+        # Nearly a straight line: guess by it, and halve after every guess in case it is none.
+        per_unit = max(1, (bad.used_bytes - good.used_bytes) // width)
+        steps = (good.usable_bytes_per_gpu - good.used_bytes) // per_unit
+        guess = fits + sign * min(max(width // 2 if bisects else steps, 1), width - 1)
+        bisects = not bisects and abs(steps) > 1
+        row = row_with(guess)
+        if row.fits:
+            fits, good = guess, row
+        else:
+            short, bad = guess, row
+    return fits
 
 
 class Saved:
@@ -352,10 +437,6 @@ class Saved:
         return int(total * self._share) + 1
 
 
-_CACHE = Saved("kv_cache", "compute", share=0.75)
-_STATE = Saved("kv_cache", "recurrent", "compute")
+_CACHE = Saved("kv_cache", "compute", "overhead", share=0.8)
+_STATE = Saved("kv_cache", "recurrent", "compute", "overhead")
 _COMPUTE = Saved("compute", "kv_cache", "overhead")
-
-
-def _weights_saved(scale: Scale) -> Saved:
-    return Saved("weights", share=max(0.0, 1.0 - scale.size_bytes / scale.of_bytes) * 1.01)

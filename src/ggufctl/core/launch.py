@@ -114,6 +114,12 @@ _PLANNED = frozenset(
         "--n-cpu-moe",
         "-cmoe",
         "--cpu-moe",
+        "-ot",
+        "--override-tensor",
+        "-kvo",
+        "--kv-offload",
+        "-nkvo",
+        "--no-kv-offload",
         "-ctk",
         "--cache-type-k",
         "-ctv",
@@ -140,7 +146,7 @@ _PLANNED = frozenset(
 )
 
 _PRIVATE = re.compile(
-    r"LLAMA_ARG_.*|LLAMA_API_KEY|HF_TOKEN|HUGGING_FACE_HUB_TOKEN|MODAL_TOKEN_.*|API_KEY|"
+    r"LLAMA_ARG_.*|LLAMA_API_KEY|LLAMA_SERVER_SLOTS_DEBUG|HF_TOKEN|HUGGING_FACE_HUB_TOKEN|MODAL_TOKEN_.*|API_KEY|"
     r"(OPENAI|ANTHROPIC|GGUFCTL)_API_KEY"
 )
 
@@ -178,6 +184,7 @@ class Launch:
         cache_ram_mib: host memory for prompts seen before; 0 = none.
         n_threads: threads to compute with; 0 = as many as the engine likes.
         use_gpu: whether layers go to GPUs at all.
+        slots: whether those who have the key may see how each slot is doing, without prompts.
         chat_format: of llama-cpp-python; empty = from the model's own template.
         extra: arguments of the user's, already checked.
     """
@@ -190,6 +197,7 @@ class Launch:
     cache_ram_mib: int = CACHE_RAM_MIB
     n_threads: int = 0
     use_gpu: bool = True
+    slots: bool = False
     chat_format: str = ""
     extra: tuple[str, ...] = ()
 
@@ -244,8 +252,8 @@ def llama_server_args(launch: Launch) -> tuple[str, ...]:
     args = ["-m", launch.files.model, "-a", launch.alias]
     args += ["--host", launch.host, "--port", str(launch.port)]
     args += engine_args(runtime)
-    args += ["--cache-ram", str(launch.cache_ram_mib), "--no-slots", "--no-ui"]
-    args += ["-lv", str(VERBOSITY)]
+    args += ["--cache-ram", str(launch.cache_ram_mib), "--metrics"]
+    args += ["--slots" if launch.slots else "--no-slots", "--no-ui", "-lv", str(VERBOSITY)]
     if launch.n_threads:
         args += ["-t", str(launch.n_threads)]
     return (*args, *launch.extra)
@@ -286,6 +294,8 @@ def llama_cpp_python_args(launch: Launch) -> tuple[str, ...]:
         args += ["--embedding", "True"]
     if runtime.split_mode == "none":
         args += ["--split_mode", "0"]
+    if runtime.no_kv_offload:
+        args += ["--offload_kqv", "False"]
     if launch.files.lora:
         args += ["--lora_path", launch.files.lora[0]]
     if launch.chat_format:
@@ -306,6 +316,7 @@ def check_engine_settings(engine: str, runtime: Runtime) -> None:
         "-np/--parallel": runtime.n_parallel not in (None, 1),
         "-kvu/--kv-unified": runtime.kv_unified is not None,
         "-ncmoe/--n-cpu-moe": runtime.n_cpu_moe > 0,
+        "-ot/--override-tensor": bool(runtime.override_tensor),
         "--mmproj": bool(runtime.mmproj),
         "--model-draft": bool(runtime.draft_model),
         "--swa-full": runtime.swa_full,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.closed_form import compute_terms
-from ggufctl.core.engine import Buffers, Engine
+from ggufctl.core.engine import GENERATION_RATIO, Buffers, Engine
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
 from ggufctl.core.extras import (
     DRAFT_N_MAX,
@@ -17,6 +17,8 @@ from ggufctl.core.extras import (
     read_adapter,
 )
 from ggufctl.core.folding import Fold, find_folds
+from ggufctl.core.ggml.cuda import Capability
+from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.graphs.registry import Architecture, find, is_known
 from ggufctl.core.header import Header
 from ggufctl.core.hparams import HParams
@@ -25,7 +27,7 @@ from ggufctl.core.placement import Placement, block_of
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import GgufctlError, UnsupportedModel
 
-__all__ = ["Extras", "ModelShape", "estimate_memory"]
+__all__ = ["Extras", "ModelShape", "depends_on_capability", "estimate_memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,10 @@ class ModelShape:
     ) -> _Placed:
         """Devices of blocks and weights, computed once per setting."""
         shares = tuple(proportions or ())
-        key = (n_gpus, runtime.n_gpu_layers, runtime.n_cpu_moe, shares)
+        key = (
+            *(n_gpus, shares, runtime.n_gpu_layers, runtime.n_cpu_moe),
+            *(runtime.override_tensor, runtime.no_kv_offload),
+        )
         found = self._placed.get(key)
         if found is None:
             arch = self.arch
@@ -98,6 +103,8 @@ class ModelShape:
                 n_gpus,
                 n_gpu_layers=runtime.n_gpu_layers,
                 n_cpu_moe=runtime.n_cpu_moe,
+                override_tensor=runtime.override_tensor,
+                kv_offload=not runtime.no_kv_offload,
                 proportions=proportions,
                 ties_output=arch.ties_output if arch else True,
                 loads=self.loads,
@@ -125,6 +132,27 @@ def trunk_only(hp: HParams, name: str) -> bool:
     return il is None or il < hp.n_layer
 
 
+def depends_on_capability(runtime: Runtime) -> bool:
+    """Whether cards before Ada Lovelace may need other buffers than cards since.
+
+    They attend to one or two tokens per sequence with another kernel, which matters where
+    that one reads an f16 copy of the cache. Graphs so small are those of a tiny micro-batch,
+    and those of generation where they can be the larger ones.
+
+    Source: fattn.cu `ggml_cuda_get_best_fattn_kernel`.
+    """
+    types = (runtime.cache_type_k, runtime.cache_type_v)
+    if types == ("f16", "f16"):
+        return False
+    few = 2 if any(TYPES[t].is_quantized for t in types) else 1
+    n_seqs = runtime.n_seq_max
+    n_ubatch = min(runtime.n_ctx or runtime.n_batch, runtime.n_batch, runtime.n_ubatch)
+    per_seq = -(-n_ubatch // n_seqs)
+    grown = 1 if not runtime.is_unified else n_seqs
+    generates = runtime.leaves_on_host or n_ubatch < GENERATION_RATIO * n_seqs
+    return per_seq * grown == few or (generates and grown == few)
+
+
 def estimate_memory(
     shape: ModelShape,
     runtime: Runtime,
@@ -136,6 +164,7 @@ def estimate_memory(
     explain: bool = False,
     fold: bool = True,
     extras: Extras | None = None,
+    capabilities: Sequence[Capability] = (),
 ) -> Estimate:
     """Estimate memory on `gpus` (names, one per device) and on the host.
 
@@ -149,6 +178,8 @@ def estimate_memory(
         explain: record what is alive at the peaks.
         fold: leave out blocks that repeat where that is proved to change nothing.
         extras: what is loaded beside the model.
+        capabilities: compute capability per GPU; none = Ada Lovelace or newer, see
+            `depends_on_capability`.
 
     Raises:
         InvalidGguf: an adapter or projector is not one, or not of this model.
@@ -181,13 +212,14 @@ def estimate_memory(
             adapters=adapters,
             folds=() if adapters else placed.folds,
             probed=placed.probed,
+            capabilities=tuple(capabilities[: len(devices)]),
         )
         buffers = _reserve(engine, explain=explain, fold=fold)
     if buffers is None:
         warnings.append(
             f"The compute buffers of {hp.arch} come from a formula, not from its own graph."
         )
-        pipelined = len(devices) > 1 and placement.full_offload and not runtime.n_cpu_moe
+        pipelined = len(devices) > 1 and placement.full_offload and not placement.has_overrides
         compute = compute_terms(hp, ctx, layout, placement, pipelined=pipelined)
     else:
         compute = [Term("compute", size) for size in buffers.sizes]
@@ -262,7 +294,7 @@ def _draft_terms(
     """Draft model per backend: its weights, its cache of the same length, its graph.
 
     It runs on all blocks' default devices with an f16 cache, whatever the model's own
-    `-ngl`, `-ncmoe` and cache types are; `-ts` holds for both.
+    `-ngl`, `-ncmoe`, `-ot` and cache types are; `-ts` and `-nkvo` hold for both.
 
     This is `--model-draft` with a smaller model of the same vocabulary. Not counted are
     the buffers of backend samplers, and everything that other kinds of speculation add
@@ -283,6 +315,7 @@ def _draft_terms(
         n_outputs=ctx.n_seq_max,
         split_mode=runtime.split_mode,
         swa_full=runtime.swa_full,
+        no_kv_offload=runtime.no_kv_offload,
     )
     estimate = estimate_memory(draft, own, devices, proportions=proportions, dry_run=dry_run)
     basis = Basis.EXACT if estimate.is_exact else Basis.DERIVED
@@ -295,7 +328,7 @@ def _state_bytes(hp: HParams, layout: Layout, placement: Placement) -> tuple[lis
     kv = [0] * (placement.n_gpus + 1)
     recurrent = [0] * (placement.n_gpus + 1)
     for il in range(hp.n_layer_all):
-        where = placement.layer_backends[il]
+        where = placement.state_backend(il)
         on_gpu = where != placement.host
         kv[where] += layout.kv_bytes(il, on_gpu=on_gpu)
         recurrent[where] += layout.recurrent_bytes(il, on_gpu=on_gpu)

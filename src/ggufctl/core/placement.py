@@ -85,13 +85,15 @@ def _f32(x: float) -> float:
 
 
 class Placement:
-    """Devices of blocks and weights for one setting of `-ngl`, `-ncmoe` and `-sm`.
+    """Devices of blocks and weights for one setting of `-ngl`, `-ncmoe`, `-ot` and `-sm`.
 
     Args:
         hp: hyper-parameters.
         n_gpus: GPUs taking part.
         n_gpu_layers: as `-ngl`; negative = all.
         n_cpu_moe: as `-ncmoe`.
+        override_tensor: as `-ot`.
+        kv_offload: whether caches and states lie with their blocks.
         proportions: share of the blocks per GPU, by default equal; llama.cpp takes
             each card's free memory.
         ties_output: whether `token_embd` doubles as the output matrix when the model
@@ -106,6 +108,8 @@ class Placement:
         *,
         n_gpu_layers: int = -1,
         n_cpu_moe: int = 0,
+        override_tensor: Sequence[str] = (),
+        kv_offload: bool = True,
         proportions: Sequence[float] | None = None,
         ties_output: bool = True,
         loads: Callable[[str], bool] | None = None,
@@ -114,6 +118,9 @@ class Placement:
         self.n_gpus = n_gpus
         self.host = n_gpus
         self.n_cpu_moe = n_cpu_moe
+        self.kv_offload = kv_offload
+        self.has_overrides = bool(n_cpu_moe or override_tensor)
+        self._overrides = [self._override(entry) for entry in override_tensor]
         n_layer = hp.n_layer_all
         n_gpu_layers = n_layer + 1 if n_gpu_layers < 0 else n_gpu_layers
         self.full_offload = n_gpus > 0 and n_gpu_layers > n_layer
@@ -144,6 +151,21 @@ class Placement:
 
         return [backend(il) for il in range(n_layer + 1)]
 
+    def _override(self, entry: str) -> tuple[re.Pattern[str], int]:
+        pattern, _, buffer = entry.partition("=")
+        return re.compile(pattern), self.host if buffer == "CPU" else int(buffer[len("CUDA") :])
+
+    def state_backend(self, il: int) -> int:
+        """Backend of the caches and states of a block."""
+        return self.layer_backends[il] if self.kv_offload else self.host
+
+    def _overridden(self, name: str) -> int | None:
+        """Backend that an override gives a tensor, None without one."""
+        for pattern, backend in self._overrides:
+            if pattern.search(name):
+                return backend
+        return None
+
     def is_loaded(self, name: str) -> bool:
         """Whether the loader keeps a tensor at all."""
         if name.startswith("dec.") and "cross_attn_rel_b" in name:
@@ -158,6 +180,9 @@ class Placement:
         return found
 
     def _backend(self, name: str, info: TensorInfo) -> int:
+        overridden = self._overridden(name)
+        if overridden is not None:
+            return overridden
         m = _BLOCK.match(name)
         if m:
             il, rest = int(m[1]), m[2]
@@ -213,7 +238,7 @@ class Placement:
                 continue
             base = name.removesuffix(".weight")
             if base in _ROPE:
-                for where in {self.layer_backends[il] for il in roped}:
+                for where in {self.rope_backend(name, il) for il in roped}:
                     totals[where] += self.tensor_bytes(info, where)
                 continue
             where = self.backend(name)
@@ -226,6 +251,11 @@ class Placement:
                     totals[output] += self.tensor_bytes(info, output)
         return totals
 
+    def rope_backend(self, name: str, il: int) -> int:
+        """Backend of the copy of rope factors that a block reads."""
+        overridden = self._overridden(name)
+        return self.layer_backends[il] if overridden is None else overridden
+
     def _is_repacked(self, info: TensorInfo) -> bool:
         """Whether a matrix on a host without a GPU is kept in an order fit for its CPU.
 
@@ -237,6 +267,9 @@ class Placement:
 
     def tied_output_backend(self, info: TensorInfo) -> int:
         """Backend of the copy of `token_embd` that serves as the output matrix."""
+        overridden = self._overridden(info.name)
+        if overridden is not None:
+            return overridden
         if self.output_backend != self.host and not self._is_supported("output", info):
             return self.host
         return self.output_backend

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ggufctl.core.compat import check_settings, setting_warnings
+from ggufctl.core.compat import check_gpus, check_settings, setting_warnings
+from ggufctl.core.economics import Economics, priced
+from ggufctl.core.goal import Goal, Objective
 from ggufctl.core.gpus import GpuCatalogue
 from ggufctl.core.ladder import QuantSize, Step, cheaper_steps, ladder
 from ggufctl.core.model import Model
+from ggufctl.core.money import Prices
 from ggufctl.core.names import Detected, detect
+from ggufctl.core.optimize import Candidate, Optimization, QuantOption, own_option
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.rules import get_gpu_config_llamacpp
 from ggufctl.core.runtime import Runtime
+from ggufctl.core.search import marked_by_limits, optimize, what_binds
 from ggufctl.core.units import format_usd
 from ggufctl.errors import DoesNotFit
 
@@ -24,6 +29,7 @@ __all__ = [
     "engine_args",
     "make_plan",
     "name_rule",
+    "optimized",
     "plan_quants",
 ]
 
@@ -97,6 +103,19 @@ class Plan:
     quants: tuple[QuantPlan, ...]
     """All quants of the repository; empty for a single file."""
     warnings: tuple[str, ...]
+    prices: Prices | None = None
+    """Of what is rented beside GPUs."""
+    economics: tuple[Economics | None, ...] = ()
+    """Speed, start and cost of each of `gpus`; None where it does not fit."""
+    optimization: Optimization | None = None
+    """What a search for a goal found; None where there was none."""
+
+    def economics_of(self, row: GpuPlan) -> Economics | None:
+        """Speed, start and cost of a row of this plan; None where it does not fit."""
+        for known, found in zip(self.gpus, self.economics, strict=False):
+            if known is row:
+                return found
+        return None
 
     def require_choice(self) -> Choice:
         """The choice.
@@ -105,6 +124,8 @@ class Plan:
         """
         if self.choice is not None:
             return self.choice
+        if self.optimization is not None:
+            raise DoesNotFit(f"No candidate meets everything: {self.optimization.sentence}.")
         wanted = ", ".join(self.constraints.gpus) or "no GPU in the catalogue"
         subject = f"{self.model.quant or self.model.architecture} with -c {self.runtime.n_ctx}"
         if self.constraints.max_usd_per_hour is not None:
@@ -140,6 +161,8 @@ def engine_args(runtime: Runtime) -> tuple[str, ...]:
         args.append("-kvu" if runtime.kv_unified else "-no-kvu")
     layers = "all" if runtime.n_gpu_layers < 0 else str(runtime.n_gpu_layers)
     args += ["-ngl", layers]
+    if runtime.override_tensor:
+        args += ["-ot", ",".join(runtime.override_tensor)]
     if runtime.n_cpu_moe:
         args += ["--n-cpu-moe", str(runtime.n_cpu_moe)]
     for flag, value, default in (
@@ -153,6 +176,7 @@ def engine_args(runtime: Runtime) -> tuple[str, ...]:
     ):
         if value != default:
             args += [flag, value]
+    args += ["-nkvo"] * runtime.no_kv_offload
     args += ["--swa-full"] * runtime.swa_full + ["--embedding"] * runtime.embeddings
     if runtime.mmproj:
         args += ["--mmproj", runtime.mmproj]
@@ -176,6 +200,7 @@ def make_plan(
     smaller: Sequence[QuantSize] = (),
     warnings: tuple[str, ...] = (),
     because: str = "",
+    optimization: Optimization | None = None,
 ) -> Plan:
     """Plan one model on every GPU.
 
@@ -190,6 +215,7 @@ def make_plan(
         smaller: smaller quants of the repository, the best first.
         warnings: to be shown with it.
         because: why this quant, for the reason of the choice.
+        optimization: what a search found, whose pick these settings and this model are.
 
     Raises:
         RefusedSettings: llama.cpp does not take these settings for this model.
@@ -197,16 +223,22 @@ def make_plan(
     """
     check_settings(model.shape, runtime)
     allowed = Allowed.by(constraints, catalogue)
+    check_gpus(runtime, max(max(counts) for _, counts in allowed.counts))
     everything = Allowed.by(Constraints(), catalogue)
     planner = planner or Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
     runtime = runtime.with_(n_ctx=runtime.n_ctx or model.n_ctx_train)
+    goal = constraints.goal or Goal()
     rows = planner.rows(runtime, allowed)
+    rows = marked_by_limits(rows, planner, runtime, goal, model.size_bytes)
     chosen = choose(rows)
-    if chosen is not None and (constraints.max_context or chosen.count == 1):
+    if optimization is not None:
+        rows, chosen = _picked(rows, optimization.pick, planner, runtime)
+    elif chosen is not None and (constraints.max_context or chosen.count == 1):
         chosen = planner.row(chosen.gpu, chosen.count, runtime, exact=True)
     if chosen is not None and constraints.max_context:
         runtime = runtime.with_(n_ctx=chosen.max_n_ctx)
         rows = planner.rows(runtime, allowed)
+        rows = marked_by_limits(rows, planner, runtime, goal, model.size_bytes)
         best = planner.row(chosen.gpu, chosen.count, runtime)
         # Chords never promise too much, but a fragmented buffer may: then one step less.
         chosen = best if best.fits else choose(rows)
@@ -216,11 +248,21 @@ def make_plan(
     steps: tuple[Step, ...] = ()
     offers: tuple[Step, ...] = ()
     choice = None
+    if chosen is None and optimization is None and goal.limits:
+        optimization = what_binds(_own_option(model, planner), runtime, allowed, goal, catalogue)
     if chosen is None:
-        steps = ladder(planner, runtime, rows, allowed, everything, smaller, size_bytes)
+        if not (goal.limits and any(row.fits for row in rows)):
+            steps = ladder(planner, runtime, allowed, everything, smaller, size_bytes)
+    elif optimization is not None:
+        others = rows
+        if goal.objective is Objective.LATENCY:
+            # What is to be fast does not fall back to what is slower.
+            others = tuple(r for r in rows if r.gpu.bandwidth_gb_s >= chosen.gpu.bandwidth_gb_s)
+        choice = _choice(chosen, others, runtime, _arguments(model, runtime), "")
+        choice = replace(choice, reason=optimization.sentence)
     else:
-        choice = _choice(chosen, rows, _arguments(model, runtime), because)
-        offers = cheaper_steps(planner, runtime, chosen, rows, allowed, smaller, size_bytes)
+        choice = _choice(chosen, rows, runtime, _arguments(model, runtime), because)
+        offers = cheaper_steps(planner, runtime, chosen, rows, smaller, size_bytes)
     name = f"{model.repo}/{model.files[0].path}".removeprefix("/")
     said = [*warnings, *setting_warnings(model.shape, runtime)]
     if model.has_projector and not runtime.mmproj:
@@ -231,7 +273,7 @@ def make_plan(
     for row in rows:
         if row.estimate is not None:
             said += [text for text in row.estimate.warnings if text not in said]
-    return Plan(
+    found = Plan(
         model=model,
         runtime=runtime,
         constraints=constraints,
@@ -243,7 +285,41 @@ def make_plan(
         cheaper=offers,
         quants=quants,
         warnings=tuple(said),
+        prices=catalogue.prices,
+        optimization=optimization,
     )
+    return priced(found)
+
+
+def optimized(
+    options: Sequence[QuantOption],
+    runtime: Runtime,
+    constraints: Constraints,
+    catalogue: GpuCatalogue,
+) -> Optimization | None:
+    """What a search for the goal of a plan finds; None where it has no objective."""
+    goal = constraints.goal
+    if goal is None or goal.objective is None or catalogue.prices is None:
+        return None
+    allowed = Allowed.by(constraints, catalogue)
+    return optimize(options, runtime, allowed, goal, catalogue.prices)
+
+
+def _own_option(model: Model, planner: Planner) -> QuantOption:
+    return own_option(model.quant or model.architecture, model.size_bytes, model.n_params, planner)
+
+
+def _picked(
+    rows: tuple[GpuPlan, ...], pick: Candidate | None, planner: Planner, runtime: Runtime
+) -> tuple[tuple[GpuPlan, ...], GpuPlan | None]:
+    """Rows of the table with that of the pick among them, and that row."""
+    if pick is None:
+        return rows, None
+    chosen = planner.row(pick.gpu, pick.count, runtime, exact=pick.count == 1)
+    order = [gpu.name for gpu in planner.catalogue]
+    others = [r for r in rows if (r.gpu.name, r.count) != (chosen.gpu.name, chosen.count)]
+    found = sorted((*others, chosen), key=lambda r: (order.index(r.gpu.name), r.count))
+    return tuple(found), chosen
 
 
 def _arguments(model: Model, runtime: Runtime) -> tuple[str, ...]:
@@ -253,7 +329,11 @@ def _arguments(model: Model, runtime: Runtime) -> tuple[str, ...]:
 
 
 def _choice(
-    chosen: GpuPlan, rows: Sequence[GpuPlan], arguments: tuple[str, ...], because: str
+    chosen: GpuPlan,
+    rows: Sequence[GpuPlan],
+    runtime: Runtime,
+    arguments: tuple[str, ...],
+    because: str,
 ) -> Choice:
     fallbacks = sorted(
         (
@@ -268,8 +348,9 @@ def _choice(
     )
     names = [row.gpu.modal_gpu(row.count) for row in (chosen, *fallbacks)]
     free = chosen.headroom_bytes / 2**30
+    held = "what goes to the GPU" if runtime.leaves_on_host else "everything on the GPU"
     reason = (
-        f"cheapest that holds everything on the GPU: {chosen.utilization:.0%} of what may be "
+        f"cheapest that holds {held}: {chosen.utilization:.0%} of what may be "
         f"filled, {free:.1f} GiB to spare"
     )
     if because:

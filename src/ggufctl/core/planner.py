@@ -2,25 +2,30 @@
 
 What does not depend on a GPU is found once: one card of any type has the same buffers, several
 have buffers that depend on their number alone, and quants of one model differ in their weights.
+Only tiny batches make buffers depend on the compute capability: then there are two kinds of card.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ggufctl.core.compat import gpu_objection, settled
 from ggufctl.core.curve import ContextCurve
 from ggufctl.core.estimate import Estimate, Term
+from ggufctl.core.ggml.cuda import ADA_LOVELACE, Capability
+from ggufctl.core.goal import Goal
 from ggufctl.core.gpus import Gpu, GpuCatalogue, with_overhead
 from ggufctl.core.layout import CONTEXT_PADDING, ContextParams, pad
-from ggufctl.core.memory import Extras, ModelShape, estimate_memory
+from ggufctl.core.memory import Extras, ModelShape, depends_on_capability, estimate_memory
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.units import format_usd
 from ggufctl.errors import UsageError
 
 __all__ = [
     "Allowed",
+    "Cards",
     "Constraints",
     "Extras",
     "GpuPlan",
@@ -59,11 +64,13 @@ class Constraints:
         gpus: names to choose from, each alone or as `H100:2` for exactly two; none = all.
         max_usd_per_hour: budget of the GPUs together.
         max_context: raise the context to the largest that fits what is chosen, as `-c max`.
+        goal: what to make small, and limits of speed; None = the cheapest that holds it.
     """
 
     gpus: tuple[str, ...] = ()
     max_usd_per_hour: float | None = None
     max_context: bool = False
+    goal: Goal | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.gpus, str):
@@ -74,6 +81,12 @@ class Constraints:
         is_number = isinstance(budget, int | float) and not isinstance(budget, bool)
         if budget is not None and not (is_number and 0 < budget < float("inf")):
             raise UsageError("A budget must be a number of dollars above 0.")
+        if self.goal is not None and not isinstance(self.goal, Goal):
+            raise UsageError(f"{self.goal!r} is no Goal.")
+        if self.max_context and self.goal is not None and self.goal.objective is not None:
+            raise UsageError(
+                "-c max and --optimize exclude each other.", "Say the context that is needed."
+            )
 
 
 def parse_gpu_list(text: str) -> tuple[str, ...]:
@@ -97,6 +110,8 @@ class Allowed:
     """Name → numbers allowed of it."""
     is_restricted: bool
     max_usd_per_hour: float | None
+    asked_as: tuple[tuple[str, str], ...] = ()
+    """Name → the name it was asked for by."""
 
     @classmethod
     def by(cls, constraints: Constraints, catalogue: GpuCatalogue) -> Allowed:
@@ -105,6 +120,7 @@ class Allowed:
         Raises: UsageError for an unknown GPU or a number of them that nobody rents.
         """
         found: dict[str, tuple[int, ...]] = {}
+        asked_as: dict[str, str] = {}
         for text in constraints.gpus:
             if not isinstance(text, str):
                 raise UsageError(f"{text!r} is not the name of a GPU.")
@@ -119,9 +135,20 @@ class Allowed:
                     )
                 counts = (int(number),)
             found[gpu.name] = tuple(sorted({*found.get(gpu.name, ()), *counts}))
+            asked_as.setdefault(gpu.name, name)
         if not constraints.gpus:
             found = {gpu.name: tuple(range(1, gpu.max_count + 1)) for gpu in catalogue}
-        return cls(tuple(found.items()), bool(constraints.gpus), constraints.max_usd_per_hour)
+        return cls(
+            tuple(found.items()),
+            bool(constraints.gpus),
+            constraints.max_usd_per_hour,
+            tuple(asked_as.items()),
+        )
+
+    def as_asked(self, gpu: Gpu) -> Gpu:
+        """A GPU by the name it was asked for."""
+        name = dict(self.asked_as).get(gpu.name)
+        return gpu if name is None else gpu.asked_for_as(name)
 
     def counts_of(self, gpu: Gpu) -> tuple[int, ...]:
         """Numbers of a GPU that are allowed, whatever they cost."""
@@ -212,6 +239,18 @@ class Scale:
         return -(-n_bytes * self.size_bytes // self.of_bytes)
 
 
+class Cards(NamedTuple):
+    """Equal GPUs as far as buffers depend on them."""
+
+    n_gpus: int
+    capability: Capability = ADA_LOVELACE
+    """Compute capability, or another of which buffers are the same."""
+
+
+OLDER: Capability = (7, 5)
+"""Stands for every compute capability before Ada Lovelace's."""
+
+
 class Planner:
     """Plans one model, keeping what its settings and GPUs have in common.
 
@@ -234,38 +273,52 @@ class Planner:
         self.catalogue = catalogue
         self.is_sharded = is_sharded
         self.extras = extras
-        self._estimates: dict[tuple[Runtime, int], Estimate] = {}
+        self._estimates: dict[tuple[Runtime, Cards], Estimate] = {}
         self._recent_runtime: Runtime | None = None
-        self._recent: dict[int, Estimate] = {}
-        self._recent_curves: dict[int, ContextCurve] = {}
+        self._recent_depends = False
+        self._recent: dict[Cards, Estimate] = {}
+        self._recent_curves: dict[Cards, ContextCurve] = {}
         self._fused: set[tuple[Runtime, int]] = set()
-        self._curves: dict[tuple[Runtime, int], ContextCurve] = {}
+        self._curves: dict[tuple[Runtime, Cards], ContextCurve] = {}
 
-    def estimate(self, runtime: Runtime, count: int) -> Estimate:
-        """Memory on `count` equal GPUs, without their overhead."""
-        if runtime is self._recent_runtime and (kept := self._recent.get(count)) is not None:
+    def estimate(self, runtime: Runtime, cards: Cards) -> Estimate:
+        """Memory on some equal GPUs, without their overhead."""
+        if runtime is self._recent_runtime and (kept := self._recent.get(cards)) is not None:
             return kept
-        key = (runtime, count)
+        key = (runtime, cards)
         found = self._estimates.get(key)
         if found is None:
             settings = settled(self.shape, runtime)
-            probed = (settings.with_(n_ctx=0), count)
+            probed = (settings.with_(n_ctx=0), cards.n_gpus)
             if probed in self._fused:
                 # llama.cpp's probe of fused attention does not depend on the context.
                 settings = settings.with_(flash_attn="on")
-            found = estimate_memory(self.shape, settings, ("",) * count, extras=self.extras)
+            found = estimate_memory(
+                self.shape,
+                settings,
+                ("",) * cards.n_gpus,
+                extras=self.extras,
+                capabilities=(cards.capability,) * cards.n_gpus,
+            )
             self._estimates[key] = found
             if settings.flash_attn == "auto" and found.has_graph and found.flash_attn:
                 self._fused.add(probed)
         return found
 
-    def _remember(self, runtime: Runtime, count: int) -> Estimate:
-        """The estimate of settings that are asked about again and again."""
-        found = self.estimate(runtime, count)
+    def _cards(self, gpu: Gpu, count: int, runtime: Runtime) -> Cards:
+        """Cards of a type, told apart as far as these settings need it."""
         if runtime is not self._recent_runtime:
             # Telling settings apart by their values takes longer than most else does.
             self._recent_runtime, self._recent, self._recent_curves = runtime, {}, {}
-        self._recent[count] = found
+            self._recent_depends = depends_on_capability(runtime)
+        is_old = self._recent_depends and gpu.capability < ADA_LOVELACE
+        return Cards(count, OLDER if is_old else ADA_LOVELACE)
+
+    def _remember(self, runtime: Runtime, cards: Cards) -> Estimate:
+        """The estimate of the settings that `_cards` was asked about last."""
+        found = self._recent.get(cards)
+        if found is None:
+            found = self._recent[cards] = self.estimate(runtime, cards)
         return found
 
     def row(
@@ -291,7 +344,11 @@ class Planner:
         if gpu.cuda_bytes is None:
             reason = "nobody has published what CUDA sees of its memory: not plannable"
             return GpuPlan(gpu, count, False, 0, 0, 0, 0, None, 0, reason)
-        estimate = with_overhead(self._remember(runtime, count), (gpu,) * count)
+        if count < runtime.least_gpus:
+            reason = f"-ot names CUDA{runtime.least_gpus - 1}"
+            return GpuPlan(gpu, count, False, 0, 0, 0, 0, None, 0, reason)
+        cards = self._cards(gpu, count, runtime)
+        estimate = with_overhead(self._remember(runtime, cards), (gpu,) * count)
         if scale is not None:
             estimate = _scaled(estimate, scale)
         is_sharded = self.is_sharded if scale is None else scale.is_sharded
@@ -304,7 +361,7 @@ class Planner:
         objection = gpu_objection(gpu, self.shape, runtime)
         max_n_ctx = 0
         if with_max_n_ctx:
-            max_n_ctx = self._max_n_ctx(gpu, count, runtime, permille, scale, exact=exact)
+            max_n_ctx = self._max_n_ctx(gpu, cards, runtime, permille, scale, exact=exact)
         return GpuPlan(
             gpu,
             count,
@@ -341,7 +398,9 @@ class Planner:
             return [
                 _marked(row, allowed)
                 for gpu in self.catalogue
-                for row in self._rows_of(gpu, runtime, allowed, few, scale, with_max_n_ctx)
+                for row in self._rows_of(
+                    allowed.as_asked(gpu), runtime, allowed, few, scale, with_max_n_ctx
+                )
             ]
 
         marked = rows(FEW_COUNTS[:1] if single_first else FEW_COUNTS)
@@ -354,8 +413,20 @@ class Planner:
             )
         return tuple(marked)
 
+    def every_row(self, runtime: Runtime, allowed: Allowed) -> tuple[GpuPlan, ...]:
+        """Every type in every number that is allowed, whether fewer do or not.
+
+        Without the largest contexts, which take more estimates than all the rest.
+        """
+        return tuple(
+            _marked(self.row(gpu, count, runtime, with_max_n_ctx=False), allowed)
+            for gpu in map(allowed.as_asked, self.catalogue)
+            for count in allowed.counts_of(gpu)
+            if runtime.split_mode != "none" or count == 1
+        )
+
     def _position(self, gpu: Gpu) -> int:
-        return self.catalogue.gpus.index(gpu)
+        return [known.name for known in self.catalogue].index(gpu.name)
 
     def _rows_of(
         self,
@@ -370,9 +441,11 @@ class Planner:
         if not counts:
             return []
         if len(counts) > 1:
+            few = tuple(n for n in few if n >= runtime.least_gpus) or FEW_COUNTS
             counts = tuple(n for n in few if n in counts)
         if runtime.split_mode == "none":
             counts = counts[:1]
+        counts = tuple(n for n in counts if n >= runtime.least_gpus)
         found: list[GpuPlan] = []
         for count in counts:
             row = self.row(gpu, count, runtime, scale=scale, with_max_n_ctx=with_max_n_ctx)
@@ -404,7 +477,7 @@ class Planner:
             for count in range(low + 1, high):
                 if count in tried or count not in allowed.counts_of(last.gpu):
                     continue
-                if not self._may_fit(last, count):
+                if count < runtime.least_gpus or not self._may_fit(last, count):
                     continue
                 row = self.row(last.gpu, count, runtime, scale=scale, with_max_n_ctx=with_max_n_ctx)
                 if row.fits:
@@ -425,7 +498,7 @@ class Planner:
     def _max_n_ctx(
         self,
         gpu: Gpu,
-        count: int,
+        cards: Cards,
         runtime: Runtime,
         permille: int,
         scale: Scale | None,
@@ -435,7 +508,7 @@ class Planner:
         assert gpu.cuda_bytes is not None
         best = gpu.overhead.term(0)
         usable = gpu.cuda_bytes * permille // 1000
-        own = self.estimate(runtime, count)
+        own = self.estimate(runtime, cards)
         added = [0] * len(own.devices)
         if scale is not None:
             added = [scale.apply(d.weights_bytes) - d.weights_bytes for d in own.devices]
@@ -447,23 +520,23 @@ class Planner:
             for more in added
             for limit in (usable - best.n_bytes, gpu.cuda_bytes - best.high_bytes)
         )
-        curve = self._recent_curves.get(count)
+        curve = self._recent_curves.get(cards)
         if curve is None or runtime is not self._recent_runtime:
-            curve = self.curve(runtime, count)
+            curve = self.curve(runtime, cards)
             if runtime is self._recent_runtime:
-                self._recent_curves[count] = curve
+                self._recent_curves[cards] = curve
         return curve.largest(limits, exact=exact)
 
-    def curve(self, runtime: Runtime, count: int) -> ContextCurve:
-        """Memory over the context on `count` cards: best and highest figure of each, without
+    def curve(self, runtime: Runtime, cards: Cards) -> ContextCurve:
+        """Memory over the context on some cards: best and highest figure of each, without
         the fixed part of the overhead."""
-        key = (runtime.with_(n_ctx=0), count)
+        key = (runtime.with_(n_ctx=0), cards)
         found = self._curves.get(key)
         if found is None:
-            found = self._curves[key] = self._new_curve(runtime, count)
+            found = self._curves[key] = self._new_curve(runtime, cards)
         return found
 
-    def _new_curve(self, runtime: Runtime, count: int) -> ContextCurve:
+    def _new_curve(self, runtime: Runtime, cards: Cards) -> ContextCurve:
         hp = self.shape.hp
         streams = 1 if runtime.is_unified else runtime.n_seq_max
         step = CONTEXT_PADDING * streams
@@ -472,7 +545,7 @@ class Planner:
         last = max(step, asked, train)
 
         def measure(n_ctx: int) -> tuple[int, ...]:
-            estimate = self.estimate(runtime.with_(n_ctx=n_ctx), count)
+            estimate = self.estimate(runtime.with_(n_ctx=n_ctx), cards)
             point = []
             for device in estimate.devices:
                 pool = device.compute_bytes // 10
@@ -482,12 +555,12 @@ class Planner:
 
         kinks = self._kinks(runtime, streams, step, last)
         known = {asked, last, *(n for n in kinks if n > asked)}
-        if count == 1:
+        if cards.n_gpus == 1:
             # A point in between shows where memory grows on a line, which makes answers exact.
             known.add((asked + last) // 2 // step * step)
         # A context shorter than a batch would make the batch shorter too, and is of no use.
         lower = (kinks or {step}) - known
-        budget = 6 if count == 1 else 0
+        budget = 6 if cards.n_gpus == 1 else 0
         return ContextCurve(
             measure, step, sorted(known), [n for n in sorted(lower) if n < asked], budget
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
@@ -27,6 +29,12 @@ _SPLIT_MODES = ("none", "layer", "row", "tensor")
 _LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
 
 
+_BUFFER = re.compile(r"CPU|CUDA[0-9]{1,2}")
+_NOT_ECMASCRIPT = re.compile(r"\(\?[^:=!]|[*+?}]\+")
+"""Groups and quantifiers that Python has and ECMAScript lacks."""
+_OVERRIDE_HINT = "Write PATTERN=CPU or PATTERN=CUDA0, as in \\.ffn_up_exps=CPU."
+
+
 def _reference(value: object) -> str:
     """A path or reference as text.
 
@@ -35,6 +43,37 @@ def _reference(value: object) -> str:
     if not isinstance(value, str | PathLike):
         raise UsageError(f"{value!r} is neither a path nor a reference to a model.")
     return str(fspath(value))
+
+
+def _overrides(given: object) -> Iterator[str]:
+    """Entries of `-ot`, checked.
+
+    Raises: UsageError for one that llama-server would not take.
+    """
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        given = (given,) if given else ()
+    for text in given:
+        if not isinstance(text, str):
+            raise UsageError(f"{text!r} is no override of a tensor.", _OVERRIDE_HINT)
+        for entry in text.split(","):
+            pattern, equals, buffer = entry.partition("=")
+            if not equals or not _BUFFER.fullmatch(buffer):
+                raise UsageError(
+                    f"{entry!r} is no override of a tensor: no known type of buffer follows a "
+                    "first '='.",
+                    _OVERRIDE_HINT,
+                )
+            try:
+                re.compile(pattern)
+                is_valid = not _NOT_ECMASCRIPT.search(pattern)
+            except re.error:
+                is_valid = False
+            if not is_valid:
+                raise UsageError(
+                    f"{pattern!r} is no regular expression as llama.cpp takes it (ECMAScript).",
+                    _OVERRIDE_HINT,
+                )
+            yield entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +91,9 @@ class Runtime:
         n_ubatch: physical batch, as `-ub` [tokens].
         n_gpu_layers: blocks on the GPU plus one for the output, as `-ngl`; -1 = all.
         n_cpu_moe: first blocks whose experts stay in host memory, as `-ncmoe`.
+        override_tensor: where tensors go whose name a pattern finds, as `-ot`: entries
+            `PATTERN=CPU` or `PATTERN=CUDA0`, the first that matches counts, before `-ncmoe`.
+        no_kv_offload: keep the cache in host memory, as `-nkvo`.
         split_mode: "layer" or "none", as `-sm`.
         n_outputs: rows of logits per batch: None = as llama-server reserves,
             0 = as many as the batch (llama-fit-params, llama-bench).
@@ -76,6 +118,8 @@ class Runtime:
     n_ubatch: int = 512
     n_gpu_layers: int = -1
     n_cpu_moe: int = 0
+    override_tensor: tuple[str, ...] = ()
+    no_kv_offload: bool = False
     split_mode: str = "layer"
     n_outputs: int | None = None
     embeddings: bool = False
@@ -90,6 +134,8 @@ class Runtime:
             given: object = self.lora or ()
             many = (given,) if isinstance(given, str | PathLike) else tuple(self.lora or ())
             object.__setattr__(self, "lora", tuple(map(_reference, many)))
+        if self.override_tensor != ():
+            object.__setattr__(self, "override_tensor", tuple(_overrides(self.override_tensor)))
         if self.mmproj is not None:
             object.__setattr__(self, "mmproj", _reference(self.mmproj))
         if self.draft_model is not None:
@@ -97,6 +143,7 @@ class Runtime:
         self._check_flag("kv_unified", self.kv_unified is None or self.kv_unified)
         self._check_flag("embeddings", self.embeddings)
         self._check_flag("swa_full", self.swa_full)
+        self._check_flag("no_kv_offload", self.no_kv_offload)
         self._check_choice("flash attention", self.flash_attn, _FLASH_ATTN)
         self._check_choice("split mode", self.split_mode, _SPLIT_MODES)
         self._check_choice("load mode", self.load_mode, _LOAD_MODES)
@@ -138,6 +185,22 @@ class Runtime:
     def is_unified(self) -> bool:
         """Whether all slots share one cache."""
         return self.n_parallel is None if self.kv_unified is None else self.kv_unified
+
+    @property
+    def overrides_tensors(self) -> bool:
+        """Whether weights of blocks go elsewhere than their block."""
+        return bool(self.n_cpu_moe or self.override_tensor)
+
+    @property
+    def leaves_on_host(self) -> bool:
+        """Whether a part of what a GPU could hold is kept in host memory."""
+        return self.n_gpu_layers >= 0 or self.overrides_tensors or self.no_kv_offload
+
+    @property
+    def least_gpus(self) -> int:
+        """GPUs that there must be for the overrides to name no other."""
+        buffers = (entry.rpartition("=")[2] for entry in self.override_tensor)
+        return 1 + max((int(name[4:]) for name in buffers if name != "CPU"), default=-1)
 
     @property
     def has_quantized_v(self) -> bool:

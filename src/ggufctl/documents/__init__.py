@@ -11,10 +11,24 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMAS", "schema_of"]
 
 SCHEMAS = {
+    "bench": ("bench", "BenchDocument"),
+    "batch": ("compare", "BatchDocument"),
+    "calibration": ("calibration", "CalibrationDocument"),
+    "compare": ("compare", "CompareDocument"),
+    "chat": ("chat", "ChatDocument"),
+    "config": ("config", "ConfigDocument"),
+    "demo": ("serve", "DemoDocument"),
     "diagnose": ("diagnose", "DiagnoseDocument"),
+    "download": ("models", "DownloadDocument"),
     "gpus": ("plan", "GpusDocument"),
+    "models": ("models", "ModelsDocument"),
     "name": ("plan", "NameDocument"),
     "plan": ("plan", "PlanDocument"),
+    "ps": ("serve", "PsDocument"),
+    "serve": ("serve", "ServeDocument"),
+    "serve-plan": ("serve", "ServePlanDocument"),
+    "status": ("status", "StatusDocument"),
+    "stop": ("serve", "StopDocument"),
 }
 """Document, as `ggufctl schema` takes it → module here and class."""
 

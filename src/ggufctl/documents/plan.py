@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ggufctl.core.plan import Plan
 from ggufctl.documents.base import Document
+from ggufctl.documents.optimize import OptimizationDocument
 from ggufctl.report.plan import plan_report
 
 __all__ = ["GpusDocument", "NameDocument", "PlanDocument"]
@@ -82,6 +83,8 @@ class RuntimeDocument(Document):
     n_ubatch: int
     n_gpu_layers: int
     n_cpu_moe: int
+    override_tensor: list[str]
+    no_kv_offload: bool
     split_mode: str
     n_outputs: int | None
     embeddings: bool
@@ -142,6 +145,72 @@ class MemoryDocument(Document):
     has_graph: bool
 
 
+class RangeDocument(Document):
+    """An estimate with its limits."""
+
+    low: float
+    best: float
+    high: float
+
+
+class SpeedDocument(Document):
+    """Estimated speed."""
+
+    decode_tokens_per_s: RangeDocument = Field(description="one stream alone")
+    aggregate_tokens_per_s: RangeDocument = Field(description="all slots busy, together")
+    prefill_tokens_per_s: RangeDocument = Field(description="a prompt of one physical batch")
+    ttft_prompt_tokens: int
+    ttft_seconds: RangeDocument = Field(description="to the first token after such a prompt")
+    n_slots: int
+    depth_tokens: int = Field(description="context in use that decoding is stated for")
+    active_bytes: int = Field(description="weights that one token reads")
+    basis: list[str] = Field(description="where the figures come from")
+
+
+class PhaseDocument(RangeDocument):
+    """One part of a start, in seconds."""
+
+    name: str
+
+
+class ColdStartDocument(Document):
+    """Estimated start from nothing to a first answer."""
+
+    seconds: RangeDocument
+    phases: list[PhaseDocument]
+    limit_seconds: float = Field(description="after which something must be wrong")
+    basis: list[str]
+
+
+class MonthDocument(Document):
+    """Estimated bill of a month for a load."""
+
+    requests_per_day: float
+    prompt_tokens: int
+    output_tokens: int
+    usd: RangeDocument
+    up_hours: RangeDocument
+    cold_starts: RangeDocument
+    containers: RangeDocument = Field(description="kept busy at once, on average")
+    storage_usd: RangeDocument
+    usd_per_million_tokens: RangeDocument
+
+
+class CostDocument(Document):
+    """Estimated cost."""
+
+    usd_per_hour: RangeDocument = Field(description="in use: GPUs, cores and memory")
+    gpu_usd_per_hour: float
+    idle_window_usd: RangeDocument = Field(description="from the last request to the end")
+    cold_start_usd: RangeDocument
+    usd_per_million_tokens: RangeDocument = Field(description="of output, one stream, never idle")
+    usd_per_million_tokens_all_slots: RangeDocument
+    storage_usd_per_month: RangeDocument
+    month: MonthDocument | None = Field(description="null without --requests-per-day")
+    prices_as_of: str
+    prices_source: str
+
+
 class GpuPlanDocument(Document):
     """One type and number of GPUs."""
 
@@ -159,6 +228,9 @@ class GpuPlanDocument(Document):
     usd_per_hour: float
     memory: MemoryDocument | None = Field(description="null when the GPU's memory is unknown")
     reason: str = Field(description="why it may not be chosen; empty when it may")
+    speed: SpeedDocument | None = Field(None, description="null where it does not fit")
+    cold_start: ColdStartDocument | None = None
+    cost: CostDocument | None = None
 
 
 class ChoiceDocument(Document):
@@ -172,12 +244,25 @@ class ChoiceDocument(Document):
     max_n_ctx: int
     engine_args: list[str] = Field(description="llama-server's flags, the model left out")
     reason: str
+    speed: SpeedDocument | None = None
+    cold_start: ColdStartDocument | None = None
+    cost: CostDocument | None = None
 
 
 class StepDocument(Document):
     """One change that would make the model fit."""
 
-    kind: Literal["context", "cache_type", "slots", "ubatch", "n_cpu_moe", "gpu", "quant"]
+    kind: Literal[
+        "context",
+        "cache_type",
+        "slots",
+        "ubatch",
+        "pipeline",
+        "n_cpu_moe",
+        "gpu_layers",
+        "gpu",
+        "quant",
+    ]
     changes: list[str]
     text: str
     gpu: str
@@ -240,6 +325,9 @@ class PlanDocument(Document):
     cheaper: list[StepDocument] = Field(description="small changes that reach a cheaper GPU")
     quants: list[QuantDocument] = Field(description="all quants, for a whole repository")
     warnings: list[str]
+    optimization: OptimizationDocument | None = Field(
+        default=None, description="what --optimize found; null without it"
+    )
 
     @classmethod
     def from_plan(cls, plan: Plan) -> PlanDocument:

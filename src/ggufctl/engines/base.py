@@ -32,6 +32,8 @@ class Device:
     description: str
     total_bytes: int
     free_bytes: int
+    seen_as: str = ""
+    """Its name where all GPUs are seen; empty = the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Found:
     devices: tuple[Device, ...] = ()
     variables: frozenset[str] = frozenset()
     """Environment variables, in upper case, that it takes settings from by itself."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Environment variables that say which GPUs it sees."""
 
     @property
     def label(self) -> str:
@@ -59,7 +63,8 @@ class Found:
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """What it is run in: without secrets, and without settings nobody checked."""
         clean = clean_environment(environ)
-        return {name: value for name, value in clean.items() if name.upper() not in self.variables}
+        kept = {name: value for name, value in clean.items() if name.upper() not in self.variables}
+        return {**kept, **dict(self.settings)}
 
 
 @dataclass(frozen=True, slots=True)

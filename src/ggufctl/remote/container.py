@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -18,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ggufctl.remote.supervisor import EngineFailed, Event, Spec, Supervisor
+from ggufctl.remote.surroundings import StartFailed, gpus, program_of
 
 __all__ = ["EVENT_PREFIX", "Serving", "StartFailed", "serve"]
-
-PROBE_SECONDS = 20.0
 
 EVENT_PREFIX = "ggufctl-event "
 """Begins every line of the log that is an event of ours."""
@@ -30,10 +27,6 @@ KEY_VARIABLE = "LLAMA_API_KEY"
 
 _NOT_FOR_ENGINES = ("LLAMA_", "MODAL_", "HF_", "API_KEY")
 """Variables that begin so would be settings nobody planned, or secrets."""
-
-
-class StartFailed(Exception):
-    """The container cannot serve; its message is one sentence without secrets."""
 
 
 class Serving:
@@ -64,7 +57,7 @@ def serve(config: Mapping[str, Any]) -> Serving:
     """The engine, once it has answered; its death ends the container.
 
     Args:
-        config: see `modal_app.container_config`.
+        config: see `modal_app.server.container_config`.
 
     Raises: StartFailed, after the reason was written to the log as an event.
     """
@@ -88,6 +81,7 @@ def serve(config: Mapping[str, Any]) -> Serving:
         "settings": supervisor.log.settings,
         "devices": supervisor.log.devices,
         "durations": {name: round(took, 3) for name, took in supervisor.durations.items()},
+        "free_mib": [row[3] for row in gpus() or ()],
     }
     _say(attempt, "ready", **found)
     return Serving(supervisor, attempt)
@@ -116,24 +110,9 @@ def _surroundings() -> dict[str, Any]:
         "region": os.environ.get("MODAL_REGION", ""),
         "gpus": [],
     }
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return found
-    query = "--query-gpu=name,driver_version,memory.total"
-    try:
-        done = subprocess.run(
-            (program, query, "--format=csv,noheader,nounits"),
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return found
-    for row in done.stdout.splitlines():
-        parts = [part.strip() for part in row.split(",")]
-        if len(parts) == 3:
-            found["gpus"].append(dict(zip(("name", "driver", "memory_mib"), parts, strict=True)))
+    for name, driver, memory_mib, free_mib in gpus() or ():
+        row = {"name": name, "driver": driver, "memory_mib": memory_mib, "free_mib": free_mib}
+        found["gpus"].append(row)
     return found
 
 
@@ -147,17 +126,6 @@ def _check_files(config: Mapping[str, Any]) -> None:
             raise StartFailed(
                 f"{Path(path).name} has {actual} bytes on the Volume and should have {size_bytes}."
             )
-
-
-def _program(config: Mapping[str, Any]) -> tuple[str, ...]:
-    if config["engine"] == "llama-cpp-python":
-        return (sys.executable, "-m", "llama_cpp.server")
-    # The image has its program outside PATH.
-    search = os.pathsep.join((os.environ.get("PATH", os.defpath), "/app"))
-    program = shutil.which("llama-server", path=search)
-    if program is None:
-        raise StartFailed("There is no llama-server in the image.")
-    return (program,)
 
 
 def _spec(config: Mapping[str, Any]) -> Spec:
@@ -175,7 +143,7 @@ def _spec(config: Mapping[str, Any]) -> Spec:
     if key:
         env["API_KEY" if is_python else KEY_VARIABLE] = key
     return Spec(
-        argv=(*_program(config), *config["argv"]),
+        argv=(*program_of(config), *config["argv"]),
         env=env,
         base_url=f"http://127.0.0.1:{config['port']}",
         model=config["alias"],

@@ -26,6 +26,7 @@ _NEEDS_VALUE = {
     "-np": "n_parallel",
     "-ngl": "n_gpu_layers",
     "-ncmoe": "n_cpu_moe",
+    "-ot": "override_tensor",
     "-ctk": "cache_type_k",
     "-ctv": "cache_type_v",
     "-fa": "flash_attn",
@@ -58,6 +59,7 @@ _SWITCHES = {
     "-kvu": ("kv_unified", True),
     "-no-kvu": ("kv_unified", False),
     "--swa-full": ("swa_full", True),
+    "-nkvo": ("no_kv_offload", True),
     "--embedding": ("embedding", True),
     "--slots": ("slots", True),
     "--no-slots": ("slots", False),
@@ -78,6 +80,7 @@ _SYNONYMS = {
     "--gpu-layers": "-ngl",
     "--n-gpu-layers": "-ngl",
     "--n-cpu-moe": "-ncmoe",
+    "--override-tensor": "-ot",
     "--cache-type-k": "-ctk",
     "--cache-type-v": "-ctv",
     "--flash-attn": "-fa",
@@ -189,7 +192,9 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
         "n_gpu_layers": lambda text: setattr(
             params, "n_gpu_layers", _LAYERS[text] if text in _LAYERS else int(text)
         ),
-        "n_cpu_moe": lambda text: setattr(params, "tensor_buft_overrides", _on_cpu(int(text))),
+        "override_tensor": lambda text: _override(params, text),
+        "n_cpu_moe": lambda text: _override(params, _on_cpu(int(text))),
+        "no_kv_offload": plain("no_kv_offload"),
         "cache_type_k": member(xlc.ggml_type, "GGML_TYPE_", "cache_type_k", {}),
         "cache_type_v": member(xlc.ggml_type, "GGML_TYPE_", "cache_type_v", {}),
         "flash_attn": member(
@@ -230,6 +235,12 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
     if key := os.environ.get("LLAMA_API_KEY"):
         params.api_keys = [key]
     return params
+
+
+def _override(params: Any, entries: str) -> None:
+    """Add overrides of tensors behind those there are: the first that matches counts."""
+    before = params.tensor_buft_overrides
+    params.tensor_buft_overrides = f"{before},{entries}" if before else entries
 
 
 def _on_cpu(n_blocks: int) -> str:

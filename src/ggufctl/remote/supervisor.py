@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from ggufctl.core.engine_log import EngineLog, Failure, FailureKind, Phase, hide_keys
+from ggufctl.remote.logfile import LogFile
 
 __all__ = ["Answer", "EngineFailed", "Event", "OnEvent", "Spec", "Supervisor", "ask"]
 
@@ -243,6 +244,17 @@ class Supervisor:
         self._drain()
         return code
 
+    def wait_until(self, is_wanted: Callable[[], bool]) -> bool:
+        """Whether something else was wanted before the engine ended by itself."""
+        process = self._running()
+        while process.poll() is None:
+            self._raise_of_listener()
+            if is_wanted():
+                return True
+            self._stopping.wait(POLL_SECONDS)
+        self._drain()
+        return False
+
     def stop(self) -> None:
         """End the engine and all it started: first asked, then made to. Safe to call twice."""
         process = self._process
@@ -276,7 +288,7 @@ class Supervisor:
         self._started = time.monotonic()
         argv = (sys.executable, "-m", "ggufctl.remote.tether", str(os.getpid()), *spec.argv)
         try:
-            file = None if spec.log_path is None else _private_file(spec.log_path)
+            file = None if spec.log_path is None else LogFile(spec.log_path)
             self._process = subprocess.Popen(
                 argv,
                 env={**spec.env, **_ENVIRONMENT},
@@ -297,21 +309,19 @@ class Supervisor:
         )
         self._reader.start()
 
-    def _read_log(self, stream: IO[bytes], file: IO[str] | None) -> None:
+    def _read_log(self, stream: IO[bytes], file: LogFile | None) -> None:
         keys = (self.spec.key,) if self.spec.key else ()
         with contextlib.ExitStack() as stack:
             stack.enter_context(stream)
             if file is not None:
-                stack.enter_context(file)
+                stack.callback(file.close)
             # In pieces: a line without an end must not fill the memory.
             for raw in iter(lambda: stream.readline(MAX_RAW_BYTES), b""):
                 text = raw.decode("utf-8", "replace").rstrip("\r\n")
                 line = hide_keys(text, keys)[:MAX_LINE]
                 # Nothing may stop what empties the pipe, or the engine would block.
                 if file is not None:
-                    with contextlib.suppress(OSError):
-                        file.write(line + "\n")
-                        file.flush()
+                    file.write(line)
                 try:
                     self._take(line)
                 except Exception as error:
@@ -488,9 +498,3 @@ def _resident_bytes(pid: int) -> int:
     except (OSError, ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _private_file(path: Path) -> IO[str]:
-    """A new file that nobody else reads: prompts may be in a log."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    return open(handle, "w", encoding="utf-8", errors="backslashreplace")

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.escape import escape, redact
+from ggufctl.render.plan import economics_lines
 from ggufctl.render.serve import memory_lines
-from ggufctl.report.modal import status_of, usd_of
+from ggufctl.report.modal import usd_of
 
 if TYPE_CHECKING:
     from ggufctl.modal_app import ModalDeployment
     from ggufctl.remote.supervisor import Event
-    from ggufctl.services.deploy import ModalPlan, ModalServer
+    from ggufctl.services.modal import ModalPlan, ModalServer
 
 __all__ = ["dry_run_lines", "event_line", "modal_rows", "plan_lines", "summary_lines"]
 
@@ -29,6 +30,7 @@ def plan_lines(plan: ModalPlan) -> list[str]:
         f"context  {spec.n_ctx} tokens, {spec.slots} slots",
         f"memory   {spec.planned_bytes / 2**30:.2f} GiB planned on the GPU",
     ]
+    lines += economics_lines(plan.economics)
     return lines + [f"warning  {text}" for text in plan.warnings]
 
 
@@ -115,9 +117,9 @@ def modal_rows(found: Iterable[ModalDeployment]) -> list[str]:
             (
                 each.name,
                 "modal",
-                status_of(each),
+                each.status,
                 escape(each.tags.get("model", "")),
-                escape(each.tags.get("gpu", "")),
+                escape(f"{each.tags.get('engine', '')} on {each.tags.get('gpu', '')}"),
                 f"{each.url}/v1" if each.url else "",
                 f"{usd_of(each):.2f}",
                 each.deployed_at.isoformat(timespec="seconds") if each.deployed_at else "",
@@ -130,7 +132,7 @@ def modal_rows(found: Iterable[ModalDeployment]) -> list[str]:
 def event_line(event: Event) -> str:
     """One line about an event; empty for those that only a log or a program wants."""
     at = f"[{event.seconds:6.1f} s]"
-    if event.kind in ("price", "plan", "fallback", "warning", "source", "restored"):
+    if event.kind in ("price", "plan", "pick", "fallback", "warning", "source", "restored"):
         return redact(event.text)
     if event.kind in ("weights", "download", "progress", "queued", "container", "stopped", "ready"):
         return f"{at} {redact(event.text)}"

@@ -7,19 +7,24 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from ggufctl.core.calibration import calibrated_names
 from ggufctl.core.escape import escape
+from ggufctl.core.money import WORKSPACE_PRICES
 from ggufctl.core.units import GIB, format_gib, format_tokens, format_usd
+from ggufctl.render.optimize import front_lines, front_table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ggufctl.core.economics import Economics
     from ggufctl.core.estimate import DeviceEstimate, Estimate
     from ggufctl.core.ggml.alloc import Live
     from ggufctl.core.gpus import Gpu, GpuCatalogue
     from ggufctl.core.ladder import Step
     from ggufctl.core.plan import Plan, QuantPlan
     from ggufctl.core.planner import GpuPlan
+    from ggufctl.core.ranges import Range
     from ggufctl.services.plan import NamePlan
 
 __all__ = ["explanation", "show_gpus", "show_name", "show_plan", "tsv_gpus", "tsv_name", "tsv_plan"]
@@ -79,6 +84,16 @@ _PLAN_COLUMNS = [
     "host_bytes",
     "chosen",
     "reason",
+    "decode_tokens_per_s_low",
+    "decode_tokens_per_s",
+    "decode_tokens_per_s_high",
+    "aggregate_tokens_per_s",
+    "prefill_tokens_per_s",
+    "cold_start_seconds",
+    "usd_per_hour_in_use",
+    "usd_per_million_tokens",
+    "usd_per_million_tokens_all_slots",
+    "month_usd",
 ]
 _GPU_COLUMNS = [
     "name",
@@ -142,8 +157,27 @@ def _tsv_row(quant: str, row: GpuPlan, plan: Plan) -> str:
         row.estimate.host.total_bytes if row.estimate else "",
         _yes(is_chosen),
         row.reason,
+        *_tsv_economics(plan.economics_of(row)),
     )
     return "\t".join(_cell(value) for value in values)
+
+
+def _tsv_economics(found: Economics | None) -> tuple[str, ...]:
+    if found is None:
+        return ("",) * 10
+    speed, cost = found.speed, found.cost
+    return (
+        f"{speed.decode_tokens_per_s.low:.2f}",
+        f"{speed.decode_tokens_per_s.best:.2f}",
+        f"{speed.decode_tokens_per_s.high:.2f}",
+        f"{speed.aggregate_tokens_per_s.best:.2f}",
+        f"{speed.prefill_tokens_per_s.best:.1f}",
+        f"{found.cold_start.seconds.best:.1f}",
+        f"{cost.usd_per_hour.best:.4f}",
+        f"{cost.usd_per_million_tokens.best:.4f}",
+        f"{cost.usd_per_million_tokens_all_slots.best:.4f}",
+        "" if cost.month is None else f"{cost.month.usd.best:.2f}",
+    )
 
 
 def tsv_gpus(catalogue: GpuCatalogue) -> str:
@@ -231,6 +265,8 @@ def summary(plan: Plan) -> list[str]:
         lines.append(f"run: {command(plan)}")
         if row.estimate is not None:
             lines.append(f"host memory: {format_gib(row.estimate.host.total_bytes)} GiB")
+        lines += economics_lines(plan.economics_of(row))
+        lines += calibration_lines(plan)
     if plan.rule is not None:
         lines.append(f"name rule: {plan.rule}; {_verdict_on_rule(plan)}")
     lines += [f"one step cheaper: {_step_line(step)}" for step in plan.cheaper]
@@ -239,6 +275,73 @@ def summary(plan: Plan) -> list[str]:
         lines += [f"  {_step_line(step)}" for step in plan.ladder]
     lines += [f"warning: {escape(text)}" for text in plan.warnings]
     return lines
+
+
+def calibration_lines(plan: Plan) -> list[str]:
+    """Which estimates the user's own runs have tightened."""
+    notes = calibrated_names(row.gpu for row in plan.gpus)
+    return [f"own runs: {name}: {note}" for name, note in notes.items()]
+
+
+def economics_lines(found: Economics | None) -> list[str]:
+    """Speed, start and cost, each with its range and called an estimate."""
+    if found is None:
+        return []
+    speed, cost = found.speed, found.cost
+    many = whole = ""
+    if speed.n_slots > 1 and not speed.embeds:
+        many = f", {_spread(speed.aggregate_tokens_per_s)} with {speed.n_slots} slots busy"
+        whole = f", {_usd(cost.usd_per_million_tokens_all_slots)} with all slots busy"
+    first = speed.ttft_seconds(speed.prompt_tokens)
+    said = (
+        f"{_spread(speed.decode_tokens_per_s)} tokens/s for one stream{many}, with "
+        f"{speed.depth_tokens} tokens in use; first token of {speed.prompt_tokens} after "
+        f"{_spread(first)} s"
+    )
+    if speed.embeds:
+        said = f"{_spread(speed.prefill_tokens_per_s)} tokens/s read"
+    lines = [
+        f"speed (estimate): {said}",
+        f"start (estimate): {_spread(found.cold_start.seconds)} s from nothing: "
+        + ", ".join(f"{name} {_number(s.best)}" for name, s in found.cold_start.phases),
+        f"cost (estimate): {_usd(cost.usd_per_hour, '/h')} in use with cores and memory, "
+        f"{_usd(cost.usd_per_million_tokens)} per million tokens{'' if speed.embeds else ' out'}"
+        f"{whole}; ${cost.idle_window_usd.best:.3f} per idle window, "
+        f"${cost.cold_start_usd.best:.3f} per cold start; prices of "
+        f"{cost.prices_as_of}{_whose(cost.prices_source)}",
+    ]
+    if cost.month is not None:
+        month, load = cost.month, cost.month.load
+        lines.append(
+            f"month (estimate): {_usd(month.usd)} for {load.requests_per_day:g} requests a "
+            f"day of {load.prompt_tokens} tokens in and {load.output_tokens} out: up "
+            f"{_spread(month.up_hours)} h, {_spread(month.cold_starts)} cold starts"
+        )
+    return lines
+
+
+def _whose(source: str) -> str:
+    return f", {source}" if source == WORKSPACE_PRICES else ""
+
+
+def _spread(found: Range) -> str:
+    """`36 (28 to 44)`: the likeliest figure and its limits."""
+    low, best, high = map(_number, (found.low, found.best, found.high))
+    return best if low == high else f"{best} ({low} to {high})"
+
+
+def _usd(found: Range, unit: str = "") -> str:
+    """`$1.04/h (1.04 to 1.53)`: the likeliest price and its limits."""
+    low, best, high = (f"{usd:.2f}" for usd in (found.low, found.best, found.high))
+    return f"${best}{unit}" + ("" if low == high else f" ({low} to {high})")
+
+
+def _short_usd(usd: float) -> str:
+    return f"{usd:.2f}" if usd < 100 else f"{usd:.0f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def command(plan: Plan) -> str:
@@ -267,7 +370,7 @@ def _step_line(step: Step) -> str:
     line = f"{step.text}: ${format_usd(step.usd_per_hour)}/h, {used}"
     if step.max_n_ctx > step.n_ctx:
         line += f", up to -c {step.max_n_ctx}"
-    if step.kind.value == "n_cpu_moe":
+    if step.kind.value in ("n_cpu_moe", "gpu_layers"):
         line += f", {format_gib(step.host_bytes)} GiB of host memory"
     return escape(line)
 
@@ -328,8 +431,13 @@ def show_plan(plan: Plan, stream: TextIO | None = None, *, width: int | None = N
     _print(console, headline(plan), style="bold")
     if plan.quants:
         _put(console, _quants_table(plan, console.width))
-    _put(console, _plan_table(plan, console.width))
-    for line in summary(plan):
+    table = _plan_table(plan, console.width)
+    if _needed(console, table) > console.width:
+        table = _plan_table(plan, console.width, with_rest=False)
+    _put(console, table)
+    if plan.optimization is not None and plan.optimization.front:
+        _put(console, front_table(plan.optimization))
+    for line in (*front_lines(plan.optimization), *summary(plan)):
         _print(console, line)
 
 
@@ -357,6 +465,8 @@ def show_gpus(
         table.add_row(*cells, *([gpu.note] if is_wide else []))
     _put(console, table)
     _print(console, "Prices are of the GPU alone. An unknown memory is never planned with.")
+    if any(gpu.price_source == WORKSPACE_PRICES for gpu in catalogue):
+        _print(console, "Prices of your workspace are in use; ggufctl gpus --reset drops them.")
 
 
 def _names(gpu: Gpu) -> str:
@@ -389,13 +499,18 @@ def _print(console: Console, text: str, style: str | None = None) -> None:
 
 def _put(console: Console, table: Table) -> None:
     """Print a table whole: where it needs more columns than there are, the terminal wraps it."""
+    needed = _needed(console, table)
+    console.print(table, width=max(console.width, needed), crop=False)
+
+
+def _needed(console: Console, table: Table) -> int:
+    """Width at which nothing of a table is cut.  [characters]"""
     for column in table.columns:
         if column.no_wrap:
             cells = (column.header, *column.cells)
             lines = [line for cell in cells for line in str(cell).split("\n")]
             column.min_width = max(map(len, lines))
-    needed = console.measure(table, options=console.options.update(max_width=1000)).minimum
-    console.print(table, width=max(console.width, needed), crop=False)
+    return console.measure(table, options=console.options.update(max_width=1000)).minimum
 
 
 def _table(*, show_header: bool = True) -> Table:
@@ -425,15 +540,20 @@ def _shown(plan: Plan, *, is_wide: bool) -> Iterable[GpuPlan]:
     return best.values()
 
 
-def _plan_table(plan: Plan, width: int) -> Table:
+def _plan_table(plan: Plan, width: int, *, with_rest: bool = True) -> Table:
     is_wide, is_narrow = width >= WIDE, width < NARROW
+    has_rest = is_wide or (with_rest and not is_narrow)
     rows = list(_shown(plan, is_wide=is_wide))
     devices = [device for device in map(_fullest, rows) if device is not None]
     terms = [("weights", "weights_bytes"), ("KV", "kv_cache_bytes")]
     if any(device.recurrent_bytes for device in devices):
-        terms.append(("state", "recurrent_bytes"))
-    terms += [("comp", "compute_bytes")]
-    has_extras = any(device.extras for device in devices) and not is_narrow
+        if is_wide:
+            terms.append(("state", "recurrent_bytes"))
+        else:
+            terms[1] = ("cache", "")
+    if is_wide:
+        terms += [("comp", "compute_bytes")]
+    has_extras = any(device.extras for device in devices) and is_wide
     if is_narrow:
         terms = []
     table = _table()
@@ -442,12 +562,12 @@ def _plan_table(plan: Plan, width: int) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     if has_extras:
         table.add_column("more", justify="right", no_wrap=True)
-    if not is_narrow:
-        table.add_column("CUDA", justify="right", no_wrap=True)
+    if has_rest:
+        table.add_column("CUDA" if is_wide else "rest", justify="right", no_wrap=True)
     table.add_column("used/usable", justify="right", no_wrap=True)
-    if not is_narrow:
+    if is_wide:
         table.add_column("", no_wrap=True)
-    for heading in ("$/h", "max -c"):
+    for heading in ("$/h", "~tok/s", *(() if is_narrow else ("~$/1M",)), "max -c"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=not is_wide)
     if is_wide:
@@ -457,17 +577,26 @@ def _plan_table(plan: Plan, width: int) -> Table:
         device = _fullest(row)
         cells = [row.label if is_wide else _short(row)]
         if device is None:
-            cells += ["?"] * (len(terms) + has_extras + (not is_narrow))
+            cells += ["?"] * (len(terms) + has_extras + has_rest)
         else:
-            cells += [_gib(getattr(device, name)) for _, name in terms]
+            cache = device.kv_cache_bytes + device.recurrent_bytes
+            cells += [_gib(getattr(device, name) if name else cache) for _, name in terms]
             if has_extras:
                 cells.append(_gib(sum(term.n_bytes for term in device.extras)))
-            if not is_narrow:
-                cells.append(_gib(device.overhead_bytes))
+            if has_rest:
+                kept = device.weights_bytes + device.kv_cache_bytes + device.recurrent_bytes
+                rest = device.total_bytes - kept
+                cells.append(_gib(device.overhead_bytes if is_wide else rest))
         cells.append(
             "?" if device is None else f"{_gib(row.used_bytes)}/{_gib(row.usable_bytes_per_gpu)}"
         )
-        cells += [*([] if is_narrow else [_bar(row)]), format_usd(row.usd_per_hour)]
+        cells += [*([_bar(row)] if is_wide else []), format_usd(row.usd_per_hour)]
+        found = plan.economics_of(row)
+        cells.append("-" if found is None else _number(found.speed.decode_tokens_per_s.best))
+        if not is_narrow:
+            cells.append(
+                "-" if found is None else _short_usd(found.cost.usd_per_million_tokens.best)
+            )
         cells += [str(row.max_n_ctx) if is_wide else format_tokens(row.max_n_ctx)]
         cells.append(_verdict(row, plan, is_wide=is_wide))
         if is_wide:
@@ -507,7 +636,9 @@ def _verdict(row: GpuPlan, plan: Plan, *, is_wide: bool) -> str:
     if not row.fits:
         return row.reason if is_wide else "unfit"
     if not row.is_allowed:
-        return row.reason if is_wide else "budget"
+        if is_wide:
+            return row.reason
+        return "limit" if "estimate" in row.reason else "budget"
     return "fits"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.engine_log import HOST
 from ggufctl.core.escape import escape, redact
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "plan_lines",
     "price_line",
     "summary_lines",
+    "switched_lines",
 ]
 
 _MIB = 1 << 20
@@ -117,6 +119,24 @@ def _snippets(deployment: Deployment, bearer: str, key: str, *, is_embedding: bo
     ]
 
 
+def switched_lines(document: Mapping[str, Any]) -> list[str]:
+    """What runs after a switch, out of its document."""
+    memory = [
+        f"  {row['device']:<6} {row['term']:<16} {_mib(row['planned_bytes'])} "
+        f"{_mib(row['actual_bytes'])}"
+        for row in document["memory"]
+    ]
+    is_on_cpu = all(row["device"] == HOST for row in document["memory"])
+    devices = "CPU" if is_on_cpu else "; ".join(escape(str(d)) for d in document["devices"])
+    return [
+        f"{document['name']} answers at {document['url']} again",
+        f"on       {devices}",
+        f"context  {document['n_ctx']} tokens, {document['n_parallel']} × {document['n_ctx_slot']}",
+        f"memory   {'':<16} {'planned':>12} {'actual':>12}",
+        *memory,
+    ]
+
+
 def event_line(event: Event) -> str:
     """One line about an event; empty for those that only a log or a program wants."""
     at = f"[{event.seconds:6.1f} s]"
@@ -134,7 +154,7 @@ def event_line(event: Event) -> str:
             return f"{at} {event.text}"
         case "token":
             return f"{at} first token"
-        case "stopping":
+        case "stopping" | "switch":
             return f"{at} {event.text}"
         case "stopped":
             return f"{at} stopped"

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.deployment import host_usd_per_hour, idle_usd
 from ggufctl.report import SCHEMA_VERSION
+from ggufctl.report.plan import economics_report
+from ggufctl.report.terms import measured_terms, planned_terms
 
 if TYPE_CHECKING:
-    from ggufctl.core.engine_log import Comparison
     from ggufctl.modal_app import ModalDeployment
-    from ggufctl.services.deploy import ModalPlan, ModalServer
+    from ggufctl.services.modal import ModalPlan, ModalServer
 
 __all__ = ["modal_plan_report", "modal_row_report", "modal_server_report"]
 
 
 def modal_plan_report(plan: ModalPlan) -> dict[str, Any]:
     """What a deployment would be: `serve --on modal --dry-run --json`."""
-    spec = plan.spec
+    spec, estimate = plan.spec, plan.row.estimate
     return {
         "schema_version": SCHEMA_VERSION,
         "where": "modal",
@@ -32,6 +33,8 @@ def modal_plan_report(plan: ModalPlan) -> dict[str, Any]:
         "commit": spec.commit or None,
         "files": [{"path": f.path, "size_bytes": f.size_bytes} for f in spec.files],
         "engine": {"name": spec.engine, "build": LLAMA_CPP_BUILD},
+        "llama_cpp_build": LLAMA_CPP_BUILD,
+        "memory": [] if estimate is None else planned_terms(estimate),
         "image": spec.image,
         "gpus": list(spec.gpus),
         "cpu": spec.cpu,
@@ -42,12 +45,14 @@ def modal_plan_report(plan: ModalPlan) -> dict[str, Any]:
         "hold_requests": spec.hold_requests,
         "argv": list(spec.argv),
         "n_ctx": spec.n_ctx,
+        "n_ctx_slot": _per_slot(plan),
         "n_parallel": spec.slots,
         "max_containers": spec.max_containers,
         "scaledown_seconds": spec.scaledown_window,
         "startup_timeout_seconds": spec.startup_timeout,
         "planned_bytes": spec.planned_bytes,
         **_prices(plan),
+        **economics_report(plan.economics),
         "warnings": list(plan.warnings),
     }
 
@@ -72,13 +77,14 @@ def modal_server_report(server: ModalServer) -> dict[str, Any]:
         "gpus": list(spec.gpus),
         "gpu_found": dict(server.gpu) or None,
         "n_ctx": spec.n_ctx,
+        "n_ctx_slot": _per_slot(server.plan),
         "n_parallel": spec.slots,
         "offloaded_layers": list(found.get("offloaded", ())) or None,
         "phases": [
             {"phase": phase, "seconds": round(seconds, 3)}
             for phase, seconds in server.durations.items()
         ],
-        "memory": [_term(row) for row in server.comparison],
+        "memory": measured_terms(server.comparison),
         "is_as_planned": all(row.is_as_planned for row in server.comparison),
         "attempts": server.attempts,
         "tried": list(server.steps),
@@ -93,10 +99,10 @@ def modal_row_report(found: ModalDeployment, key_file: str = "") -> dict[str, An
     return {
         "name": found.name,
         "where": "modal",
-        "status": status_of(found),
+        "status": found.status,
         "model": found.tags.get("model", ""),
         "alias": found.tags.get("model", ""),
-        "engine": "",
+        "engine": found.tags.get("engine", ""),
         "engine_build": "",
         "url": f"{found.url}/v1" if found.url else "",
         "auth": found.tags.get("auth", ""),
@@ -110,19 +116,17 @@ def modal_row_report(found: ModalDeployment, key_file: str = "") -> dict[str, An
     }
 
 
-def status_of(found: ModalDeployment) -> str:
-    """`running` while a container is up, `idle` while none is, `stopped` without an address."""
-    if not found.url:
-        return "stopped"
-    return "running" if found.n_containers else "idle"
-
-
 def usd_of(found: ModalDeployment) -> float:
     """Price of what runs now, of its GPUs alone.  [US dollars per hour]"""
     try:
         return float(found.tags.get("usd-per-hour", "0")) * found.n_containers
     except ValueError:
         return 0.0
+
+
+def _per_slot(plan: ModalPlan) -> int:
+    estimate = plan.row.estimate
+    return plan.spec.n_ctx if estimate is None else estimate.n_ctx_seq
 
 
 def _prices(plan: ModalPlan) -> dict[str, float]:
@@ -132,16 +136,4 @@ def _prices(plan: ModalPlan) -> dict[str, float]:
         "host_usd_per_hour": round(host_usd_per_hour(plan.spec), 4),
         "idle_usd_per_hour": 0.0,
         "scaledown_usd": round(idle_usd(plan.spec), 4),
-    }
-
-
-def _term(row: Comparison) -> dict[str, Any]:
-    return {
-        "device": row.device,
-        "term": row.term,
-        "planned_bytes": row.planned_bytes,
-        "actual_bytes": row.actual_bytes,
-        "difference_bytes": row.difference_bytes,
-        "is_as_planned": row.is_as_planned,
-        "note": row.note,
     }

@@ -8,19 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.report import SCHEMA_VERSION
+from ggufctl.report.optimize import optimization_report
 
 if TYPE_CHECKING:
+    from ggufctl.core.cold_start import ColdStart
+    from ggufctl.core.economics import Economics
     from ggufctl.core.estimate import Estimate, Term
     from ggufctl.core.gpus import GpuCatalogue
     from ggufctl.core.ladder import Step
     from ggufctl.core.model import Model
+    from ggufctl.core.money import Cost
     from ggufctl.core.names import Detected
     from ggufctl.core.plan import Choice, NameRule, Plan, QuantPlan
     from ggufctl.core.planner import GpuPlan
+    from ggufctl.core.ranges import Range
     from ggufctl.core.runtime import Runtime
+    from ggufctl.core.speed import Speed
     from ggufctl.services.plan import NamePlan
 
-__all__ = ["gpus_report", "name_report", "plan_report"]
+__all__ = [
+    "cold_start_report",
+    "cost_report",
+    "economics_report",
+    "gpus_report",
+    "name_report",
+    "plan_report",
+    "range_report",
+    "speed_report",
+]
 
 
 def plan_report(plan: Plan) -> dict[str, Any]:
@@ -31,12 +46,15 @@ def plan_report(plan: Plan) -> dict[str, Any]:
         "model": _model(plan.model),
         "detected": _detected(plan.detected, plan.rule),
         "runtime": _runtime(plan.runtime),
-        "gpus": [_row(row) for row in plan.gpus],
-        "choice": None if plan.choice is None else _choice(plan.choice),
+        "gpus": [_row(row, plan.economics_of(row)) for row in plan.gpus],
+        "choice": None
+        if plan.choice is None
+        else _choice(plan.choice, plan.economics_of(plan.choice.row)),
         "ladder": [_step(step) for step in plan.ladder],
         "cheaper": [_step(step) for step in plan.cheaper],
         "quants": [_quant(quant) for quant in plan.quants],
         "warnings": list(plan.warnings),
+        "optimization": optimization_report(plan.optimization),
     }
 
 
@@ -130,10 +148,11 @@ def _detected(detected: Detected, rule: NameRule | None) -> dict[str, Any]:
 
 def _runtime(runtime: Runtime) -> dict[str, Any]:
     values = {field.name: getattr(runtime, field.name) for field in fields(runtime)}
-    return {**values, "lora": list(runtime.lora)}
+    lists = {name: list(values[name]) for name in ("override_tensor", "lora")}
+    return {**values, **lists}
 
 
-def _row(row: GpuPlan) -> dict[str, Any]:
+def _row(row: GpuPlan, found: Economics | None) -> dict[str, Any]:
     return {
         "gpu": row.gpu.name,
         "count": row.count,
@@ -149,6 +168,7 @@ def _row(row: GpuPlan) -> dict[str, Any]:
         "usd_per_hour": row.usd_per_hour,
         "memory": None if row.estimate is None else _memory(row.estimate),
         "reason": row.reason,
+        **economics_report(found),
     }
 
 
@@ -201,7 +221,7 @@ def _terms(terms: Iterable[Term]) -> list[dict[str, Any]]:
     ]
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _choice(choice: Choice, found: Economics | None) -> dict[str, Any]:
     return {
         "gpu": choice.row.gpu.name,
         "count": choice.row.count,
@@ -211,6 +231,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
         "max_n_ctx": choice.row.max_n_ctx,
         "engine_args": list(choice.engine_args),
         "reason": choice.reason,
+        **economics_report(found),
     }
 
 
@@ -261,4 +282,81 @@ def _quant(plan: QuantPlan) -> dict[str, Any]:
             }
             for row in plan.rows
         ],
+    }
+
+
+# Speed, start and cost: estimates, each as low, best and high.
+
+
+def range_report(found: Range, digits: int = 3) -> dict[str, float]:
+    """A range as plain values, rounded."""
+    return {
+        "low": round(found.low, digits),
+        "best": round(found.best, digits),
+        "high": round(found.high, digits),
+    }
+
+
+def speed_report(speed: Speed) -> dict[str, Any]:
+    """A speed as the document describes it."""
+    return {
+        "decode_tokens_per_s": range_report(speed.decode_tokens_per_s),
+        "aggregate_tokens_per_s": range_report(speed.aggregate_tokens_per_s),
+        "prefill_tokens_per_s": range_report(speed.prefill_tokens_per_s),
+        "ttft_prompt_tokens": speed.prompt_tokens,
+        "ttft_seconds": range_report(speed.ttft_seconds(speed.prompt_tokens)),
+        "n_slots": speed.n_slots,
+        "depth_tokens": speed.depth_tokens,
+        "active_bytes": speed.active_bytes,
+        "basis": list(speed.basis),
+    }
+
+
+def cold_start_report(start: ColdStart) -> dict[str, Any]:
+    """A start as the document describes it."""
+    return {
+        "seconds": range_report(start.seconds),
+        "phases": [{"name": name, **range_report(seconds)} for name, seconds in start.phases],
+        "limit_seconds": round(start.limit_seconds, 1),
+        "basis": list(start.basis),
+    }
+
+
+def cost_report(cost: Cost) -> dict[str, Any]:
+    """A cost as the document describes it."""
+    month = cost.month
+    return {
+        "usd_per_hour": range_report(cost.usd_per_hour, 4),
+        "gpu_usd_per_hour": cost.gpu_usd_per_hour,
+        "idle_window_usd": range_report(cost.idle_window_usd, 5),
+        "cold_start_usd": range_report(cost.cold_start_usd, 5),
+        "usd_per_million_tokens": range_report(cost.usd_per_million_tokens, 4),
+        "usd_per_million_tokens_all_slots": range_report(cost.usd_per_million_tokens_all_slots, 4),
+        "storage_usd_per_month": range_report(cost.storage_usd_per_month),
+        "month": None
+        if month is None
+        else {
+            "requests_per_day": month.load.requests_per_day,
+            "prompt_tokens": month.load.prompt_tokens,
+            "output_tokens": month.load.output_tokens,
+            "usd": range_report(month.usd, 2),
+            "up_hours": range_report(month.up_hours, 2),
+            "cold_starts": range_report(month.cold_starts, 1),
+            "containers": range_report(month.containers, 4),
+            "storage_usd": range_report(month.storage_usd),
+            "usd_per_million_tokens": range_report(month.usd_per_million_tokens, 4),
+        },
+        "prices_as_of": cost.prices_as_of,
+        "prices_source": cost.prices_source,
+    }
+
+
+def economics_report(found: Economics | None) -> dict[str, Any]:
+    """Speed, start and cost under their names; null where there are none."""
+    if found is None:
+        return {"speed": None, "cold_start": None, "cost": None}
+    return {
+        "speed": speed_report(found.speed),
+        "cold_start": cold_start_report(found.cold_start),
+        "cost": cost_report(found.cost),
     }

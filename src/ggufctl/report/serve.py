@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.report import SCHEMA_VERSION
+from ggufctl.report.terms import measured_terms, planned_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ggufctl.core.engine_log import Comparison
     from ggufctl.services.demo import DemoResult
     from ggufctl.services.deployments import Deployment
     from ggufctl.services.serve import LocalPlan, LocalServer
@@ -31,8 +28,16 @@ def local_plan_report(plan: LocalPlan) -> dict[str, Any]:
         "alias": plan.alias,
         "engine": _engine(plan),
         "llama_cpp_build": LLAMA_CPP_BUILD,
-        "devices": [asdict(device) for device in plan.devices],
-        "memory": _memory(plan),
+        "devices": [
+            {
+                "name": device.name,
+                "description": device.description,
+                "total_bytes": device.total_bytes,
+                "free_bytes": device.free_bytes,
+            }
+            for device in plan.devices
+        ],
+        "memory": planned_terms(plan.estimate),
         "n_ctx": estimate.n_ctx,
         "n_ctx_slot": estimate.n_ctx_seq,
         "n_parallel": estimate.n_seq_max,
@@ -62,10 +67,10 @@ def local_server_report(server: LocalServer) -> dict[str, Any]:
         "phases": [
             {"phase": phase, "seconds": round(seconds, 3)} for phase, seconds in durations.items()
         ],
-        "memory": _comparison(server.comparison),
+        "memory": measured_terms(server.comparison),
         "is_as_planned": all(row.is_as_planned for row in server.comparison),
         "attempts": server.attempts,
-        "reduced": list(server.steps),
+        "tried": list(server.steps),
         "warnings": list(plan.warnings),
     }
 
@@ -105,7 +110,7 @@ def demo_report(result: DemoResult) -> dict[str, Any]:
         "n_tokens": result.answer.n_tokens,
         "tokens_per_second": round(result.answer.tokens_per_second, 2),
         "startup_seconds": round(result.startup_seconds, 3),
-        "memory": _comparison(result.comparison),
+        "memory": measured_terms(result.comparison),
         "is_as_planned": all(row.is_as_planned for row in result.comparison),
         "usd_per_hour": 0.0,
     }
@@ -113,35 +118,3 @@ def demo_report(result: DemoResult) -> dict[str, Any]:
 
 def _engine(plan: LocalPlan) -> dict[str, Any]:
     return {"name": plan.found.engine, "build": plan.found.build}
-
-
-def _memory(plan: LocalPlan) -> list[dict[str, Any]]:
-    rows = [(device.name, term) for device in plan.estimate.devices for term in device.terms]
-    rows += [("host", term) for term in plan.estimate.host.terms]
-    return [
-        {
-            "device": where,
-            "term": term.name,
-            "planned_bytes": term.n_bytes,
-            "low_bytes": term.low_bytes,
-            "high_bytes": term.high_bytes,
-            "basis": term.basis.value,
-        }
-        for where, term in rows
-        if term.n_bytes
-    ]
-
-
-def _comparison(rows: Iterable[Comparison]) -> list[dict[str, Any]]:
-    return [
-        {
-            "device": row.device,
-            "term": row.term,
-            "planned_bytes": row.planned_bytes,
-            "actual_bytes": row.actual_bytes,
-            "difference_bytes": row.difference_bytes,
-            "is_as_planned": row.is_as_planned,
-            "note": row.note,
-        }
-        for row in rows
-    ]

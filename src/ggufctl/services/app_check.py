@@ -1,4 +1,4 @@
-"""Checks of a deployment on Modal: its state, and what its last lines show; nothing is started."""
+"""Checks of a deployment on Modal: its state, what its last lines show, and its containers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from ggufctl.core.checks import Check, Status
 from ggufctl.core.diagnosis import LogReport, diagnose_chunks
 from ggufctl.core.escape import escape, redact_url
 from ggufctl.errors import UsageError
-from ggufctl.services.deploy import find_modal, modal_log
+from ggufctl.remote.supervisor import OnEvent
+from ggufctl.services.modal import find_modal, modal_log
+from ggufctl.services.modal.live_check import check_live
+from ggufctl.services.modal.plan import ignore
 
 __all__ = ["AppReport", "check_app"]
 
@@ -25,12 +28,17 @@ class AppReport:
     facts: dict[str, str | int] = field(default_factory=dict)
 
 
-def check_app(name: str) -> AppReport:
+def check_app(name: str, *, live: bool = False, on_event: OnEvent = ignore) -> AppReport:
     """Check a deployment by its state and its last log lines.
 
     Its address is not asked, since that would start a GPU.
 
-    Raises: DeploymentNotFound; AccessDenied without a token; RemoteError.
+    Args:
+        name: as `ps` shows it, or the app's.
+        live: start one container as the deployment has them, and look around in it as well.
+        on_event: hears of the price before that.
+
+    Raises: DeploymentNotFound; AccessDenied without a token; RemoteError; as `check_live`.
     """
     deployment = find_modal(name.removeprefix("ggufctl-"))
     lines = list(modal_log(deployment.name, n_lines=N_LINES))
@@ -51,7 +59,8 @@ def check_app(name: str) -> AppReport:
         "n_containers": n,
         "n_lines": report.n_lines,
     }
-    return AppReport((state, _log_check(report)), report, facts)
+    inside = check_live(deployment.name, on_event) if live else ()
+    return AppReport((state, _log_check(report), *inside), report, facts)
 
 
 def _log_check(report: LogReport) -> Check:

@@ -14,12 +14,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import IO, Any
 
 from ggufctl.core.escape import quoted
 from ggufctl.errors import GgufctlError, UsageError
+from ggufctl.remote.logfile import former_log
 
 __all__ = [
     "Deployment",
@@ -36,6 +38,9 @@ __all__ = [
 
 STOP_SECONDS = 30.0
 """How long a deployment may take to end after it was asked to."""
+
+MAX_ENDED = 50
+"""Deployments that are remembered after their end, with their logs."""
 
 _STATE = "state.json"
 _LOG = "engine.log"
@@ -78,6 +83,13 @@ class Deployment:
     usd_per_hour: float = 0.0
     memory_bytes: int = 0
     """Planned, of all devices and the host."""
+    planned: dict[str, int] = field(default_factory=dict)
+    """Planned bytes by device, `host` among them."""
+    devices: dict[str, str] = field(default_factory=dict)
+    """GPUs by the engine's names for them."""
+    n_ctx: int = 0
+    """Of all slots together.  [tokens]"""
+    n_slots: int = 0
 
     @property
     def is_alive(self) -> bool:
@@ -175,6 +187,7 @@ def claim(name: str, *, exactly: bool) -> str:
     for number in range(1, 100):
         candidate = name if number == 1 else f"{name}-{number}"
         if _take(candidate):
+            _forget_oldest()
             return candidate
         if exactly:
             break
@@ -222,23 +235,40 @@ def stop(name: str) -> Deployment:
 
 def follow_log(deployment: Deployment, *, follow: bool) -> Iterator[str]:
     """Lines of the engine's log; with `follow`, as they are written, until it ends."""
+    yield from _lines(former_log(deployment.log_path), lambda: False)
+    while (yield from _lines(deployment.log_path, lambda: follow and deployment.is_alive)):
+        pass
+
+
+def _lines(path: Path, goes_on: Callable[[], bool]) -> Generator[str, None, bool]:
+    """Lines of one file, waiting for more; whether another took its place meanwhile."""
     try:
-        file = deployment.log_path.open(encoding="utf-8", errors="replace")
+        file = path.open(encoding="utf-8", errors="replace")
     except OSError:
-        return
+        return False
     rest = ""
     with file:
         while True:
+            # Asked before the last look, so that nothing written in between is missed.
+            was_replaced, more = _is_replaced(file, path), goes_on()
             while part := file.readline():
                 rest += part
                 if rest.endswith("\n"):
                     yield rest.rstrip("\n")
                     rest = ""
-            if not follow or not deployment.is_alive:
+            if was_replaced or not more:
                 break
             time.sleep(0.2)
     if rest:
         yield rest
+    return was_replaced and more
+
+
+def _is_replaced(file: IO[str], path: Path) -> bool:
+    try:
+        return not os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _is_name(name: str) -> bool:
@@ -267,11 +297,29 @@ def _take(name: str) -> bool:
     return False
 
 
+def _forget_oldest() -> None:
+    """Remove what is left of the deployments that ended longest ago."""
+    with contextlib.suppress(OSError):
+        ended = [
+            path
+            for path in (state_dir() / "deployments").iterdir()
+            if _age_seconds(path) > _CLAIM_SECONDS
+            and ((found := _read(path.name)) is None or not found.is_alive)
+        ]
+        ended.sort(key=_age_seconds)
+        for path in ended[MAX_ENDED:]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _age_seconds(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
     except OSError:
         return _CLAIM_SECONDS
+
+
+def _is_all(values: dict[str, Any], kind: type) -> bool:
+    return all(isinstance(key, str) and type(value) is kind for key, value in values.items())
 
 
 def _read(name: str) -> Deployment | None:
@@ -284,9 +332,12 @@ def _read(name: str) -> Deployment | None:
     except (OSError, ValueError, TypeError):
         return None
     for key, value in values.items():
-        whole = known[key] == "float" and type(value) is int
-        if type(value).__name__ != known[key] and not whole:
+        kind = str(known[key]).partition("[")[0]
+        whole = kind == "float" and type(value) is int
+        if type(value).__name__ != kind and not whole:
             return None
+    if not _is_all(deployment.planned, int) or not _is_all(deployment.devices, str):
+        return None
     if deployment.name != name:
         return None
     if deployment.status in ("starting", "running") and not deployment.is_alive:

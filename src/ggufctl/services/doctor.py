@@ -27,11 +27,17 @@ from pathlib import Path
 from typing import Any
 
 from ggufctl.catalog import load_catalogue
-from ggufctl.core._pins import LLAMA_CPP_BUILD, OLDEST_COMPUTE_CAPABILITY
+from ggufctl.core._pins import (
+    LLAMA_CPP_BUILD,
+    OLDEST_COMPUTE_CAPABILITY,
+    OLDEST_DRIVER,
+    WANTED_DRIVER,
+)
 from ggufctl.core.checks import Check, Status
 from ggufctl.core.escape import escape, redact, redact_url
 from ggufctl.core.launch import clean_environment
 from ggufctl.core.units import GIB, format_gib
+from ggufctl.errors import AccessDenied, GgufctlError
 from ggufctl.services.machine import host_memory, is_port_free
 from ggufctl.sources.references import hub_endpoint
 
@@ -41,14 +47,13 @@ DEADLINE_SECONDS = 1.5
 """How long any check may take."""
 
 _PACKAGES = ("huggingface_hub", "modal", "pydantic", "rich", "typer")
-_OLDEST_DRIVER = 525
-_WANTED_DRIVER = 570
-"""Drivers that CUDA 12 and 12.8 came with; the pinned image has 12.8."""
 _LITTLE_DISK_BYTES = 20 * GIB
 _NO_DISK_BYTES = GIB
 _LITTLE_RAM_BYTES = 4 * GIB
 _OLD_PRICES_DAYS = 90
 _PORT = 8080
+_MODAL_SECONDS = 5.0
+"""Modal's client has to be imported and to sign in, where there is a token."""
 _MODAL_SERVER = "https://api.modal.com"
 _BUILD = re.compile(r"version: (?:.*\(build )?(\d+)")
 
@@ -65,14 +70,22 @@ def run_doctor(config: Path, deadline_seconds: float = DEADLINE_SECONDS) -> tupl
     for index, job in enumerate(jobs):
         threading.Thread(target=_run, args=(index, job, done), daemon=True).start()
     found: dict[int, tuple[Check, ...]] = {}
-    end = time.monotonic() + deadline_seconds
-    while len(found) < len(jobs) and (left := end - time.monotonic()) > 0:
+    began = time.monotonic()
+    while waited := [
+        deadline_seconds + job.more_seconds for i, job in enumerate(jobs) if i not in found
+    ]:
+        left = began + max(waited) - time.monotonic()
+        if left <= 0:
+            break
         with contextlib.suppress(queue.Empty):
             index, checks = done.get(timeout=left)
             found[index] = checks
     result: list[Check] = []
     for index, job in enumerate(jobs):
-        result += found.get(index) or (_late(job.id, deadline_seconds),)
+        if index in found:
+            result += found[index]
+        else:
+            result.append(_late(job.id, deadline_seconds + job.more_seconds))
     return tuple(result)
 
 
@@ -80,6 +93,8 @@ def run_doctor(config: Path, deadline_seconds: float = DEADLINE_SECONDS) -> tupl
 class _Job:
     id: str
     run: Callable[[], Sequence[Check]]
+    more_seconds: float = 0.0
+    """Beyond what every check may take."""
 
 
 def _run(index: int, job: _Job, done: queue.Queue[tuple[int, tuple[Check, ...]]]) -> None:
@@ -108,7 +123,8 @@ def _jobs(config: Path) -> tuple[_Job, ...]:
         _Job("disk", _disk),
         _Job("port", _port),
         _Job("hub", _hub),
-        _Job("modal", _modal),
+        _Job("modal-token", _modal_token),
+        _Job("modal", _modal, more_seconds=_MODAL_SECONDS),
         _Job("config", lambda: _config(config)),
         _Job("prices", _prices),
     )
@@ -217,14 +233,14 @@ def _card_check(card: _Card) -> Check:
             "Use a newer GPU, or build llama.cpp for this one.",
         )
     driver = (_numbers(card.driver) or (0,))[0]
-    if 0 < driver < _OLDEST_DRIVER:
+    if 0 < driver < OLDEST_DRIVER:
         return Check("gpu", Status.FAIL, f"{text} It is too old for CUDA 12.", "Update the driver.")
-    if 0 < driver < _WANTED_DRIVER:
+    if 0 < driver < WANTED_DRIVER:
         return Check(
             "gpu",
             Status.WARN,
             f"{text} The pinned image is made with CUDA 12.8, which came with driver "
-            f"{_WANTED_DRIVER}.",
+            f"{WANTED_DRIVER}.",
             "Update the driver if the engine refuses it.",
         )
     return Check("gpu", Status.PASS, text)
@@ -429,27 +445,49 @@ def _token_check(token: str, origin: str, is_safe: bool, status: int, body: byte
     return Check("hub-token", Status.PASS, f"The Hugging Face token{of} ({origin}) is valid.")
 
 
-def _modal() -> Sequence[Check]:
+def _modal_token() -> Sequence[Check]:
     profile = _modal_profile()
-    if not profile:
-        token = Check(
+    if profile:
+        return (Check("modal-token", Status.PASS, f"There is a Modal token ({escape(profile)})."),)
+    return (
+        Check(
             "modal-token",
             Status.WARN,
             "There is no Modal token, so nothing can be deployed there.",
             "Run modal setup, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET.",
-        )
-    else:
-        token = Check("modal-token", Status.PASS, f"There is a Modal token ({escape(profile)}).")
+        ),
+    )
+
+
+def _modal() -> Sequence[Check]:
     server = os.environ.get("MODAL_SERVER_URL") or _MODAL_SERVER
     if not server.startswith(("http://", "https://")):
-        return (token,)
+        return ()
     try:
         _get(server, {})
     except (urllib.error.URLError, OSError) as error:
         reason = redact(str(getattr(error, "reason", error)))[:120]
         text = f"Modal cannot be reached: {reason}."
-        return (token, Check("modal", Status.WARN, text, "Check the network and HTTPS_PROXY."))
-    return (token, Check("modal", Status.PASS, "Modal answers."))
+        return (Check("modal", Status.WARN, text, "Check the network and HTTPS_PROXY."),)
+    if not _modal_profile() or util.find_spec("modal") is None:
+        return (Check("modal", Status.PASS, "Modal answers."),)
+    return (_modal_account(),)
+
+
+def _modal_account() -> Check:
+    """Whether Modal takes the token, and whose it is."""
+    from ggufctl import modal_app
+
+    try:
+        workspace = modal_app.account()
+    except AccessDenied as error:
+        return Check("modal", Status.FAIL, error.message, "Run modal token new.")
+    except GgufctlError as error:
+        return Check("modal", Status.WARN, error.message, error.hint)
+    where = f" in the workspace {escape(workspace, 80)}" if workspace else ""
+    environment = os.environ.get("MODAL_ENVIRONMENT", "")
+    where += f", environment {escape(environment, 80)}" if environment else ""
+    return Check("modal", Status.PASS, f"Modal takes the token{where}.")
 
 
 def _modal_profile() -> str:

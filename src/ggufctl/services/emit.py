@@ -19,6 +19,7 @@ Written by ggufctl; it needs nothing but `pip install modal`.
     modal deploy {file}            # a server that costs nothing while nobody asks it
 """
 
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -32,7 +33,7 @@ PORT = {port}
 STARTUP_TIMEOUT = {startup_timeout}  # seconds: from the {gigabytes:.1f} GB to be read
 FOLDER = {folder!r}
 REPO, COMMIT = {repo!r}, {commit!r}
-FILES = {files}
+FILES = {files}  # size and sha256 of each
 ARGUMENTS = {arguments}
 
 app = modal.App({app!r}, tags={tags})
@@ -51,12 +52,15 @@ _DOWNLOAD = """
 def download():
     from huggingface_hub import hf_hub_download
 
-    for path, size in FILES.items():
+    for path, (size, sha256) in FILES.items():
         final = pathlib.Path(FOLDER) / path
         if final.is_file() and final.stat().st_size == size:
             continue
         found = hf_hub_download(REPO, path, revision=COMMIT, local_dir=f"{{FOLDER}}/.partial")
-        assert os.path.getsize(found) == size, f"{{path}} is incomplete"
+        with open(found, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if os.path.getsize(found) != size or sha256 not in ("", digest):
+            raise RuntimeError(f"{{path}} is not what the Hub says it is")
         final.parent.mkdir(parents=True, exist_ok=True)
         os.replace(found, final)
     volume.commit()
@@ -155,7 +159,7 @@ def emit(spec: DeploymentSpec) -> str:
         "folder": f"{spec.mount_path}/{spec.folder}",
         "repo": spec.repo,
         "commit": spec.commit,
-        "files": _literal({file.path: file.size_bytes for file in spec.files}),
+        "files": _literal({file.path: (file.size_bytes, file.sha256) for file in spec.files}),
         "arguments": _literal([*program, *spec.argv]),
         "app": spec.app,
         "tags": _literal(spec.tags),

@@ -10,7 +10,7 @@ from pathlib import Path
 from ggufctl.core.escape import quoted
 from ggufctl.errors import AccessDenied, UsageError
 
-__all__ = ["Key", "open_key"]
+__all__ = ["Key", "kept_key", "open_key"]
 
 KEY_BYTES = 32
 """Random bytes of a key."""
@@ -45,6 +45,14 @@ def open_key(path: Path) -> Key:
     with os.fdopen(handle, "w") as file:
         file.write(value + "\n")
     return Key(value, path, is_new=True)
+
+
+def kept_key(path: Path) -> Key:
+    """The key in a file that must be there.
+
+    Raises: UsageError for a file without a key; AccessDenied where it cannot be read.
+    """
+    return _read(path)
 
 
 def _read(path: Path) -> Key:

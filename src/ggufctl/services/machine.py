@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 __all__ = ["HostMemory", "free_port", "host_memory", "is_port_free", "read_rate"]
 
@@ -33,13 +33,8 @@ class HostMemory:
 
 def host_memory() -> HostMemory:
     """What the host, or the container this runs in, has and has left."""
-    total = available = 0
-    with contextlib.suppress(OSError, ValueError):
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    available = total
-    with contextlib.suppress(OSError):
-        found = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
-        available = int(found[1]) << 10 if found else available
+    memory = psutil.virtual_memory()
+    total, available = int(memory.total), int(memory.available)
     for limit_path, used_path in _CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):
             limit = int(Path(limit_path).read_text())

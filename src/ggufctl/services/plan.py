@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
-from ggufctl.catalog import load_catalogue
-from ggufctl.core.compat import check_settings
+from ggufctl.core.compat import check_gpus, check_settings
 from ggufctl.core.escape import quoted
 from ggufctl.core.estimate import Estimate
-from ggufctl.core.gpus import with_overhead
+from ggufctl.core.goal import Goal
+from ggufctl.core.gpus import GpuCatalogue, with_overhead
+from ggufctl.core.header import Header
 from ggufctl.core.ladder import QuantSize
 from ggufctl.core.memory import ModelShape, estimate_memory
 from ggufctl.core.model import File, Model, quant_of
@@ -23,9 +24,19 @@ from ggufctl.core.names import (
     detect,
     pick,
 )
-from ggufctl.core.plan import NameRule, Plan, QuantPlan, make_plan, name_rule, plan_quants
+from ggufctl.core.optimize import Optimization, QuantOption, own_option
+from ggufctl.core.plan import (
+    NameRule,
+    Plan,
+    QuantPlan,
+    make_plan,
+    name_rule,
+    optimized,
+    plan_quants,
+)
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.runtime import Runtime
+from ggufctl.core.search import marked_by_limits
 from ggufctl.errors import (
     AmbiguousReference,
     GgufctlError,
@@ -33,6 +44,7 @@ from ggufctl.errors import (
     UnsupportedModel,
     UsageError,
 )
+from ggufctl.services.calibration import calibrated_catalogue
 from ggufctl.sources.base import OnEvent, ignore
 from ggufctl.sources.references import Reference, ReferenceKind, parse_reference
 from ggufctl.sources.resolve import (
@@ -47,8 +59,10 @@ from ggufctl.sources.resolve import (
 __all__ = [
     "DEFAULT_N_CTX",
     "NamePlan",
+    "Workshop",
     "estimate",
     "explain",
+    "extras_of",
     "plan",
     "plan_by_name",
     "plan_or_name",
@@ -75,6 +89,40 @@ class NamePlan:
     rule: NameRule
     error: GgufctlError | None = None
     """Why the header was not read; None when nobody asked for it."""
+
+
+class Workshop:
+    """What plans are made with: the ways to a model, and its planner.
+
+    This one keeps nothing; one that does makes plans of many references cheaper.
+    """
+
+    def open_model(
+        self, ref: str | Reference, *, role: Role = Role.MODEL, on_event: OnEvent = ignore
+    ) -> ResolvedModel:
+        """As `sources.resolve.open_model`."""
+        return open_model(ref, role=role, on_event=on_event)
+
+    def open_repo(self, ref: Reference, *, on_event: OnEvent = ignore) -> RepoListing:
+        """As `sources.resolve.open_repo`."""
+        return open_repo(ref, on_event=on_event)
+
+    def open_variant(
+        self, listing: RepoListing, variant: Variant, *, on_event: OnEvent = ignore
+    ) -> ResolvedModel:
+        """As `sources.resolve.open_variant`."""
+        return open_variant(listing, variant, on_event=on_event)
+
+    def shape(self, header: Header) -> ModelShape:
+        """The header made ready for estimates."""
+        return ModelShape(header)
+
+    def planner(self, model: Model, catalogue: GpuCatalogue, extras: Extras | None) -> Planner:
+        """A planner of a model."""
+        return Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
+
+
+_WORKSHOP = Workshop()
 
 
 def read_model(ref: str | PathLike[str], *, on_event: OnEvent = ignore) -> Model:
@@ -110,14 +158,22 @@ def estimate(
 
     Raises:
         RefusedSettings: llama.cpp does not take these settings for this model.
-        UsageError: an unknown GPU.
+        UsageError: an unknown GPU, or something else than a model and settings.
     """
-    catalogue = load_catalogue()
-    names = (gpus,) if isinstance(gpus, str) else tuple(gpus or ())
+    if not (isinstance(model, Model) and isinstance(runtime, Runtime)):
+        got = f"{type(model).__name__} and {type(runtime).__name__}"
+        raise UsageError(
+            f"An estimate is made of a Model and a Runtime, not of {got}.",
+            "Use read_model(reference) to make a Model.",
+        )
+    catalogue = calibrated_catalogue()
+    given: object = (gpus,) if isinstance(gpus, str) else gpus or ()
+    names = tuple(given) if isinstance(given, Iterable) else (given,)
     if not all(isinstance(name, str) for name in names):
-        raise UsageError(f"{names!r} are not names of GPUs.")
+        raise UsageError(f"{gpus!r} are not names of GPUs.")
     cards = tuple(catalogue.find(name) for name in names)
     check_settings(model.shape, runtime)
+    check_gpus(runtime, len(cards))
     sizes = [card.cuda_bytes or 0 for card in cards]
     shares = [float(size) for size in sizes] if len(set(sizes)) > 1 and all(sizes) else None
     found = estimate_memory(
@@ -128,8 +184,17 @@ def estimate(
         dry_run=dry_run,
         explain=explain,
         extras=_extras(runtime, ignore),
+        capabilities=[card.capability for card in cards],
     )
     return with_overhead(found, cards)
+
+
+def extras_of(runtime: Runtime, on_event: OnEvent = ignore) -> Extras | None:
+    """Headers of what settings load beside the model, or None when nothing is.
+
+    Raises: as `read_model`.
+    """
+    return _extras(runtime, on_event)
 
 
 def explain(plan: Plan) -> Estimate | None:
@@ -158,14 +223,46 @@ def plan(
             f"A plan is made for a Model, not for {type(model).__name__}.",
             "Use read_model(reference) to make one.",
         )
+    for value, wanted in ((runtime, Runtime), (constraints, Constraints)):
+        if value is not None and not isinstance(value, wanted):
+            raise UsageError(
+                f"A plan is made with a {wanted.__name__}, not with {type(value).__name__}."
+            )
     runtime = runtime or Runtime()
+    constraints = constraints or Constraints()
+    catalogue = calibrated_catalogue()
+    extras = _extras(runtime, ignore)
+    planner = Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
+    runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
     return make_plan(
         model,
         runtime,
-        constraints or Constraints(),
-        load_catalogue(),
-        extras=_extras(runtime, ignore),
+        constraints,
+        catalogue,
+        planner=planner,
+        extras=extras,
+        optimization=optimization,
     )
+
+
+def _for_goal(
+    model: Model,
+    planner: Planner,
+    runtime: Runtime,
+    constraints: Constraints,
+    catalogue: GpuCatalogue,
+) -> tuple[Runtime, Optimization | None]:
+    """The settings of the pick for a goal, or those asked for, and what the search found."""
+    if constraints.goal is None or constraints.goal.objective is None:
+        return runtime, None
+    runtime = runtime.with_(n_ctx=runtime.n_ctx or model.n_ctx_train)
+    check_settings(model.shape, runtime)
+    quant = model.quant or model.architecture
+    own = own_option(quant, model.size_bytes, model.n_params, planner)
+    found = optimized((own,), runtime, constraints, catalogue)
+    if found is None or found.pick is None:
+        return runtime, found
+    return found.pick.runtime, found
 
 
 def plan_by_name(ref: str, error: GgufctlError | None = None) -> NamePlan:
@@ -212,6 +309,7 @@ def plan_reference(
     n_ctx: int | None = None,
     quant: str = "",
     on_event: OnEvent = ignore,
+    workshop: Workshop = _WORKSHOP,
 ) -> Plan:
     """The plan of a reference; of a whole repository, with the best quant for its GPU.
 
@@ -222,21 +320,28 @@ def plan_reference(
         n_ctx: context, 0 for the model's own, None for the default.  [tokens]
         quant: label to take from the repository; empty or `auto` lets the plan pick.
         on_event: hears of progress.
+        workshop: what to make it with.
 
     Raises: as `read_model` and `plan`.
     """
     reference = _with_quant(parse_reference(ref), quant)
     if reference.kind is ReferenceKind.HUB and not reference.quant and not reference.path:
-        return _plan_repo(reference, runtime, constraints, n_ctx, on_event)
-    resolved = open_model(reference, on_event=on_event)
-    model = _model(resolved)
+        return _plan_repo(reference, runtime, constraints, n_ctx, on_event, workshop)
+    resolved = workshop.open_model(reference, on_event=on_event)
+    model = _model(resolved, workshop)
     runtime = _with_context(runtime, model, n_ctx)
+    catalogue = calibrated_catalogue()
+    extras = _extras(runtime, on_event, workshop)
+    planner = workshop.planner(model, catalogue, extras)
+    runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
     return make_plan(
         model,
         runtime,
         constraints,
-        load_catalogue(),
-        extras=_extras(runtime, on_event),
+        catalogue,
+        planner=planner,
+        extras=extras,
+        optimization=optimization,
         smaller=_smaller(resolved.repo, _by_label(resolved.variants), model.quant),
         warnings=_revision_warnings(reference),
     )
@@ -258,7 +363,7 @@ def _with_context(runtime: Runtime, model: Model, n_ctx: int | None) -> Runtime:
     return runtime.with_(n_ctx=n_ctx or model.n_ctx_train)
 
 
-def _model(resolved: ResolvedModel) -> Model:
+def _model(resolved: ResolvedModel, workshop: Workshop = _WORKSHOP) -> Model:
     files = tuple(File(file.path, file.size_bytes, file.sha256) for file in resolved.files)
     label = resolved.variant.quant if resolved.variant is not None else None
     return Model(
@@ -266,7 +371,7 @@ def _model(resolved: ResolvedModel) -> Model:
         source=resolved.source.value,
         files=files,
         header=resolved.header,
-        shape=ModelShape(resolved.header),
+        shape=workshop.shape(resolved.header),
         quant=label or quant_of(resolved.header, files[0].path),
         repo=resolved.repo,
         commit=resolved.commit,
@@ -287,17 +392,17 @@ def _is_named_by_quant(resolved: ResolvedModel) -> bool:
         return False
 
 
-def _extras(runtime: Runtime, on_event: OnEvent) -> Extras | None:
+def _extras(runtime: Runtime, on_event: OnEvent, workshop: Workshop = _WORKSHOP) -> Extras | None:
     """Headers of what is loaded beside the model, or None when nothing is."""
     if not (runtime.mmproj or runtime.draft_model or runtime.lora):
         return None
 
     def header(ref: str, role: Role) -> ResolvedModel:
-        return open_model(ref, role=role, on_event=on_event)
+        return workshop.open_model(ref, role=role, on_event=on_event)
 
     return Extras(
         mmproj=header(runtime.mmproj, Role.MMPROJ).header if runtime.mmproj else None,
-        draft=ModelShape(header(runtime.draft_model, Role.DRAFT).header)
+        draft=workshop.shape(header(runtime.draft_model, Role.DRAFT).header)
         if runtime.draft_model
         else None,
         lora=tuple(header(ref, Role.LORA).header for ref in runtime.lora),
@@ -310,28 +415,50 @@ def _plan_repo(
     constraints: Constraints,
     n_ctx: int | None,
     on_event: OnEvent,
+    workshop: Workshop,
 ) -> Plan:
     """One header and the listing give the table; the header of the pick is read as well."""
-    catalogue = load_catalogue()
-    listing = open_repo(reference, on_event=on_event)
+    catalogue = calibrated_catalogue()
+    listing = workshop.open_repo(reference, on_event=on_event)
     by_label = _by_label(listing.models)
     if not by_label:
-        resolved = open_model(reference, on_event=on_event)
-        model = _model(resolved)
+        resolved = workshop.open_model(reference, on_event=on_event)
+        model = _model(resolved, workshop)
         runtime = _with_context(runtime, model, n_ctx)
-        extras = _extras(runtime, on_event)
-        return make_plan(model, runtime, constraints, catalogue, extras=extras)
+        extras = _extras(runtime, on_event, workshop)
+        planner = workshop.planner(model, catalogue, extras)
+        runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
+        return make_plan(
+            model,
+            runtime,
+            constraints,
+            catalogue,
+            planner=planner,
+            extras=extras,
+            optimization=optimization,
+        )
     base = by_label[_baseline(by_label)]
-    model = _model(open_variant(listing, _only_one(listing, base), on_event=on_event))
+    found = workshop.open_variant(listing, _only_one(listing, base), on_event=on_event)
+    model = _model(found, workshop)
     runtime = _with_context(runtime, model, n_ctx)
     check_settings(model.shape, runtime)
-    extras = _extras(runtime, on_event)
-    planner = Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
+    extras = _extras(runtime, on_event, workshop)
+    planner = workshop.planner(model, catalogue, extras)
     allowed = Allowed.by(constraints, catalogue)
-    needed = choose(planner.rows(runtime, allowed, with_max_n_ctx=False, single_first=True))
+    optimization = None
+    needed = None
+    if constraints.goal is not None and constraints.goal.objective is not None:
+        open_quant = _Opener(listing, by_label, catalogue, extras, on_event, workshop)
+        model, planner, optimization = open_quant.best(model, planner, runtime, constraints)
+        if optimization is not None and optimization.pick is not None:
+            runtime = optimization.pick.runtime
+    else:
+        needed = _needed(planner, model, runtime, allowed, constraints)
     if needed is not None:
         for label in _better(by_label, model.quant):
-            better = _upgrade(planner, needed, runtime, model, listing, by_label[label], on_event)
+            better = _upgrade(
+                planner, needed, runtime, model, listing, by_label[label], on_event, workshop
+            )
             if better is not None:
                 model, planner = better
                 break
@@ -349,7 +476,64 @@ def _plan_repo(
         smaller=_smaller(listing.repo, by_label, model.quant),
         warnings=_listing_warnings(listing),
         because=because if len(by_label) > 1 else "",
+        optimization=optimization,
     )
+
+
+def _needed(
+    planner: Planner, model: Model, runtime: Runtime, allowed: Allowed, constraints: Constraints
+) -> GpuPlan | None:
+    """What the baseline would be put on, within the limits there are."""
+    rows = planner.rows(runtime, allowed, with_max_n_ctx=False, single_first=True)
+    goal = constraints.goal or Goal()
+    return choose(marked_by_limits(rows, planner, runtime, goal, model.size_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Quants of a repository for a search: by the sizes of their files, and by their headers."""
+
+    listing: RepoListing
+    by_label: dict[str, tuple[Variant, ...]]
+    catalogue: GpuCatalogue
+    extras: Extras | None
+    on_event: OnEvent
+    workshop: Workshop
+
+    def best(
+        self, model: Model, planner: Planner, runtime: Runtime, constraints: Constraints
+    ) -> tuple[Model, Planner, Optimization | None]:
+        """The quant that suits the goal best, by its own header.
+
+        Sizes of files scale weights nearly, not to the byte: so the header of each pick is read,
+        and the search is repeated with it, until a pick is one whose header is known.
+        """
+        goal = constraints.goal
+        assert goal is not None
+        labels = [label for label, found in self.by_label.items() if len(found) == 1]
+        known = {str(model.quant): (model, planner)}
+        of_bytes, n_params = model.size_bytes, model.n_params
+        while True:
+            options = []
+            for label in goal.searched(labels):
+                variant = self.by_label[label][0]
+                size = variant.size_bytes
+                if label in known:
+                    options.append(own_option(label, size, n_params, known[label][1]))
+                    continue
+                scale = Scale(size, of_bytes, len(variant.paths) > 1)
+                options.append(QuantOption(label, size, 8 * size / n_params, planner, scale))
+            found = optimized(options, runtime, constraints, self.catalogue)
+            if found is None or found.pick is None:
+                return model, planner, found
+            quant = found.pick.quant
+            if quant in known:
+                return (*known[quant], found)
+            opened = self.workshop.open_variant(
+                self.listing, self.by_label[quant][0], on_event=self.on_event
+            )
+            exact = _model(opened, self.workshop)
+            known[quant] = (exact, self.workshop.planner(exact, self.catalogue, self.extras))
 
 
 def _listing_warnings(listing: RepoListing) -> tuple[str, ...]:
@@ -413,6 +597,7 @@ def _upgrade(
     listing: RepoListing,
     found: tuple[Variant, ...],
     on_event: OnEvent,
+    workshop: Workshop,
 ) -> tuple[Model, Planner] | None:
     """A better quant with its own header and planner, if it fits what the baseline needs."""
     if len(found) > 1:
@@ -425,10 +610,8 @@ def _upgrade(
 
     if not fits(planner, scale):
         return None
-    better = _model(open_variant(listing, found[0], on_event=on_event))
-    exact = Planner(
-        better.shape, planner.catalogue, is_sharded=better.is_sharded, extras=planner.extras
-    )
+    better = _model(workshop.open_variant(listing, found[0], on_event=on_event), workshop)
+    exact = workshop.planner(better, planner.catalogue, planner.extras)
     return (better, exact) if fits(exact, None) else None
 
 

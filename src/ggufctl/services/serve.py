@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ggufctl.catalog import load_catalogue
 from ggufctl.core._pins import LLAMA_CPP_BUILD
-from ggufctl.core.compat import check_settings
-from ggufctl.core.engine_log import Comparison, EngineLog, Failure, FailureKind, compare
+from ggufctl.core.compat import check_gpus, check_settings
+from ggufctl.core.engine_log import HOST, Comparison, EngineLog, Failure, FailureKind, compare
 from ggufctl.core.estimate import Basis, Estimate, Term
+from ggufctl.core.ggml.cuda import ADA_LOVELACE
 from ggufctl.core.gpus import with_overhead
 from ggufctl.core.header import Header
 from ggufctl.core.launch import (
@@ -28,8 +30,10 @@ from ggufctl.core.launch import (
     slug,
     startup_seconds,
 )
+from ggufctl.core.layout import CONTEXT_PADDING
 from ggufctl.core.memory import Extras, ModelShape, estimate_memory
 from ggufctl.core.model import File, Model
+from ggufctl.core.progress import Tenths, progress_text
 from ggufctl.core.reduce import Reduction, reductions
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.units import format_gib
@@ -37,15 +41,21 @@ from ggufctl.engines.base import Command, Device, Engine, Found
 from ggufctl.engines.choose import choose_engine
 from ggufctl.errors import DoesNotFit, GgufctlError, LaunchFailed, UsageError
 from ggufctl.remote.supervisor import EngineFailed, Event, OnEvent, Spec, Supervisor
+from ggufctl.remote.transfer import TransferEvent
 from ggufctl.services import deployments
+from ggufctl.services.alternatives import alternatives
+from ggufctl.services.calibration import note_local
 from ggufctl.services.deployments import Deployment
+from ggufctl.services.engine_http import Engine as RunningEngine
 from ggufctl.services.keys import Key, open_key
+from ggufctl.services.local_gpus import on_gpus
+from ggufctl.services.local_switch import Replies, Switch, pending
 from ggufctl.services.machine import HostMemory, free_port, host_memory, is_port_free, read_rate
 from ggufctl.services.plan import DEFAULT_N_CTX, read_model
 from ggufctl.sources.base import ModelFile, SourceEvent
 from ggufctl.sources.fetch import fetch_files, missing_bytes
-from ggufctl.sources.references import Reference, ReferenceKind, parse_reference
-from ggufctl.sources.resolve import Role, open_model, open_repo
+from ggufctl.sources.references import ReferenceKind, parse_reference
+from ggufctl.sources.resolve import Role, open_model
 
 __all__ = [
     "DEFAULT_PORT",
@@ -53,7 +63,6 @@ __all__ = [
     "LocalPlan",
     "LocalRequest",
     "LocalServer",
-    "alternatives",
     "plan_local",
     "start_local",
 ]
@@ -62,6 +71,12 @@ LOOPBACK = "127.0.0.1"
 """The only address a server on this machine listens on."""
 
 DEFAULT_PORT = 8080
+
+MAX_FILL_PERMILLE = 950
+"""Of what is free, `-c max` plans to take at most this much."""
+
+DRAIN_SECONDS = 30.0
+"""How long a switch waits for requests that are being answered."""
 
 OTHER_BUILD_LOW_PERMILLE, OTHER_BUILD_HIGH_PERMILLE = 700, 1050
 """llama-cpp-python bundles a build of its own, whose graph lets go of the attention mask before
@@ -86,6 +101,8 @@ class LocalRequest:
         model: reference, as plans take it.
         runtime: settings, but for the context.
         n_ctx: context, 0 for the model's own, None for the default.  [tokens]
+        max_context: the largest context that fits what is free here, instead of `n_ctx`.
+        gpu: which of this machine's GPUs, as `--gpu` names them.
         quant: label to take from a repository; empty or `auto` for the default one.
         name: of the deployment; empty for the model's.
         port: to listen on; 0 for any that is free.
@@ -103,6 +120,8 @@ class LocalRequest:
     model: str
     runtime: Runtime = field(default_factory=Runtime)
     n_ctx: int | None = None
+    max_context: bool = False
+    gpu: str = "auto"
     quant: str = ""
     name: str = ""
     port: int = DEFAULT_PORT
@@ -176,8 +195,18 @@ class LocalPlan:
         return "CPU"
 
 
-def plan_local(request: LocalRequest, on_event: OnEvent = _ignore) -> LocalPlan:
+def plan_local(
+    request: LocalRequest,
+    on_event: OnEvent = _ignore,
+    *,
+    credit: Mapping[str, int] | None = None,
+) -> LocalPlan:
     """What serving a model here takes: memory by term, the engine, its arguments. Starts nothing.
+
+    Args:
+        request: what is wanted.
+        on_event: hears of progress.
+        credit: bytes that are in use now and free by then, by device, `host` among them.
 
     Raises:
         UsageError: settings or arguments that make no sense, or that the engine lacks.
@@ -192,6 +221,7 @@ def plan_local(request: LocalRequest, on_event: OnEvent = _ignore) -> LocalPlan:
     if request.max_attempts < 1:
         raise UsageError("--max-attempts must be at least 1.")
     engine, found = choose_engine(request.engine)
+    found = on_gpus(_credited(found, credit or {}), request.gpu)
     engine.check(request.runtime, extra)
     hear = _source_listener(on_event)
     model = read_model(_reference(request), on_event=hear)
@@ -199,8 +229,12 @@ def plan_local(request: LocalRequest, on_event: OnEvent = _ignore) -> LocalPlan:
     beside = _beside(runtime, hear)
     extras = _extras(beside)
     devices = found.devices if runtime.n_gpu_layers != 0 else ()
-    estimate = _estimate(model.shape, runtime, found, devices, extras)
     host = host_memory()
+    freed = (credit or {}).get(HOST, 0)
+    host = replace(host, available_bytes=min(host.total_bytes, host.available_bytes + freed))
+    if request.max_context:
+        runtime = _longest(model.shape, runtime, found, devices, extras, host)
+    estimate = _estimate(model.shape, runtime, found, devices, extras)
     warnings = _warnings(request, found, estimate)
     plan = LocalPlan(
         request=request,
@@ -223,6 +257,54 @@ def plan_local(request: LocalRequest, on_event: OnEvent = _ignore) -> LocalPlan:
     )
     _require_fit(plan)
     return replace(plan, command=engine.command(found, _launch(plan, _named_files(plan))))
+
+
+def _credited(found: Found, credit: Mapping[str, int]) -> Found:
+    """The engine's GPUs with what a server that ends before gives back."""
+    devices = tuple(
+        replace(d, free_bytes=min(d.total_bytes, d.free_bytes + credit.get(d.name, 0)))
+        for d in found.devices
+    )
+    return replace(found, devices=devices)
+
+
+def _longest(
+    shape: ModelShape,
+    runtime: Runtime,
+    found: Found,
+    devices: Sequence[Device],
+    extras: Extras,
+    host: HostMemory,
+) -> Runtime:
+    """The settings with the longest context that fits what is free; the shortest where none does.
+
+    Memory grows with the context, so half of what is left is ruled out at each step.
+    """
+    n_streams = 1 if runtime.is_unified else runtime.n_seq_max
+    step = CONTEXT_PADDING * n_streams
+    most = max(1, shape.hp.n_ctx_train * n_streams // step)
+    free = [
+        replace(device, free_bytes=device.free_bytes * MAX_FILL_PERMILLE // 1000)
+        for device in devices
+    ]
+    available = max(1, host.available_bytes * MAX_FILL_PERMILLE // 1000)
+    limit = HostMemory(available, available)
+
+    def fits(count: int) -> bool:
+        longer = runtime.with_(n_ctx=count * step)
+        estimate = _estimate(shape, longer, found, devices, extras)
+        return not _short_by(estimate, free, limit)
+
+    low, high = 1, most
+    if fits(most):
+        low = most
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    return runtime.with_(n_ctx=low * step)
 
 
 def _reference(request: LocalRequest) -> str:
@@ -295,17 +377,25 @@ def _estimate(
 ) -> Estimate:
     """Memory on the GPUs the engine sees, each given its share by what it has free."""
     check_settings(shape, runtime)
+    check_gpus(runtime, len(devices))
+    cards = {card.device_name.casefold(): card for card in load_catalogue()}
+    known = [cards.get(device.description.casefold()) for device in devices]
     shares = [float(device.free_bytes) for device in devices] if len(devices) > 1 else None
     names = tuple(device.description for device in devices)
-    estimate = estimate_memory(shape, runtime, names, proportions=shares, extras=extras)
+    estimate = estimate_memory(
+        shape,
+        runtime,
+        names,
+        proportions=shares,
+        extras=extras,
+        capabilities=[card.capability if card else ADA_LOVELACE for card in known],
+    )
     named = zip(estimate.devices, devices, strict=False)
     estimate = replace(
         estimate, devices=tuple(replace(planned, name=seen.name) for planned, seen in named)
     )
     if found.engine not in ENGINES_WITH_SLOTS:
         estimate = _of_another_build(estimate, found)
-    cards = {card.device_name.casefold(): card for card in load_catalogue()}
-    known = [cards.get(device.description.casefold()) for device in devices]
     gpus = [card for card in known if card is not None]
     return with_overhead(estimate, gpus) if len(gpus) == len(devices) else estimate
 
@@ -421,6 +511,8 @@ def _launch(plan: LocalPlan, files: Files) -> Launch:
         cache_ram_mib=cache_ram_mib(left),
         n_threads=request.n_threads,
         use_gpu=bool(plan.devices),
+        # They tell nothing of a prompt, and nothing at all to who has no key.
+        slots=request.auth == "key",
         chat_format=request.chat_format,
         extra=request.engine_args,
     )
@@ -468,9 +560,28 @@ def start_local(plan: LocalPlan, on_event: OnEvent = _ignore) -> LocalServer:
 
 def _fetch(plan: LocalPlan, on_event: OnEvent) -> Files:
     hear = _source_listener(on_event)
+    runtime = plan.runtime
+    refs = (plan.request.model, runtime.mmproj, runtime.draft_model, *runtime.lora)
 
     def place(part: _Part) -> str:
-        return str(fetch_files(part.source, part.repo, part.commit, part.files, on_event=hear)[0])
+        tenths = Tenths()
+
+        def moved(event: TransferEvent) -> None:
+            done, total = event.all_done_bytes, event.all_bytes
+            if event.state != "present" and tenths.is_new(done, total):
+                text = progress_text(done, total, event.bytes_per_second)
+                on_event(Event("source", 0.0, f"downloading: {text}", event.as_dict()))
+
+        found = fetch_files(
+            part.source,
+            part.repo,
+            part.commit,
+            part.files,
+            on_event=hear,
+            on_transfer=moved,
+            refs=[ref for ref in refs if ref],
+        )
+        return str(found[0])
 
     return _as_files(plan, place)
 
@@ -528,6 +639,7 @@ class LocalServer:
 
     def _run(self) -> None:
         """Start the engine until it runs, each time with less memory than before."""
+        self._save(**self._as_planned())
         while True:
             self.attempts += 1
             try:
@@ -536,7 +648,9 @@ class LocalServer:
                 self._reduce_or_give_up(error)
             else:
                 break
-        self._save(status="running", engine_pid=self._engine_pid(), build=self.build)
+        changes = {"engine_pid": self._engine_pid(), "build": self.build, **self._as_planned()}
+        self._save(status="running", **changes)
+        note_local(self)
 
     def _reduce_or_give_up(self, error: EngineFailed) -> None:
         step = self._next_step(error.failure)
@@ -544,13 +658,25 @@ class LocalServer:
             raise self._launch_failed(error) from None
         self._reduce(step, error.failure)
 
-    def wait(self) -> None:
+    def wait(self, describe: Callable[[LocalServer], Mapping[str, Any]] | None = None) -> None:
         """Stay until something interrupts it; an engine that runs out of memory is started again.
+
+        Args:
+            describe: makes the document that who asks for a switch is answered with.
 
         Raises: LaunchFailed when it ended by itself, and not for memory that could be saved.
         """
+        asked: list[Replies] = []
+
+        def is_asked() -> bool:
+            found = pending(self.deployment.directory) if describe is not None else None
+            asked.extend([found] if found is not None else [])
+            return bool(asked)
+
         while (supervisor := self.supervisor) is not None:
-            supervisor.wait()
+            if supervisor.wait_until(is_asked):
+                self._switch(asked.pop(), describe or (lambda server: {}))
+                continue
             error = supervisor.failed()
             supervisor.stop()
             if not error.failure.line:
@@ -558,6 +684,98 @@ class LocalServer:
                 raise LaunchFailed(error.failure.text, error.failure.hint)
             self._reduce_or_give_up(error)
             self._run()
+
+    def _switch(
+        self, replies: Replies, describe: Callable[[LocalServer], Mapping[str, Any]]
+    ) -> None:
+        """Go on with other settings on the same port, with the same key and name.
+
+        What does not fit is refused while the former engine runs; one that does not come up is
+        followed by the former one.
+
+        Raises: LaunchFailed when the former does not come up again either.
+        """
+        before, hear = self.plan, self._on_event
+
+        def tell(event: Event) -> None:
+            hear(event)
+            replies.hear(event)
+
+        self._on_event = tell
+        try:
+            try:
+                plan = self._switched(replies.switch, tell)
+            except GgufctlError as error:
+                replies.refuse(error)
+                return
+            self._drain()
+            self._restart(plan)
+        except LaunchFailed as error:
+            self._go_back(before, error, replies)
+        except BaseException:
+            replies.refuse(LaunchFailed(f"{self.name} was stopped while it was being switched."))
+            raise
+        else:
+            replies.done(describe(self))
+        finally:
+            self._on_event = hear
+
+    def _switched(self, switch: Switch, on_event: OnEvent) -> LocalPlan:
+        """The plan with other settings, as if the engine that runs were gone.
+
+        Raises: GgufctlError for what makes no sense or does not fit.
+        """
+        now = self.plan
+        credit = {HOST: now.estimate.host.total_bytes}
+        for planned, device in zip(now.estimate.devices, now.devices, strict=False):
+            credit[device.seen_as or device.name] = planned.total_bytes
+        request = replace(
+            now.request,
+            engine=now.found.engine,
+            gpu=now.request.gpu if switch.gpu is None else switch.gpu,
+            runtime=now.request.runtime.with_(**switch.runtime),
+        )
+        if switch.max_context or switch.n_ctx is not None:
+            request = replace(request, n_ctx=switch.n_ctx, max_context=switch.max_context)
+        plan = plan_local(request, on_event, credit=credit)
+        return replace(plan, deadline_seconds=max(plan.deadline_seconds, now.deadline_seconds))
+
+    def _drain(self) -> None:
+        """Wait until nothing is being answered, but not for ever."""
+        engine = RunningEngine(self.base_url, self.key.value if self.key else "")
+        until = time.monotonic() + DRAIN_SECONDS
+        while (counters := engine.counters()) is not None and time.monotonic() < until:
+            if not counters.n_processing + counters.n_deferred:
+                return
+            time.sleep(0.1)
+
+    def _restart(self, plan: LocalPlan) -> None:
+        """End the engine and start it as planned."""
+        if self.supervisor is not None:
+            self.supervisor.stop()
+        self.plan, self.attempts, self.steps = plan, 0, []
+        self._save(status="starting")
+        self._run()
+
+    def _go_back(self, before: LocalPlan, error: LaunchFailed, replies: Replies) -> None:
+        """Start the engine as it was.
+
+        Raises: LaunchFailed when it does not come up.
+        """
+        self._say("fallback", f"{error.message} The former settings come back.")
+        try:
+            self._restart(before)
+        except LaunchFailed as again:
+            replies.refuse(
+                LaunchFailed(f"{error.message} The former settings do not come up either.")
+            )
+            raise again
+        except BaseException:
+            replies.refuse(error)
+            raise
+        replies.refuse(
+            LaunchFailed(f"{error.message} {self.name} runs again as before.", error.hint)
+        )
 
     def stop(self, status: str = "stopped") -> None:
         """End the engine; nothing of it stays but its log and what it was."""
@@ -643,6 +861,21 @@ class LocalServer:
             replace(self.deployment, **changes)  # type: ignore[arg-type]  # our own fields
         )
 
+    def _as_planned(self) -> dict[str, Any]:
+        """What the state says of the plan."""
+        plan = self.plan
+        estimate = plan.estimate
+        return {
+            "memory_bytes": plan.memory_bytes,
+            "planned": {
+                **{device.name: device.total_bytes for device in estimate.devices},
+                HOST: estimate.host.total_bytes,
+            },
+            "devices": {device.name: device.description for device in plan.devices},
+            "n_ctx": estimate.n_ctx,
+            "n_slots": estimate.n_seq_max,
+        }
+
     def _new_deployment(self) -> Deployment:
         plan = self.plan
         return Deployment(
@@ -658,24 +891,4 @@ class LocalServer:
             pid=os.getpid(),
             pid_start=deployments.process_start(os.getpid()),
             started_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            memory_bytes=plan.memory_bytes,
         )
-
-
-def alternatives(model: Model, limit: int = 4) -> tuple[str, ...]:
-    """References of smaller quants of the same repository, the largest first; empty if unknown."""
-    if not model.repo:
-        return ()
-    try:
-        listing = open_repo(
-            Reference(model.repo, ReferenceKind.HUB, repo=model.repo, revision=model.commit)
-        )
-    except GgufctlError:
-        return ()
-    smaller = [
-        variant
-        for variant in listing.models
-        if variant.complete and variant.quant and variant.size_bytes < model.size_bytes
-    ]
-    smaller.sort(key=lambda variant: -variant.size_bytes)
-    return tuple(dict.fromkeys(f"{model.repo}:{variant.quant}" for variant in smaller))[:limit]

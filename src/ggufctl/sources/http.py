@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -15,6 +16,9 @@ __all__ = ["ConnectionLost", "HttpFile", "NotModified", "Opener", "Response"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 _ATTEMPTS = 3
+GIVE_UP_SECONDS = 10.0
+"""A server that was silent for so long is not asked again: it is not a lost connection."""
+
 _CHUNK_BYTES = 64 << 10
 
 
@@ -112,11 +116,18 @@ class HttpFile:
         if end > MAX_HEADER_BYTES:
             raise InvalidGguf(f"{self.name}: the header is larger than any model needs.")
         received = bytearray()
+        since = time.monotonic()
         for attempt in range(_ATTEMPTS):
             try:
                 self._read_once(start + len(received), end, received)
             except ConnectionLost:
                 self.close()
+                is_silent = not received and time.monotonic() - since >= GIVE_UP_SECONDS
+                if is_silent:
+                    raise ConnectionLost(
+                        f"{self.name} cannot be reached: no answer within "
+                        f"{GIVE_UP_SECONDS:.0f} seconds."
+                    ) from None
                 if attempt + 1 == _ATTEMPTS:
                     raise
                 if self._size is None:

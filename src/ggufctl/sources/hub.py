@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ggufctl.core.escape import quoted, redact
+from ggufctl.core.hub_status import Asked, explain_status
 from ggufctl.core.names import did_you_mean
 from ggufctl.errors import (
     AccessDenied,
     GgufctlError,
-    ModelNotFound,
     RemoteError,
     UsageError,
 )
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HubListing",
+    "cache_folder",
     "cached_file",
     "cached_files",
     "conversions_of",
@@ -160,6 +160,13 @@ def cached_files(repo: str, revision: str) -> HubListing | None:
     return HubListing(repo, commit, tuple(files)) if files else None
 
 
+def cache_folder() -> Path:
+    """Where the Hub client keeps what it fetched."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 def cached_file(repo: str, commit: str, path: str) -> Path | None:
     """Where the Hub client's own cache holds a file, or None."""
     from huggingface_hub import try_to_load_from_cache
@@ -278,40 +285,8 @@ class _StatusOf:
 
 def _status_error(response: Response | Any, repo: str, revision: str) -> GgufctlError:
     """What an answer of 400 and above means, as the error to raise."""
-    status = int(response.status_code)
-    code = response.headers.get("x-error-code", "")
-    message = response.headers.get("x-error-message", "")
-    name, page = quoted(repo), f"{hub_endpoint()}/{quote(repo)}"
-    if code == "GatedRepo":
-        return AccessDenied(
-            f"{name} is gated.", f"Accept its terms on {page}, then run `hf auth login`."
-        )
-    if message == "Access to this resource is disabled.":
-        return AccessDenied(f"{name} was disabled by the Hub.")
-    if "Invalid credentials" in message:
-        return _bad_token()
-    if code == "RevisionNotFound":
-        return ModelNotFound(f"{name} has no revision {quoted(revision or 'main')}.")
-    if code == "EntryNotFound":
-        return ModelNotFound(f"{name} has no such file.")
-    if code == "RepoNotFound" or status == 404:
-        return ModelNotFound(
-            f"There is no repository {name} on the Hub.",
-            "If it is private, run `hf auth login` first.",
-        )
-    if status == 401 and _has_token():
-        return _bad_token()
-    if status == 401:
-        return AccessDenied(f"The Hub asks who wants to see {name}.", "Run `hf auth login`.")
-    if status == 403:
-        return AccessDenied(f"The Hub refuses access to {name}.")
-    if status == 429:
-        return RemoteError("The Hub asks to wait: too many requests.", "Try again later.")
-    return RemoteError(f"The Hub failed with status {status} for {name}.")
-
-
-def _bad_token() -> AccessDenied:
-    return AccessDenied("The Hub refuses the token.", "Run `hf auth login`, or check HF_TOKEN.")
+    asked = Asked(repo, revision, hub_endpoint(), has_token=_has_token())
+    return explain_status(int(response.status_code), response.headers, asked)
 
 
 def _has_token() -> bool:

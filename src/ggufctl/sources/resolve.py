@@ -54,6 +54,7 @@ __all__ = [
     "open_model",
     "open_repo",
     "open_variant",
+    "variant_of",
 ]
 
 _T = TypeVar("_T")
@@ -129,7 +130,7 @@ def open_model(
             return _open_url(reference, role, on_event)
         case ReferenceKind.HUB:
             listing = open_repo(reference, on_event=on_event)
-            return open_variant(listing, _choose(listing, role), role=role, on_event=on_event)
+            return open_variant(listing, variant_of(listing, role), role=role, on_event=on_event)
 
 
 def open_repo(ref: str | Reference, *, on_event: OnEvent = ignore) -> RepoListing:
@@ -267,7 +268,7 @@ def _meant(names: Sequence[str]) -> str:
     return f"Did you mean {' or '.join(map(escape, names))}?" if names else ""
 
 
-def _choose(listing: RepoListing, role: Role) -> Variant:
+def variant_of(listing: RepoListing, role: Role = Role.MODEL) -> Variant:
     """The variant of a repository that its reference means.
 
     Raises: ModelNotFound, AmbiguousReference, UnsupportedModel.

@@ -101,10 +101,18 @@ class Allocator:
     Args:
         n_gpus: GPUs taking part; the host is the backend after them.
         explain: also record what is alive when each buffer grew last.
+        capabilities: compute capability per GPU; none = Ada Lovelace or newer.
     """
 
-    def __init__(self, n_gpus: int, *, explain: bool = False) -> None:
+    def __init__(
+        self,
+        n_gpus: int,
+        *,
+        explain: bool = False,
+        capabilities: Sequence[cuda.Capability] = (),
+    ) -> None:
         self.n_gpus = n_gpus
+        self._capabilities = capabilities or (cuda.ADA_LOVELACE,) * n_gpus
         self._arenas = [_Arena(cuda.ALIGNMENT) for _ in range(n_gpus)] + [_Arena(HOST_ALIGNMENT)]
         self._explain = explain
         self._live: list[dict[int, Tensor]] = [{} for _ in self._arenas]
@@ -154,7 +162,9 @@ class Allocator:
                         self._allocate(parent, backend)
 
     def _size(self, t: Tensor, backend: int) -> int:
-        return t.n_bytes if backend == self.n_gpus else cuda.alloc_size(t)
+        if backend == self.n_gpus:
+            return t.n_bytes
+        return cuda.alloc_size(t, self._capabilities[backend])
 
     def _padded_size(self, t: Tensor, backend: int) -> int:
         align = self._arenas[backend].alignment

@@ -1,7 +1,8 @@
 """What the CUDA backend of ggml adds to a plan: sizes, supported operations, reordering.
 
-Compute buffers were found identical for compute capabilities 7.5 to 10.0 unless a
-micro-batch holds fewer than three tokens per sequence, so the capability is no input.
+Of all that depends on the compute capability, only the choice of a flash-attention kernel
+changes a buffer, and only between cards before and since Ada Lovelace: the others decide
+which kernel runs, or choose scratch that comes out of the pool.
 
 Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu and fattn.cu (pin in core/_pins.py).
 """
@@ -15,6 +16,7 @@ from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.ggml.types import TYPES, row_bytes
 
 __all__ = [
+    "ADA_LOVELACE",
     "ALIGNMENT",
     "ROW_PADDING",
     "alloc_size",
@@ -23,6 +25,11 @@ __all__ = [
     "optimize",
     "supports",
 ]
+
+ADA_LOVELACE = (8, 9)
+"""Compute capability from which attention over few tokens prefers vector kernels."""
+
+Capability = tuple[int, int]
 
 ALIGNMENT = 128
 """Alignment of tensors in a CUDA buffer.  [bytes]"""
@@ -40,27 +47,27 @@ MAX_REDUCED_EXPERTS = 15
 # Sizes.
 
 
-def alloc_size(t: Tensor) -> int:
+def alloc_size(t: Tensor, capability: Capability = ADA_LOVELACE) -> int:
     """Bytes to allocate for a tensor on a CUDA device, before alignment.  [bytes]
 
     Source: `ggml_backend_cuda_buffer_type_get_alloc_size`.
     """
     n = t.n_bytes
     if t.op == "FLASH_ATTN_EXT":
-        n = _flash_attn_size(t, n)
+        n = _flash_attn_size(t, n, capability)
     if TYPES[t.type].is_quantized and t.ne[0] % ROW_PADDING:
         n += row_bytes(t.type, ROW_PADDING - t.ne[0] % ROW_PADDING)
     return n
 
 
-def _flash_attn_size(t: Tensor, n: int) -> int:
+def _flash_attn_size(t: Tensor, n: int, capability: Capability) -> int:
     """Add the f16 copies of K and V that the chosen kernel reads.
 
     Source: fattn.cu `ggml_cuda_flash_attn_ext_get_alloc_size`.
     """
     k, v = t.src[1], t.src[2]
     assert k is not None and v is not None
-    kernel = _flash_attn_kernel(t)
+    kernel = _flash_attn_kernel(t, capability)
     if kernel == "none":
         return n
     if kernel == "vec":
@@ -85,10 +92,10 @@ def _is_view_of(v: Tensor, k: Tensor) -> bool:
 _FLASH_KV_TYPES = frozenset("f32 f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0".split())
 
 
-def _flash_attn_kernel(t: Tensor) -> str:
-    """Kernel for a flash-attention node: none, vec or mma.
+def _flash_attn_kernel(t: Tensor, capability: Capability = ADA_LOVELACE) -> str:
+    """Kernel for a flash-attention node: none, vec, tile or mma.
 
-    Source: fattn.cu `ggml_cuda_get_best_fattn_kernel`, cards with tensor cores.
+    Source: fattn.cu `ggml_cuda_get_best_fattn_kernel`, cards from Turing on.
     """
     q, k, v, mask = t.src[0], t.src[1], t.src[2], t.src[3]
     assert q is not None and k is not None and v is not None
@@ -120,10 +127,16 @@ def _flash_attn_kernel(t: Tensor) -> str:
     if dk in (40, 72):
         return "tile"
     if dk <= 256 and dk % 64 == 0 and dk != 192 and k.ne[1] % KQ_STRIDE == 0:
+        since_ada = capability >= ADA_LOVELACE
         if TYPES[k.type].is_quantized or TYPES[v.type].is_quantized:
-            if q.ne[1] <= 2:
+            if q.ne[1] <= (2 if since_ada else 1):
                 return "vec"
-        elif q.ne[1] == 1 and q.ne[3] == 1 and not (gqa > 4 and (dk >= 256 or k.ne[1] >= 8192)):
+        elif (
+            since_ada
+            and q.ne[1] == 1
+            and q.ne[3] == 1
+            and not (gqa > 4 and (dk >= 256 or k.ne[1] >= 8192))
+        ):
             return "vec"
         if not grouped and q.ne[1] == 1:
             return "vec"
@@ -330,12 +343,17 @@ def supports(t: Tensor) -> bool:
 # Reordering and keeping alive.
 
 
-def optimize(nodes: list[Tensor], dependencies: dict[int, list[Tensor]]) -> list[Tensor]:
+def optimize(
+    nodes: list[Tensor],
+    dependencies: dict[int, list[Tensor]],
+    following: Tensor | None = None,
+) -> list[Tensor]:
     """Reorder one split for fusion and record what must outlive its last use.
 
     Args:
         nodes: the nodes of one GPU split, in order.
         dependencies: id of a node → tensors that stay allocated until it; extended here.
+        following: first node of the next split, which a group at the end is kept for.
 
     Returns:
         The nodes in their new order.
@@ -362,8 +380,8 @@ def optimize(nodes: list[Tensor], dependencies: dict[int, list[Tensor]]) -> list
                 op = nodes[i].op
         if op in ("UNARY", "SOFT_MAX"):
             length = _match_top_k(nodes, i)
-            if length:
-                until = nodes[i + length]
+            until = nodes[i + length] if i + length < len(nodes) else following
+            if length and until is not None:
                 for t in nodes[i : i + length]:
                     keep(t, until)
                     for s in t.src:
@@ -630,4 +648,4 @@ def _match_top_k(nodes: list[Tensor], start: int) -> int:
         return 0
     if not _can_fuse(group, tuple(t.op for t in group), (ids - start, len(group) - 1)):
         return 0
-    return len(group) if i < n else 0
+    return len(group)

@@ -88,8 +88,10 @@ class Scheduler:
         dependencies: dict[int, list[Tensor]] = {}
         for split in splits:
             if split.backend != self.host:
-                graph.nodes[split.start : split.end] = cuda.optimize(
-                    graph.nodes[split.start : split.end], dependencies
+                start, end = split.start, split.end
+                following = graph.nodes[end] if end < len(graph.nodes) else None
+                graph.nodes[start:end] = cuda.optimize(
+                    graph.nodes[start:end], dependencies, following
                 )
         return Schedule(
             leafs=self._leafs(graph, splits, graph_inputs),

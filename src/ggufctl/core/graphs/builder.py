@@ -115,6 +115,7 @@ class Builder:
         """Other fused nodes and their blocks (add_fused_node)."""
         self.unfused = unfused
         self._pins = pin_norms and (placement.full_offload or n_tokens < NORM_PIN_BATCH)
+        self._pins_kqv = pin_norms and not placement.kv_offload
         self._mixed_batch = mixed_batch
         self._adapters = adapters
         self._lora: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -211,8 +212,8 @@ class Builder:
 
     def rope_factors(self, il: int, name: str = "rope_freqs") -> Tensor | None:
         """Rope factors, of which every device with blocks holds a copy."""
-        own = self.w(name, il)
-        return own or self.weight(f"{name}.weight", self.placement.layer_backends[il])
+        own, shared = self.w(name, il), f"{name}.weight"
+        return own or self.weight(shared, self.placement.rope_backend(shared, il))
 
     def mm(
         self, weight: str | Tensor, x: Tensor, il: int | None = None, *, scale: bool = True
@@ -514,7 +515,7 @@ class Builder:
         if found is None:
             cache = self.layout.caches[cache_name]
             layer = cache.layers[il]
-            where = self.placement.layer_backends[il]
+            where = self.placement.state_backend(il)
             if cache.is_shared:
                 where = self._target_backend(il)
             k = Tensor(cache.type_k, (layer.n_k, cache.n_cells, cache.n_stream), name="cache_k")
@@ -658,6 +659,8 @@ class Builder:
                 cur = ops.mul_mat(v_mla, cur)
             cur = ops.permute(cur, 0, 2, 1, 3)
             cur = ops.cont(cur, cur.ne[0] * cur.ne[1], cur.ne[2] * cur.ne[3])
+            if self._pins_kqv:
+                cur.backend = self.placement.host
         return self.expand(cur)
 
     def _flash_attention(
@@ -1121,7 +1124,7 @@ class Builder:
         """Convolution and recurrent state of a block (n × sequences), as r and s."""
         found = self._states.get(il)
         if found is None:
-            layout, where = self.layout, self.placement.layer_backends[il]
+            layout, where = self.layout, self.placement.state_backend(il)
             r = Tensor("f32", (layout.n_embd_r, layout.n_rs), name="cache_r")
             s = Tensor("f32", (layout.n_embd_s, layout.n_rs), name="cache_s")
             r.buffer = s.buffer = where

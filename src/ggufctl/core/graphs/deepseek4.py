@@ -194,7 +194,7 @@ def _state(b: Builder, inp: _Compression, width: int, il: int) -> tuple[Tensor, 
     for what in ("kv", "score"):
         rows, n_seq = _state_rows(inp.ratio), b.ctx.n_seq_max
         t = Tensor("f32", (width, rows, n_seq), name=f"{inp.cache}_state_{what}")
-        t.buffer = b.placement.layer_backends[il]
+        t.buffer = b.placement.state_backend(il)
         pair.append(t)
     return pair[0], pair[1]
 

@@ -381,7 +381,7 @@ def _ple(b: Builder, x: Tensor, embd: Tensor, inp: RecurrentInput, il: int) -> T
     cur = ops.reshape(ops.reshape(cur, width, u), width, tokens, seqs)
     n_before = _ple_history(hp)
     stored = Tensor("f32", (n_before * width, b.layout.n_rs), name="cache_ple_r")
-    stored.buffer = b.placement.layer_backends[il]
+    stored.buffer = b.placement.state_backend(il)
     window = _conv_window(b, stored, cur, inp, n_before)
     cur = _dilated_conv(b, window, n_before, width, il)
     cur = ops.cont(ops.unary(cur, "silu"))

@@ -16,6 +16,7 @@ from ggufctl.core.names.quants import (
     normalize_quant,
     quant_spans,
 )
+from ggufctl.errors import UsageError
 
 __all__ = ["Detected", "Kind", "Shard", "detect", "kind_of_file", "names_experts"]
 
@@ -544,7 +545,11 @@ def detect(name: str) -> Detected:
 
     Returns: sizes as parameter counts; whatever the name does not say is None. Version numbers,
     dates, context lengths and training tokens are not sizes; `8x7B` is not a product.
+
+    Raises: UsageError when the name is not a text.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"A name is a text, not {type(name).__name__}.")
     parts = _split(name)
     kind = _kind(parts)
     quant = _quant(parts)

@@ -1,0 +1,105 @@
+"""Speed, start and price of every row of a plan: what memory alone does not decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ggufctl.core.cold_start import ColdStart, predict_cold_start
+from ggufctl.core.money import Cost, Load, Prices, cost_of, cpu_and_memory
+from ggufctl.core.speed import Calibration, Speed, predict_speed
+
+if TYPE_CHECKING:
+    from ggufctl.core.model import Model
+    from ggufctl.core.plan import Plan
+    from ggufctl.core.planner import GpuPlan
+    from ggufctl.core.runtime import Runtime
+
+__all__ = ["SCALEDOWN_SECONDS", "Economics", "economics_of", "priced"]
+
+SCALEDOWN_SECONDS = 300.0
+"""A container stays this long without requests, where nothing else is said.  [s]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Economics:
+    """What one type and number of GPUs makes of a model besides holding it: estimates all."""
+
+    speed: Speed
+    cold_start: ColdStart
+    cost: Cost
+
+
+def economics_of(
+    model: Model,
+    row: GpuPlan,
+    runtime: Runtime,
+    prices: Prices,
+    *,
+    load: Load | None = None,
+    scaledown_seconds: float = SCALEDOWN_SECONDS,
+    calibration: Calibration | None = None,
+) -> Economics | None:
+    """Speed, start and cost of a row; None where it does not fit or nothing is known.
+
+    Args:
+        model: that the row was planned for.
+        row: of its plan.
+        runtime: as planned.
+        prices: of what is rented beside the GPUs.
+        load: for a month's bill; speeds are for its context then.
+        scaledown_seconds: a container stays this long without requests.
+        calibration: a user's own measurements on this GPU.
+    """
+    if row.estimate is None or not row.fits or row.gpu.speed is None:
+        return None
+    depth = load.depth_tokens if load is not None else None
+    prompt = load.prompt_tokens if load is not None else None
+    asked = load if load is not None and load.requests_per_day else None
+    speed = predict_speed(
+        model.shape,
+        row.estimate,
+        row.gpu,
+        row.count,
+        runtime,
+        calibration=calibration,
+        depth_tokens=depth,
+        prompt_tokens=prompt,
+    )
+    device_bytes = sum(device.weights_bytes for device in row.estimate.devices)
+    start = predict_cold_start(
+        model.size_bytes, row.gpu, row.count, device_bytes=min(device_bytes, model.size_bytes)
+    )
+    cores, memory_mib = cpu_and_memory(model.size_bytes, row.estimate.host.total_bytes, row.count)
+    cost = cost_of(
+        row.usd_per_hour,
+        speed,
+        start,
+        prices,
+        cores=cores,
+        memory_mib=memory_mib,
+        stored_bytes=model.size_bytes,
+        scaledown_seconds=scaledown_seconds,
+        load=asked,
+        prices_as_of=row.gpu.price_as_of,
+        prices_source=row.gpu.price_source,
+    )
+    return Economics(speed, start, cost)
+
+
+def priced(plan: Plan, load: Load | None = None) -> Plan:
+    """The same plan with the speed, start and cost of every row, for a load if there is one."""
+    if plan.prices is None:
+        return plan
+    return replace(plan, economics=all_economics(plan, plan.gpus, load))
+
+
+def all_economics(
+    plan: Plan, rows: Iterable[GpuPlan], load: Load | None = None
+) -> tuple[Economics | None, ...]:
+    """Of rows of a plan, in their order."""
+    prices = plan.prices
+    if prices is None:
+        return ()
+    return tuple(economics_of(plan.model, row, plan.runtime, prices, load=load) for row in rows)

@@ -1,0 +1,98 @@
+"""Modal's client: who we are to it, and its errors as ours."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import modal
+import modal.exception
+
+from ggufctl.core.escape import escape
+from ggufctl.errors import AccessDenied, LaunchFailed, RemoteError, UsageError
+
+__all__ = ["ImageBuildFailed", "account", "check_token", "one_line", "output", "translated"]
+
+
+class ImageBuildFailed(LaunchFailed):
+    """Modal could not build the container image."""
+
+    code = "image_build_failed"
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Errors of Modal's client as ours.
+
+    Args:
+        what: was being done, for the message.
+
+    Raises: AccessDenied, RemoteError, UsageError or ImageBuildFailed.
+    """
+    try:
+        yield
+    except modal.exception.ImageBuildError as error:
+        raise ImageBuildFailed(
+            f"Modal could not build the container image: {one_line(error)}",
+            "The lines above this one are the builder's own.",
+        ) from None
+    except modal.exception.AuthError as error:
+        raise AccessDenied(
+            f"Modal does not accept the credentials: {one_line(error)}",
+            "Run modal token new, or serve on this machine with --on local.",
+        ) from None
+    except modal.exception.PermissionDeniedError as error:
+        raise AccessDenied(f"Modal does not allow {what}: {one_line(error)}") from None
+    except modal.exception.ResourceExhaustedError as error:
+        raise RemoteError(
+            f"Modal refuses {what}: {one_line(error)}",
+            "A limit of the workspace is reached: see its usage and billing settings.",
+        ) from None
+    except modal.exception.InvalidError as error:
+        if getattr(error, "_grpc_status", None) is not None:
+            # The service says so, not the client: what was asked for was ours to get right.
+            raise RemoteError(f"Modal refuses {what}: {one_line(error)}") from None
+        raise UsageError(f"Modal refuses {what}: {one_line(error)}") from None
+    except modal.exception.Error as error:
+        raise RemoteError(
+            f"Modal failed at {what}: {one_line(error) or type(error).__name__}",
+            "Nothing is left running; try again.",
+        ) from None
+    except (OSError, TimeoutError) as error:
+        raise RemoteError(f"Modal cannot be reached for {what}: {one_line(error)}") from None
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, safe to print."""
+    return escape(" ".join(str(error).split()), 400)
+
+
+def check_token() -> None:
+    """Make sure that Modal knows us, before anything else is done.
+
+    Raises: AccessDenied without a token or with a wrong one; RemoteError without a connection.
+    """
+    with translated("signing in"):
+        modal.Client.from_env().hello()
+
+
+def account() -> str:
+    """The name of the workspace that the token is of; empty when Modal does not say.
+
+    Raises: AccessDenied without a token or with a wrong one; RemoteError without a connection.
+    """
+    with translated("signing in"):
+        client = modal.Client.from_env()
+        client.hello()
+        return modal.Workspace.from_context(client=client).hydrate().name or ""
+
+
+@contextlib.contextmanager
+def output(to_stderr: bool) -> Iterator[None]:
+    """Modal's own progress on stderr, or nowhere: stdout is for results."""
+    if not to_stderr:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr), modal.enable_output():
+        yield

@@ -1,0 +1,122 @@
+"""What is deployed and what runs of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import modal
+import modal.exception
+
+from ggufctl.core.deployment import APP_PREFIX, SERVER_NAME, TOOL_TAG
+from ggufctl.errors import RemoteError
+from ggufctl.modal_app.client import translated
+
+__all__ = [
+    "ModalDeployment",
+    "is_deployed",
+    "list_deployments",
+    "live_rates",
+    "n_containers",
+    "stop_app",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModalDeployment:
+    """One of our apps as Modal knows it."""
+
+    name: str
+    app_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    deployed_at: datetime | None = None
+    n_containers: int = 0
+    url: str = ""
+
+    @property
+    def status(self) -> str:
+        """`running` while a container is up, `idle` while none is, `stopped` without an address."""
+        if not self.url:
+            return "stopped"
+        return "running" if self.n_containers else "idle"
+
+
+def n_containers(app: str) -> int:
+    """Containers of a deployment's server, those that start included."""
+    with translated("the number of containers"):
+        stats = modal.Function.from_name(app, SERVER_NAME).get_current_stats()
+    return int(stats.num_total_runners)
+
+
+def is_deployed(app: str) -> bool:
+    """Whether an app of this name is live.
+
+    Raises: as `translated`.
+    """
+    with translated("looking for the app"):
+        try:
+            modal.App.lookup(app)
+        except modal.exception.NotFoundError:
+            return False
+    return True
+
+
+def stop_app(app: str) -> bool:
+    """Stop an app with everything that runs in it; whether there was one.
+
+    Raises: as `translated`.
+    """
+    with translated("stopping the app"):
+        try:
+            modal.App.lookup(app).stop()
+        except modal.exception.NotFoundError:
+            return False
+    return True
+
+
+def list_deployments() -> tuple[ModalDeployment, ...]:
+    """Our apps that are deployed, by name.
+
+    Raises: as `translated`.
+    """
+    found = []
+    with translated("the list of apps"):
+        for app in modal.Environment.from_context().apps.list():
+            name = app.name or ""
+            if not name.startswith(APP_PREFIX):
+                continue
+            tags = app.get_tags()
+            if TOOL_TAG not in tags or tags[TOOL_TAG] == "download":
+                continue
+            found.append(_described(app, name.removeprefix(APP_PREFIX), tags))
+    return tuple(sorted(found, key=lambda each: each.name))
+
+
+def _described(app: modal.App, name: str, tags: Mapping[str, str]) -> ModalDeployment:
+    url, n_running = "", 0
+    with contextlib.suppress(modal.exception.Error):
+        server = modal.Server.from_name(APP_PREFIX + name, SERVER_NAME)
+        function = modal.Function.from_name(APP_PREFIX + name, SERVER_NAME)
+        n_running = int(function.get_current_stats().num_total_runners)
+        url = server.get_url() or function.get_web_url() or ""
+    return ModalDeployment(
+        name=name,
+        app_id=str(app.app_id or ""),
+        tags=dict(tags),
+        deployed_at=app.info().lifecycle.deployed_at,
+        n_containers=n_running,
+        url=url.rstrip("/"),
+    )
+
+
+def live_rates() -> dict[str, str]:
+    """Modal's own prices of this workspace, by Modal's names for them."""
+    with translated("the prices"):
+        try:
+            rates = modal.Workspace.from_context().billing.rates()
+        except ArithmeticError:
+            # Modal's client makes numbers of them before anybody can look.
+            raise RemoteError("Modal's prices are not all numbers: nothing was changed.") from None
+        return {str(name): str(value) for name, value in rates.items()}

@@ -1,0 +1,391 @@
+"""What serving on Modal takes and costs, before anything is done."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ggufctl.catalog import load_catalogue
+from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.cold_start import predict_cold_start
+from ggufctl.core.deployment import (
+    DeploymentSpec,
+    WeightFile,
+    app_name,
+    checked_windows,
+    cpu_and_memory,
+    engine_image,
+    host_usd_per_hour,
+    idle_usd,
+    secret_name,
+    startup_limits,
+    weights_folder,
+)
+from ggufctl.core.economics import Economics, economics_of
+from ggufctl.core.escape import quoted
+from ggufctl.core.goal import Goal
+from ggufctl.core.launch import (
+    Files,
+    Launch,
+    alias_of,
+    cache_ram_mib,
+    check_engine_settings,
+    check_passthrough,
+    llama_cpp_python_args,
+    llama_server_args,
+    planned_again,
+    slug,
+)
+from ggufctl.core.money import Load
+from ggufctl.core.plan import Plan
+from ggufctl.core.planner import Constraints, GpuPlan
+from ggufctl.core.runtime import Runtime
+from ggufctl.errors import UsageError
+from ggufctl.remote.supervisor import Event, OnEvent
+from ggufctl.services.deployments import state_dir
+from ggufctl.services.plan import plan_reference
+from ggufctl.sources.resolve import Role, open_model
+
+__all__ = [
+    "ModalPlan",
+    "ModalRequest",
+    "ignore",
+    "measured_rate",
+    "plan_modal",
+    "with_row",
+]
+
+DEFAULT_PORT = 8000
+DEFAULT_QUEUE_SECONDS = 900.0
+"""How long is waited for a GPU before the attempt is given up."""
+
+RATE_FILE = "volume.rate"
+"""Of the state: how fast a Volume was read last."""
+
+FASTEST_VOLUME = 1_000_000_000.0
+"""Reading a Volume is never planned faster than this.  [bytes/s]"""
+
+_PYTHON_ENV = (("CUDA_VISIBLE_DEVICES", "0"), ("GGML_CUDA_ENABLE", "1"), ("GGML_CUDA_F16", "1"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModalRequest:
+    """What is to be served on Modal.
+
+    Attributes:
+        model: reference, as plans take it.
+        runtime: settings, but for the context.
+        n_ctx: context, 0 for the model's own, None for the default.  [tokens]
+        quant: label to take from a repository; empty or `auto` lets the plan pick.
+        gpus: names to choose from; none = all; `none` alone = CPU.
+        max_usd_per_hour: budget, of every fallback as well.
+        name: of the deployment; empty for the model's.
+        auth: `key`, `proxy` or `none`.
+        allow_public: the second flag that `none` needs.
+        api_key_file: where the key is, or is to be put; None for the state directory.
+        engine: `llama-server` or `llama-cpp-python`.
+        engine_args: further arguments of the engine's.
+        chat_format: of llama-cpp-python.
+        max_containers: at once.
+        scaledown: seconds without requests before a container ends.
+        hold_requests: a web function that holds requests while it starts.
+        snapshot: GPU memory snapshots, experimental.
+        region: where containers may run; empty = anywhere.
+        max_attempts: most starts of a server.
+        fallback: whether less memory or another GPU is tried.
+        startup_timeout_seconds: instead of the computed limit.
+        queue_seconds: longest wait for a GPU.
+        port: in the container.
+        volume: name of the Volume.
+        mount_path: where it is mounted.
+        load: what will be asked of it, for the estimate of a month's bill.
+        goal: what GPU, quant and settings are searched for, and limits of speed.
+    """
+
+    model: str
+    runtime: Runtime = field(default_factory=Runtime)
+    n_ctx: int | None = None
+    quant: str = ""
+    gpus: tuple[str, ...] = ()
+    max_usd_per_hour: float | None = None
+    name: str = ""
+    auth: str = "key"
+    allow_public: bool = False
+    api_key_file: Path | None = None
+    engine: str = "llama-server"
+    engine_args: tuple[str, ...] = ()
+    chat_format: str = ""
+    max_containers: int = 1
+    scaledown: int = 300
+    hold_requests: bool = False
+    snapshot: bool = False
+    region: str = ""
+    max_attempts: int = 3
+    fallback: bool = True
+    startup_timeout_seconds: float | None = None
+    queue_seconds: float = DEFAULT_QUEUE_SECONDS
+    port: int = DEFAULT_PORT
+    volume: str = "ggufctl-models"
+    mount_path: str = "/models"
+    load: Load | None = None
+    goal: Goal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModalPlan:
+    """Everything that would happen, before any of it does."""
+
+    request: ModalRequest
+    plan: Plan
+    runtime: Runtime
+    row: GpuPlan
+    spec: DeploymentSpec
+    local_paths: tuple[tuple[str, Path], ...]
+    """Files of this machine that the Volume needs, by their names there."""
+    warnings: tuple[str, ...]
+    economics: Economics | None = None
+    """Estimates of its speed, start and cost."""
+
+    @property
+    def usd_per_hour(self) -> float:
+        """While a container runs: GPU, cores and memory."""
+        return self.spec.usd_per_hour + host_usd_per_hour(self.spec)
+
+    @property
+    def summary(self) -> str:
+        """What will run, in one line."""
+        spec = self.spec
+        return (
+            f"{spec.alias} ({spec.size_bytes / 1e9:.2f} GB) on {' or '.join(spec.gpus) or 'CPU'}: "
+            f"{spec.n_ctx} tokens in {spec.slots} slots, {spec.planned_bytes / 2**30:.2f} GiB "
+            f"planned on the GPU, {spec.engine} {LLAMA_CPP_BUILD}"
+        )
+
+    @property
+    def price_text(self) -> str:
+        """What it costs, in one line."""
+        spec = self.spec
+        where = spec.gpus[0] if spec.gpus else "CPU"
+        several = f", each of at most {spec.max_containers}" if spec.max_containers > 1 else ""
+        return (
+            f"about ${self.usd_per_hour:.2f} per hour while it runs on {where}{several}; after the "
+            f"last request it stays up {spec.scaledown_window} s (${idle_usd(spec):.2f}); "
+            "$0 while nobody asks it"
+        )
+
+
+def ignore(event: Event) -> None:
+    """Hear nothing."""
+
+
+def plan_modal(request: ModalRequest, on_event: OnEvent = ignore) -> ModalPlan:
+    """What serving a model on Modal takes and costs. Nothing is deployed, nothing is spent.
+
+    Raises:
+        UsageError: settings that make no sense, or that the engine lacks.
+        DoesNotFit: no allowed GPU holds it.
+        GgufctlError: as reading the model does.
+    """
+    _check(request)
+    extra = check_passthrough(request.engine_args)
+    runtime, goal = request.runtime, request.goal
+    if runtime.load_mode == "auto":
+        # Mapping a file over the network is several times slower than reading it.
+        runtime = runtime.with_(load_mode="none")
+    if request.engine == "llama-cpp-python":
+        check_engine_settings(request.engine, runtime)
+        runtime = runtime.with_(n_parallel=1, n_outputs=0)
+        if goal is not None:
+            goal = replace(goal, fixed=(*goal.fixed, "n_parallel"))
+    constraints = Constraints(
+        gpus=request.gpus, max_usd_per_hour=request.max_usd_per_hour, goal=goal
+    )
+
+    def hear(event: Any) -> None:
+        on_event(Event("source", 0.0, f"{event.kind}: {event.text}", {"n_bytes": event.n_bytes}))
+
+    found = plan_reference(
+        request.model,
+        runtime,
+        constraints,
+        n_ctx=request.n_ctx,
+        quant=request.quant,
+        on_event=hear,
+    )
+    choice = found.require_choice()
+    if found.model.source == "url":
+        raise UsageError(
+            "A model behind a plain URL cannot be served yet.",
+            "Download the file and serve its path.",
+        )
+    said = list(found.warnings)
+    again = planned_again(extra)
+    if again:
+        said.append(f"The plan does not know of {', '.join(again)} after --.")
+    if request.snapshot:
+        said.append("GPU memory snapshots are experimental: a restore may fail.")
+    return with_row(request, found, found.runtime, choice.row, choice.modal_gpu, tuple(said))
+
+
+def _check(request: ModalRequest) -> None:
+    if request.auth not in ("key", "proxy", "none"):
+        raise UsageError(f"There is no --auth {request.auth}.", "Use key, proxy or none.")
+    if request.auth == "none" and not request.allow_public:
+        raise UsageError(
+            "--auth none on Modal lets anybody on the internet use the GPU you pay for.",
+            "Use --auth key.",
+        )
+    if request.engine not in ("llama-server", "llama-cpp-python"):
+        raise UsageError(
+            f"The engine {request.engine!r} does not run on Modal.",
+            "Use llama-server or llama-cpp-python.",
+        )
+    if request.max_attempts < 1:
+        raise UsageError("--max-attempts must be at least 1.")
+    if not 1 <= request.port <= 65535:
+        raise UsageError(f"{request.port} is no port.")
+    checked_windows(request.scaledown, request.max_containers)
+
+
+def with_row(
+    request: ModalRequest,
+    found: Plan,
+    runtime: Runtime,
+    row: GpuPlan,
+    gpus: Sequence[str],
+    warnings: tuple[str, ...],
+) -> ModalPlan:
+    """The plan of one row of GPUs, with its app as plain data."""
+    model, estimate = found.model, row.estimate
+    if estimate is None:
+        raise UsageError(f"{row.gpu.name} cannot be planned with.")
+    weights, roles, paths = _weights(found, runtime)
+    folder = weights_folder(model.repo, model.commit, weights)
+    place = {role: [f"{request.mount_path}/{folder}/{p}" for p in ps] for role, ps in roles.items()}
+    cpu, memory_mib = cpu_and_memory(model.size_bytes, estimate.host.total_bytes, row.count)
+    spare = (memory_mib << 20) - estimate.host.total_bytes - (2 << 30)
+    alias = alias_of(model.files[0].path)
+    launch = Launch(
+        files=Files(
+            model=place[Role.MODEL][0],
+            mmproj=next(iter(place.get(Role.MMPROJ, ())), ""),
+            draft=next(iter(place.get(Role.DRAFT, ())), ""),
+            lora=tuple(place.get(Role.LORA, ())),
+        ),
+        runtime=runtime,
+        alias=alias,
+        host="0.0.0.0",
+        port=request.port,
+        cache_ram_mib=cache_ram_mib(spare),
+        chat_format=request.chat_format,
+        extra=request.engine_args,
+    )
+    is_python = request.engine == "llama-cpp-python"
+    n_bytes = sum(file.size_bytes for file in weights)
+    start = None
+    if row.gpu.speed is not None:
+        start = predict_cold_start(n_bytes, row.gpu, row.count, snapshot=request.snapshot)
+    startup, deadline = startup_limits(n_bytes, measured_rate(), start)
+    if request.startup_timeout_seconds is not None:
+        deadline = max(1, int(request.startup_timeout_seconds))
+        startup = deadline + 60
+    catalogue = load_catalogue()
+    cards = [catalogue.find(name.partition(":")[0]) for name in gpus]
+    name = slug(request.name or alias)[:50].strip("-.")
+    app_name(name)
+    spec = DeploymentSpec(
+        name=name,
+        model=model.ref,
+        files=weights,
+        argv=llama_cpp_python_args(launch) if is_python else llama_server_args(launch),
+        alias=alias,
+        gpus=tuple(gpus),
+        quant=model.quant or "",
+        repo=model.repo,
+        commit=model.commit,
+        engine=request.engine,
+        image=engine_image(cards),
+        env=_PYTHON_ENV if is_python else (),
+        port=request.port,
+        slots=runtime.n_seq_max,
+        n_ctx=runtime.n_ctx,
+        startup_timeout=startup,
+        deadline=deadline,
+        scaledown_window=request.scaledown,
+        max_containers=request.max_containers,
+        cpu=cpu,
+        memory_mib=memory_mib,
+        volume=request.volume,
+        mount_path=request.mount_path,
+        secret=secret_name(name) if request.auth == "key" else "",
+        auth=request.auth,
+        hold_requests=request.hold_requests,
+        snapshot=request.snapshot,
+        expected_layers=0 if is_python else estimate.offloaded_layers,
+        is_embedding=runtime.embeddings,
+        region=request.region,
+        usd_per_hour=row.usd_per_hour,
+        planned_bytes=sum(device.total_bytes for device in estimate.devices),
+    )
+    economics = None
+    if found.prices is not None:
+        economics = economics_of(
+            model,
+            row,
+            runtime,
+            found.prices,
+            load=request.load,
+            scaledown_seconds=request.scaledown,
+        )
+    return ModalPlan(request, found, runtime, row, spec, paths, warnings, economics)
+
+
+def _weights(
+    found: Plan, runtime: Runtime
+) -> tuple[tuple[WeightFile, ...], dict[Role, list[str]], tuple[tuple[str, Path], ...]]:
+    """Everything to load, each role's first file, and where files of this machine lie."""
+    model = found.model
+    sets = [(Role.MODEL, model.repo, model.commit, model.files)]
+    beside = [
+        *([(Role.MMPROJ, runtime.mmproj)] if runtime.mmproj else []),
+        *([(Role.DRAFT, runtime.draft_model)] if runtime.draft_model else []),
+        *((Role.LORA, ref) for ref in runtime.lora),
+    ]
+    for role, ref in beside:
+        opened = open_model(ref, role=role)
+        if (opened.repo, opened.commit) != (model.repo, model.commit):
+            raise UsageError(
+                f"{quoted(ref)} is not from the same place as the model.",
+                "On Modal, everything that is loaded comes from one repository, or from this "
+                "machine.",
+            )
+        files = tuple(opened.files)
+        sets.append((role, opened.repo, opened.commit, files))  # type: ignore[arg-type]  # alike
+    weights: list[WeightFile] = []
+    roles: dict[Role, list[str]] = {}
+    paths: list[tuple[str, Path]] = []
+    for role, repo, _, group in sets:
+        for index, file in enumerate(group):
+            name = file.path if repo else Path(file.path).name
+            changed = 0
+            if not repo:
+                path = Path(os.path.expanduser(file.path)).absolute()
+                paths.append((name, path))
+                changed = path.stat().st_mtime_ns
+            weights.append(WeightFile(name, file.size_bytes, file.sha256 or "", changed))
+            if index == 0:
+                roles.setdefault(role, []).append(name)
+    return tuple(weights), roles, tuple(paths)
+
+
+def measured_rate() -> float:
+    """How fast a Volume was read at the last start of a large model; 0 = never seen.  [bytes/s]"""
+    try:
+        rate = json.loads((state_dir() / "modal" / RATE_FILE).read_text())["bytes_per_second"]
+        return min(float(rate), FASTEST_VOLUME)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0

@@ -1,0 +1,59 @@
+"""The coefficients in the package are those that the measured points give, and as good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.speed import report
+from tests.speed.fit import points
+
+
+@pytest.fixture(scope="module")
+def data():
+    return points()
+
+
+def test_the_package_has_the_coefficients_that_the_points_give(data):
+    document = json.loads(report.DATA.read_text())
+    rows = {row["gpu"]: row for row in document["gpus"]}
+    for gpu, fitted in report.coefficients(data).items():
+        assert rows[gpu] == fitted
+    for name, best in report.shared(data).items():
+        assert document[name]["best"] == best
+
+
+def test_measured_points_lie_within_the_predicted_ranges(data):
+    within, n = report.inside(data)
+
+    assert n == 60
+    assert within == n
+
+
+def test_it_is_far_better_than_a_flat_roofline(data):
+    found = dict(report.summary(data))
+    mean = {what: sum(map(abs, errors)) / len(errors) for what, errors in found.items()}
+
+    assert mean["decode, points of the fit"] < 0.04
+    assert mean["decode, 22 published points of others"] < 0.10
+    assert mean["  flat roofline"] > 1.0
+    assert mean["decode, a GPU left out"] < 0.12
+    assert mean["decode, a model left out"] < 0.08
+
+
+def test_the_report_prints_its_tables(capsys):
+    report.main([])
+    report.main(["--markdown"])
+    out = capsys.readouterr().out
+
+    assert "left out" in out
+    assert out.rstrip().endswith("|")
+
+
+def test_the_readme_has_the_tables_that_the_report_prints(data):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+
+    for table in (report.markdown(data), report.starts(data)):
+        assert [line for line in table.splitlines() if line not in readme] == []
