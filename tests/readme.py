@@ -1,11 +1,14 @@
 """Runs every command that README.md shows and keeps its output true.
 
-    python -m tests.readme          # say what differs, exit 1
-    python -m tests.readme --write  # put the real output into README.md
+    python -m tests.readme              # say what differs, exit 1
+    python -m tests.readme --write      # put the real output into README.md
+    python -m tests.readme --generated  # put in no more than the generated parts
 
 A ```console block holds commands after `$ ` and what they print; a ```python block is
 run as a script. Commands run in a terminal of 80 columns, in a folder of their own,
-against a Hub on the loopback interface that holds the models README speaks of.
+against a Hub on the loopback interface that holds the models README speaks of. What lies
+between `<!-- begin NAME -->` and `<!-- end NAME -->` is made by `GENERATED[NAME]`.
+Commands in ```sh blocks are run by `tests/readme_scenes.py`.
 """
 
 from __future__ import annotations
@@ -14,24 +17,34 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from typer.main import get_command
+
+from ggufctl.cli import app
 from ggufctl.core.ggml.types import TYPES, tensor_bytes
 from ggufctl.core.header import Header, TensorInfo
 from tests.fakehub import FakeFile, FakeHub
+from tests.speed import report as speed
 from tests.truth.pack import slim
 from tests.truth.recorded import headers
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+FULL_REPORT = ROOT / ".ci" / "full.txt"
+LOG = Path(__file__).parent / "logs" / "kv-too-large.log"
 WIDTH = 80
 
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.M | re.S)
+_PART = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.S)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 # Quants of the first repository, each of one tensor type here.
@@ -102,6 +115,7 @@ def surroundings() -> Iterator[tuple[Path, dict[str, str]]]:
         with (home / "DeepSeek-R1-Q4_K_M.gguf").open("wb") as file:
             file.write(model.head)
             file.truncate(model.size)
+        shutil.copy(LOG, home / "server.log")
         bin_dir = str(Path(sys.executable).parent)
         yield (
             home,
@@ -113,6 +127,7 @@ def surroundings() -> Iterator[tuple[Path, dict[str, str]]]:
                 "HF_ENDPOINT": hub.url,
                 "XDG_CACHE_HOME": f"{folder}/.cache",
                 "XDG_CONFIG_HOME": f"{folder}/.config",
+                "XDG_STATE_HOME": f"{folder}/.state",
                 "COLUMNS": str(WIDTH),
                 "TERM": "xterm",
                 "NO_COLOR": "1",
@@ -172,6 +187,114 @@ def run_block(kind: str, body: str, folder: Path, environment: dict[str, str]) -
     return "\n".join(part for part in out if part) + "\n"
 
 
+def reference() -> str:
+    """Every command and its options, as the program declares them."""
+    root: Any = get_command(app)
+    shared = _records(root.commands["serve"]) & _records(root.commands["plan"])
+    shared &= _records(root.commands["switch"])
+    out = []
+    for name, command in root.commands.items():
+        for title, one in _with_subcommands(f"ggufctl {name}", command):
+            out += _described(title, one, shared)
+    out += ["#### Options of llama-server", "", "As `plan`, `serve`, `switch` and `chat` take them."]
+    return "\n".join([*out, "", *_table(root.commands["plan"], shared.__contains__), ""])
+
+
+def _with_subcommands(title: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield title, command
+    for name, one in getattr(command, "commands", {}).items():
+        yield f"{title} {name}", one
+
+
+def _described(title: str, command: Any, shared: set[tuple[str, str]]) -> list[str]:
+    records = _records(command)
+    usage = command.get_usage(_context()).partition("[OPTIONS]")[2].split()
+    usage = " ".join([title, "[OPTIONS]", *usage])
+    about = " ".join(command.help.partition("\n\n")[0].split())
+    out = [f"#### `{usage}`", "", about, ""]
+    table = _table(command, lambda record: not (shared <= records and record in shared))
+    if shared <= records:
+        out += ["Also the options of llama-server, below.", ""]
+    return [*out, *table, ""]
+
+
+def _context() -> Any:
+    root: Any = get_command(app)
+    return root.make_context("ggufctl", [], resilient_parsing=True)
+
+
+def _records(command: Any) -> set[tuple[str, str]]:
+    return {_record(option) for option in command.params if option.param_type_name == "option"}
+
+
+def _record(option: Any) -> tuple[str, str]:
+    names, about = option.get_help_record(_context())
+    return names, " ".join(about.split())
+
+
+def _table(command: Any, is_wanted: Callable[[tuple[str, str]], bool]) -> list[str]:
+    out = ["| option | |", "|---|---|"]
+    for option in command.params:
+        if option.param_type_name == "option" and is_wanted(_record(option)):
+            names, about = (each.replace("|", "\\|") for each in _record(option))
+            out.append(f"| `{names}` | {about} |")
+    return out if len(out) > 2 else []
+
+
+def memory() -> str | None:
+    """The residuals of the last full comparison of memory, or None while it is being made."""
+    text = FULL_REPORT.read_text(encoding="utf-8")
+    runs = re.search(r"^(\d+) of (\d+) runs exact .*, (\d+) architectures$", text, re.M)
+    error = re.search(r"total: median ([\d.]+) %, worst ([\d.]+) %", text)
+    made = re.search(r"(\d{4}-\d\d-\d\d), (Python [\d.]+)", text)
+    if not (runs and error and made):
+        return None
+    exact, total = int(runs[1]), int(runs[2])
+    return "\n".join(
+        [
+            f"| memory, {made[1]}, {made[2]} | |",
+            "|---|---:|",
+            f"| recorded runs of llama.cpp b11434 | {total:,} |",
+            f"| architectures | {runs[3]} |",
+            f"| exact to the byte on every device and the host | {exact:,} ({exact / total:.2%}) |",
+            f"| error of a device's total, median | {error[1]} % |",
+            f"| error of a device's total, worst | {error[2]} % |",
+            "",
+        ]
+    )
+
+
+def exit_codes() -> str:
+    """Every exit code and what it means, as the help of the program has them."""
+    from ggufctl.cli import EXIT_CODES
+
+    found = re.findall(r"(?:^|\s{2,})(\d+)  (\S.*?)(?=\s{3,}\d|\n|$)", EXIT_CODES)
+    rows = sorted((int(code), meaning.strip()) for code, meaning in found)
+    table = [f"| {code} | {meaning} |" for code, meaning in rows]
+    return "\n".join(["| code | meaning |", "|---|---|", *table, ""])
+
+
+GENERATED: dict[str, Callable[[], str | None]] = {
+    "reference": reference,
+    "exit_codes": exit_codes,
+    "memory": memory,
+    "speed": lambda: f"{speed.markdown(speed.points())}\n",
+    "starts": lambda: f"{speed.starts(speed.points())}\n",
+}
+"""The parts of README that are made, by the name in their markers; None leaves one as it is."""
+
+
+def generated(text: str) -> str:
+    """README with its generated parts made anew."""
+
+    def made(part: re.Match[str]) -> str:
+        content = GENERATED[part[2]]()
+        return part[0] if content is None else f"{part[1]}{content}{part[3]}"
+
+    return _PART.sub(made, text)
+
+
 def renewed(text: str) -> str:
     """README with the output of every command made anew."""
     with surroundings() as (folder, environment):
@@ -180,11 +303,13 @@ def renewed(text: str) -> str:
         )
 
 
-def main(write: bool) -> int:
+def main(arguments: list[str]) -> int:
     """Compare README with what its commands print, or write it."""
     text = README.read_text(encoding="utf-8")
-    new = renewed(text)
-    if write:
+    new = generated(text)
+    if "--generated" not in arguments:
+        new = renewed(new)
+    if "--write" in arguments or "--generated" in arguments:
         README.write_text(new, encoding="utf-8")
     elif new != text:
         sys.stderr.write("README.md does not show what its commands print.\n")
@@ -193,4 +318,4 @@ def main(write: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main("--write" in sys.argv))
+    sys.exit(main(sys.argv[1:]))

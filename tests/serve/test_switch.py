@@ -118,6 +118,16 @@ def test_largest_context_is_the_models_own_where_memory_allows_it(state):
     assert "--metrics" in document.argv and "--slots" in document.argv
 
 
+def test_gpus_of_a_variable_are_those_to_rent(state):
+    args = ("serve", str(serving.model_path()), "--on", "local", "--dry-run")
+
+    found = ggufctl(*args, state=state, GGUFCTL_GPU="L40S,H100")
+
+    assert found.returncode == 0, found.stderr
+    assert "for Modal" in found.stderr
+    assert ggufctl(*args, "--gpu", "H100", state=state).returncode == 5
+
+
 def test_without_a_key_nobody_may_look_at_slots(state):
     args = ("serve", str(serving.model_path()), "--on", "local", "--auth", "none", "--dry-run")
 

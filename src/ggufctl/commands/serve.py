@@ -270,7 +270,7 @@ def serve(
         runtime=runtime,
         n_ctx=o.context(ctx_size),
         max_context=o.is_max(ctx_size),
-        gpu=gpu,
+        gpu=_gpu_here(ctx, gpu),
         quant=quant,
         name=name,
         port=port,
@@ -288,6 +288,15 @@ def serve(
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
     listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
     _serve_local(request, listener, as_json=as_json, dry_run=dry_run, quiet=quiet, events=events)
+
+
+def _gpu_here(ctx: typer.Context, gpu: str) -> str:
+    """GPUs of this machine: what a variable or the configuration file says is meant for Modal."""
+    source = ctx.get_parameter_source("gpu")
+    if gpu == "auto" or source is None or source.name == "COMMANDLINE":
+        return gpu
+    say(f"warning: --gpu {gpu} was not on the command line: it is for Modal, all GPUs are used.")
+    return "auto"
 
 
 def _engine_args(args: Sequence[str]) -> tuple[str, ...]:
