@@ -190,14 +190,16 @@ def run_block(kind: str, body: str, folder: Path, environment: dict[str, str]) -
 def reference() -> str:
     """Every command and its options, as the program declares them."""
     root: Any = get_command(app)
-    shared = _records(root.commands["serve"]) & _records(root.commands["plan"])
-    shared &= _records(root.commands["switch"])
+    takers = ("plan", "serve", "switch", "chat")
+    shared = set.intersection(*(_records(root.commands[name]) for name in takers))
+    shared -= _records(root.commands["bench"])
     out = []
     for name, command in root.commands.items():
         for title, one in _with_subcommands(f"ggufctl {name}", command):
             out += _described(title, one, shared)
-    out += ["#### Options of llama-server", "", "As `plan`, `serve`, `switch` and `chat` take them."]
-    return "\n".join([*out, "", *_table(root.commands["plan"], shared.__contains__), ""])
+    about = "Of llama-server, as `plan`, `serve`, `switch` and `chat` take them."
+    table = _table(root.commands["plan"], shared.__contains__)
+    return "\n".join([*out, *_folded("Options of llama-server", about, table)])
 
 
 def _with_subcommands(title: str, command: Any) -> Iterator[tuple[str, Any]]:
@@ -208,15 +210,16 @@ def _with_subcommands(title: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _described(title: str, command: Any, shared: set[tuple[str, str]]) -> list[str]:
-    records = _records(command)
-    usage = command.get_usage(_context()).partition("[OPTIONS]")[2].split()
-    usage = " ".join([title, "[OPTIONS]", *usage])
+    arguments = command.get_usage(_context()).partition("[OPTIONS]")[2].split()
     about = " ".join(command.help.partition("\n\n")[0].split())
-    out = [f"#### `{usage}`", "", about, ""]
-    table = _table(command, lambda record: not (shared <= records and record in shared))
-    if shared <= records:
-        out += ["Also the options of llama-server, below.", ""]
-    return [*out, *table, ""]
+    if takes_shared := shared <= _records(command):
+        about += " Takes the options of llama-server (below) as well."
+    table = _table(command, lambda record: not (takes_shared and record in shared))
+    return _folded(f"<code>{' '.join([title, *arguments])}</code>", about, table)
+
+
+def _folded(title: str, about: str, table: list[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", about, "", *table, "", "</details>", ""]
 
 
 def _context() -> Any:

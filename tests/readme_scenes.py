@@ -32,7 +32,7 @@ LOGS = Path(__file__).parent / "logs"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 _HEADING = re.compile(r"^## (.*)$", re.M)
-_OURS = re.compile(r"(?<![\w/.-])ggufctl (?!--version)")
+_OURS = re.compile(r"(?<!\w)ggufctl \S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class Scene:
     codes: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """The exit codes of a command, where 0 is not the only one that is right."""
     on_modal: bool = False
+    is_asleep: bool = False
+    """Whether what is deployed has scaled to zero before the first command."""
 
 
 ELSEWHERE = {
@@ -68,10 +70,13 @@ ELSEWHERE = {
 """Lines that install something, and who runs them."""
 
 SERVE_SMOLLM2 = "ggufctl serve ./smollm2.gguf --on local"
+SERVE_QWEN3 = "ggufctl serve unsloth/Qwen3-30B-A3B-GGUF --name qwen3 -c 512"
 
 SCENES = {
+    "A short tour": Scene(on_modal=True),
     "Serve on Modal": Scene(on_modal=True),
-    "Talk to it, measure it, watch it": Scene(before=(SERVE_SMOLLM2,)),
+    "See how it is doing": Scene(before=(SERVE_SMOLLM2,)),
+    "Talk to it, and measure it": Scene((SERVE_QWEN3, SERVE_SMOLLM2), {}, True, is_asleep=True),
     "Download and keep models": Scene(on_modal=True),
     # What is wrong with the machine that runs the tests is for its owner to know.
     "When something fails": Scene(codes={"ggufctl diagnose": frozenset({0, 11})}),
@@ -100,15 +105,20 @@ def commands(text: str) -> list[Command]:
 
 
 def unread(text: str) -> list[str]:
-    """Lines that name ggufctl as a command where nothing would run them."""
-    code = set()
-    for block in _FENCE.finditer(text):
-        if block[1] not in ("console", "sh"):
-            code |= {line for line in block[2].splitlines() if _OURS.search(line)}
-    rest = _FENCE.sub("", text)
-    return sorted(code) + [
-        line for line in rest.splitlines() if line.startswith("    ") and _OURS.search(line)
-    ]
+    """Lines of code with a command of ours in them that nothing runs."""
+    read = {command.line for command in commands(text)} | set(ELSEWHERE)
+    lines = [line for block in _FENCE.finditer(text) for line in _code(block[1], block[2])]
+    lines += [line for line in _FENCE.sub("", text).splitlines() if line.startswith("    ")]
+    return [line for line in lines if _OURS.search(line) and line.strip() not in read]
+
+
+def _code(kind: str, body: str) -> list[str]:
+    """What in a block may be a command that `commands` has not seen; of records, what was typed."""
+    if kind in ("console", "sh"):
+        return []
+    return [line.removeprefix("$ ") for line in body.splitlines() if line.startswith("$ ")] or (
+        body.splitlines() if kind != "text" else []
+    )
 
 
 def scenes(text: str) -> dict[str, list[str]]:
@@ -128,6 +138,12 @@ class Running:
     process: subprocess.Popen[bytes]
     shown: Path
 
+    @property
+    def name(self) -> str:
+        """Of the deployment that it serves."""
+        found = re.search(r"--name (\S+)", self.line) or re.search(r"(\w+)\.gguf", self.line)
+        return found[1] if found else ""
+
     def text(self) -> str:
         return self.shown.read_text(errors="replace")
 
@@ -138,9 +154,11 @@ class Running:
         return self.process.wait(SECONDS)
 
     def wait_for(self, text: str) -> None:
-        """Return once it has said something."""
+        """Return once it has said something, on the terminal or in the file it writes to."""
+        written = re.search(r"(?:>>|--prometheus) (\S+)", self.line)
+        place = self.shown.parent / written[1] if written else self.shown
         deadline = time.monotonic() + SECONDS
-        while text not in self.text() or not self.text():
+        while not (place.exists() and (found := place.read_text()) and text in found):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{self.line}: never said {text!r}:\n{self.text()}")
             time.sleep(0.05)
@@ -153,6 +171,8 @@ class Stage:
         self.folder = folder
         self.environment = environment
         self.serving: list[Running] = []
+        self.url = ""
+        """Of the last server that was started here; README's readers have https://host/v1."""
         self.executed: list[str] = []
 
     def play(self, line: str, codes: frozenset[int] = frozenset({0})) -> None:
@@ -162,8 +182,9 @@ class Stage:
         """
         running = self._start(line)
         if _SERVES.search(line) and "--dry-run" not in line:
-            running.wait_for("answers at http")
             self.serving.append(running)
+            running.wait_for("stop     Ctrl-C")
+            self._know(running.text())
         elif _STAYS.search(line):
             running.wait_for("")
             self._check(running, running.interrupt(), frozenset({130}))
@@ -172,9 +193,16 @@ class Stage:
         self.executed.append(line)
 
     def close(self) -> None:
-        """Stop what still serves as Ctrl-C would."""
+        """Stop what still serves as Ctrl-C would; what was stopped before has ended by SIGTERM."""
         for running in self.serving:
-            self._check(running, running.interrupt(), frozenset({0, 130}))
+            was_stopped = f"stop {running.name}" in " ".join(self.executed)
+            self._check(running, running.interrupt(), frozenset({143 if was_stopped else 130}))
+
+    def _know(self, shown: str) -> None:
+        if url := re.search(r"answers at (http\S+)", shown):
+            self.url = url[1]
+        if key := re.search(r"\$\(cat (\S+)\)", shown):
+            self.environment["GGUFCTL_API_KEY"] = Path(key[1]).read_text().strip()
 
     def _start(self, line: str) -> Running:
         shown = self.folder / f"output-{len(self.executed)}.txt"
@@ -182,6 +210,7 @@ class Stage:
         if _SERVES.search(line):
             line = line.replace("--port 8080", "")
             environment["GGUFCTL_PORT"] = str(free_port())
+        line = line.replace("https://host/v1", self.url)
         typed = self.folder / "typed.txt"
         typed.write_text(STDIN.get(line, ""))
         with shown.open("wb") as out, typed.open("rb") as entered:
@@ -236,10 +265,12 @@ def stage(modal_url: str = "") -> Iterator[Stage]:
             fill(hub)
             (folder / "smollm2.gguf").symlink_to(model_path())
             shutil.copy(LOGS / "kv-too-large.log", folder / "server.log")
+            (folder / "notes.txt").write_text("Apples fall. So do stones.\n")
+            (folder / "pirate.txt").write_text("You are a pirate.\n")
             (folder / "questions.txt").write_text("What is gravity?\nAnd what is light?\n")
             config = folder / ".config" / "ggufctl" / "config.toml"
             config.parent.mkdir(parents=True)
-            config.write_text("[chat]\npredict = 24\n[bench]\npredict = 8\nn-prompt = 32\n")
+            config.write_text("[chat]\nn-predict = 24\n[bench]\nn-predict = 8\nn-prompt = 32\nrequests = 6\n")
             _program(folder / "bin" / "kubectl", f"cat {folder}/server.log")
             yield from _staged(Stage(folder, _environment(folder, hub.url, modal_url)))
     finally:

@@ -22,7 +22,10 @@ def load_catalogue() -> GpuCatalogue:
     """The GPUs that can be rented, with dated prices: the workspace's own where they were read."""
     rates = Rates.from_dict(disk.load(*_KEPT))
     shipped = shipped_catalogue()
-    return shipped if rates is None else apply_rates(shipped, rates)
+    # Kept by another version, or by another hand: what a refresh would refuse is not used.
+    if rates is None or not rates.is_plausible(shipped):
+        return shipped
+    return apply_rates(shipped, rates)
 
 
 @cache

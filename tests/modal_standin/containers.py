@@ -159,6 +159,9 @@ class Containers:
             task.state = api.TASK_STATE_COMPLETED
             await self.state.log(task, "", state=task.state)
             await self._fail_held(function, task)
+            if self.state.faults.restarts and not task.is_stopping:
+                self.state.faults.restarts -= 1
+                self.start(function)
 
     async def _set(self, task: Task, state: int) -> None:
         task.state = state

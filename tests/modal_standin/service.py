@@ -82,6 +82,7 @@ class Service:
                 if method is None:
                     self.state.unimplemented.append(name)
                     raise GRPCError(Status.UNIMPLEMENTED, f"the stand-in lacks {name}")
+                await asyncio.sleep(self.state.faults.rpc_seconds.get(name, 0))
                 self._check(name, metadata)
                 if is_stream:
                     async for reply in method(request):

@@ -80,6 +80,12 @@ class Faults:
     revoked_tokens: set[str] = field(default_factory=set)
     former_serve_on: bool = False
     """Requests start no container of a new deployment while one of the former answers them."""
+    url_status: int = 0
+    """What every request at the address of a server is answered with, if anything."""
+    restarts: int = 0
+    """So often a container that has ended by itself is started again without being asked for."""
+    rpc_seconds: dict[str, float] = field(default_factory=dict)
+    """How long an RPC takes."""
     die_at_start: bool = False
     """Containers exit before they have loaded anything."""
 

@@ -106,6 +106,8 @@ class Web:
         has_both = "Modal-Key" in request.headers and "Modal-Secret" in request.headers
         if function.requires_proxy_auth and not has_both:
             return answer(401, "modal-http: missing credentials for proxy authorization\n")
+        if self.state.faults.url_status:
+            return answer(self.state.faults.url_status, "modal-http: refused\n")
         task = await self._ready(function)
         await self.containers.want(function)
         if task is None:

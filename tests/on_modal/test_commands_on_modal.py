@@ -15,8 +15,10 @@ import pytest
 
 from fakehub import FakeFile
 from ggufctl.documents import schema_of
+from ggufctl.services.modal.ask import ask
 from tests.ggufs import llama, whole
 from tests.on_modal.conftest import NAME, free_port
+from tests.serving import model_path
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -180,6 +182,67 @@ def test_a_start_that_is_interrupted_leaves_nothing(modal, own_state, tiny, numb
 
     assert process.returncode == code
     modal.assert_nothing_is_left()
+
+
+def test_a_second_ctrl_c_does_not_cut_the_end_short(modal, own_state, tiny):
+    modal.faults.engine["*"] = "slow"
+    modal.faults.rpc_seconds["AppStop"] = 3.0
+    process = subprocess.Popen(
+        (sys.executable, "-m", "ggufctl", *serve_args(tiny), "-q"),
+        env=environment(own_state),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not any("load_model" in line.text for line in list(modal.state.logs)):
+            assert process.poll() is None
+            time.sleep(0.1)
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.8)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == 130
+    assert "Still stopping" in err
+    modal.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("shape", [(), ("--hold-requests",)])
+def test_an_emitted_app_does_what_it_says_with_modals_client_alone(modal, run, tmp_path, shape):
+    options = ("-c", "512", "-np", "1", "--port", str(free_port()), *shape)
+    path = tmp_path / "app.py"
+    done = run("serve", str(model_path()), "--name", NAME, *options, "--emit", str(path))
+    assert done.returncode == 0, done.stderr
+    source = path.read_text()
+    steps = "\n".join(
+        line.strip() for line in source.split('"""')[1].splitlines() if line.startswith("    ")
+    )
+    (tmp_path / model_path().name).symlink_to(model_path())
+    env = environment(tmp_path, PYTHONPATH=None)
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    did = subprocess.run(
+        ("sh", "-ec", steps), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert did.returncode == 0, did.stdout + did.stderr
+
+    url = modal.function(f"ggufctl-{NAME}", "llama").url
+    key = json.loads((tmp_path / "key.json").read_text())["LLAMA_API_KEY"]
+    assert (tmp_path / "key.json").stat().st_mode & 0o777 == 0o600
+    assert modal.holds(key) == []
+    statuses = []
+    while statuses[-1:] != [200] and len(statuses) < 120:
+        statuses.append(ask(f"{url}/v1/models", {"Authorization": f"Bearer {key}"}, None, 90.0)[0])
+        time.sleep(0.5)
+    body = {"prompt": "Hello", "max_tokens": 2}
+    headers = {"Authorization": f"Bearer {key}"}
+    assert ask(f"{url}/v1/completions", headers, body, 90.0)[0] == 200
+    assert ask(f"{url}/v1/completions", {}, body, 90.0)[0] == 401
+    assert len(modal.tasks_of("llama")) == 1
 
 
 @pytest.fixture

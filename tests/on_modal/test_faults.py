@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 from grpclib import Status
 
-from ggufctl.errors import AccessDenied, LaunchFailed, RemoteError
-from ggufctl.services.modal import serve_modal
+from ggufctl.errors import AccessDenied, LaunchFailed, RemoteError, UsageError
+from ggufctl.modal_app import stop_app
+from ggufctl.services.deployments import state_dir
+from ggufctl.services.modal import launch, serve_modal
+from ggufctl.services.modal.one import only_one
 from tests.modal_standin.state import RpcFault
+from tests.on_modal.conftest import NAME
 
 
 def failing(modal, request, heard, kind=LaunchFailed):
@@ -139,6 +143,91 @@ def test_a_container_that_dies_at_once_is_not_started_again(modal, request_for, 
     assert error.exit_code == 9
     assert "exit code 1" in error.message
     assert len(modal.tasks_of("llama")) == 1
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 4.0), (3, 12.0)])
+def test_a_server_that_dies_unseen_is_started_no_more_often_than_allowed(
+    modal, request_for, heard, monkeypatch, attempts, seconds
+):
+    # It has answered inside; then its container ends without a word.
+    monkeypatch.setattr(launch, "OUTSIDE_SECONDS", seconds)
+    modal.faults.engine["*"] = "healthy"
+    modal.faults.rpcs.append(
+        RpcFault("ContainerServerLifecycleReady", Status.INTERNAL, times=10**6)
+    )
+    error = failing(modal, request_for(max_attempts=attempts), heard)
+
+    assert error.exit_code == 9
+    assert len(modal.tasks_of("llama")) <= attempts
+
+
+def test_containers_that_modal_itself_starts_again_are_counted(modal, request_for, heard):
+    modal.faults.engine["*"] = "crash"
+    modal.faults.restarts = 50
+    failing(modal, request_for(max_attempts=2), heard)
+    modal.faults.restarts = 0
+
+    assert len(modal.tasks_of("llama")) <= 2
+
+
+def test_an_app_that_somebody_else_stops_is_not_waited_for(modal, request_for, heard):
+    modal.faults.engine["*"] = "slow"
+
+    def stop(event):
+        heard(event)
+        if event.kind == "container":
+            stop_app(f"ggufctl-{NAME}")
+
+    error = failing(modal, request_for(), stop)
+
+    assert "was stopped" in error.message
+    assert len(modal.tasks_of("llama")) == 1
+
+
+@pytest.mark.parametrize(("status", "word"), [(401, "proxy token"), (402, "budget")])
+def test_what_modal_answers_in_the_servers_place_ends_the_wait(
+    modal, request_for, heard, status, word
+):
+    modal.faults.url_status = status
+    error = failing(modal, request_for(), heard)
+
+    assert word in error.message
+    assert modal.tasks_of("llama") == []
+
+
+def test_a_key_stays_while_what_it_opens_cannot_be_stopped(modal, request_for, heard, monkeypatch):
+    monkeypatch.setattr(launch.time, "sleep", lambda seconds: None)
+    modal.faults.engine["*"] = "unknown-model"
+    modal.faults.rpcs.append(RpcFault("AppStop", Status.INTERNAL, "injected", times=10**6))
+    with pytest.raises(RemoteError) as error:
+        serve_modal(request_for(), heard)
+    modal.faults.rpcs.clear()
+
+    assert "may cost money" in error.value.message
+    assert any("may cost money" in text for text in heard.of("left"))
+    assert [secret.name for secret in modal.state.secrets.values()] == [f"ggufctl-{NAME}-key"]
+    assert (state_dir() / "modal" / f"{NAME}.key").exists()
+
+
+def test_two_starts_of_one_name_do_not_end_each_other(modal, request_for, heard):
+    with only_one(NAME), pytest.raises(UsageError) as error:
+        serve_modal(request_for(), heard)
+
+    assert "is starting" in error.value.message
+    assert modal.requests_of("AppCreate") == []
+
+
+def test_a_reader_that_goes_away_leaves_nothing(modal, request_for):
+    modal.faults.engine["*"] = "slow"
+
+    def gone(event):
+        if event.kind in ("container", "stopped", "left"):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        serve_modal(request_for(), gone)
+    modal.assert_nothing_is_left()
+    assert not [secret for secret in modal.state.secrets.values() if secret.name]
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])

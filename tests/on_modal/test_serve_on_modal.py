@@ -11,10 +11,11 @@ import urllib.error
 import urllib.request
 
 import pytest
+from grpclib import Status
 from openai import OpenAI
 
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, UsageError
+from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, RemoteError, UsageError
 from ggufctl.services.deployments import DeploymentNotFound, state_dir
 from ggufctl.services.modal import (
     ModalRequest,
@@ -27,6 +28,7 @@ from ggufctl.services.modal import (
     switch_modal,
     watch,
 )
+from tests.modal_standin.state import RpcFault
 from tests.on_modal.conftest import NAME, free_port
 from tests.serving import model_path
 
@@ -111,6 +113,35 @@ def test_the_price_is_said_before_anything_is_made(modal, request_for, heard):
     assert server.plan.usd_per_hour > server.spec.usd_per_hour
 
 
+def test_the_price_of_every_gpu_that_may_come_is_said(request_for):
+    plan = plan_modal(request_for(gpus=("T4", "A100-80GB"), region="us-east"))
+    alone = plan_modal(request_for(gpus=("T4",)))
+
+    ((name, usd),) = plan.other_usd_per_hour
+    assert name == "A100-80GB"
+    assert usd > plan.usd_per_hour > 0
+    assert f"${usd:.2f} on A100-80GB" in plan.price_text
+    assert "1.5 to 1.75 times" in plan.price_text
+    assert "where that is not free" not in alone.price_text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"startup_timeout_seconds": float("nan")},
+        {"startup_timeout_seconds": float("inf")},
+        {"startup_timeout_seconds": 0.0},
+        {"queue_seconds": float("nan")},
+        {"queue_seconds": -1.0},
+        {"name": "download"},
+        {"name": "Look"},
+    ],
+)
+def test_limits_and_names_that_make_no_sense_are_refused(request_for, changes):
+    with pytest.raises(UsageError):
+        plan_modal(request_for(**changes))
+
+
 def test_the_key_is_nowhere_but_in_its_secret(serving, modal):
     key = serving.key.value
 
@@ -138,6 +169,27 @@ def test_deployments_are_listed_and_stopped(serving, modal):
     assert modal_deployments() == ()
     assert not [s for s in modal.state.secrets.values() if s.name]
     assert not serving.key.path.exists()
+
+
+def test_a_deployment_is_never_called_stopped_because_modal_falters(serving, modal):
+    modal.faults.rpcs.append(RpcFault("FunctionGet", Status.INTERNAL, "injected", times=50))
+    with pytest.raises(RemoteError):
+        modal_deployments()
+    modal.faults.rpcs.clear()
+
+    assert modal_deployments()[0].status == "running"
+
+
+def test_a_stop_that_cannot_remove_the_secret_forgets_what_is_here(serving, modal):
+    modal.faults.rpcs.append(RpcFault("SecretDelete", Status.INTERNAL, "injected", times=50))
+    with pytest.raises(RemoteError) as error:
+        stop_modal(NAME)
+    modal.faults.rpcs.clear()
+
+    modal.assert_nothing_is_left()
+    assert "removing the key" in error.value.message
+    assert not serving.key.path.exists()
+    assert key_file(NAME) == ""
 
 
 def test_a_log_has_the_engines_lines_and_none_of_our_events(serving):

@@ -139,7 +139,12 @@ def bench(
             "A benchmark is of a server that runs.",
             f"Serve the model first: ggufctl serve {target} --on local.",
         )
+    if wait is not None and not 0 <= wait < 1e7:
+        raise UsageError(f"--wait must be a number of seconds, not {wait:g}.")
     before = read_report(compare) if compare else None
+    if before is not None:
+        # Before anything is spent, not afterwards.
+        compared(before, before)
     if plot:
         _check_plot(plot)
     found = find_target(target, model, ask_modal=has_token())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,9 @@ Exit codes:
   2  usage, also the server's   9  not ready in time
   3  nothing of that name     130  Ctrl-C
   4  the key is not accepted  143  SIGTERM"""
+
+MAX_SECONDS = 1e7
+"""What no wait is longer than; the system's own clock has an end as well."""
 
 MORE = "... "
 PROMPT = "> "
@@ -194,6 +198,14 @@ def chat(
     from ggufctl.services.target import warnings_of
 
     _check_numbers(wait=wait, timeout=timeout)
+    _check_finite(
+        temp=temp,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+    )
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
     asked = _questions(question or (), questions)
@@ -333,8 +345,14 @@ def _template_kwargs(text: str) -> dict[str, Any] | None:
 
 
 def _check_numbers(*, wait: float | None, timeout: float) -> None:
-    if timeout <= 0 or (wait is not None and wait < 0):
+    if not 0 < timeout < MAX_SECONDS or not 0 <= (wait or 0) < MAX_SECONDS:
         raise UsageError("--timeout and --wait are numbers of seconds above 0.")
+
+
+def _check_finite(**given: float | None) -> None:
+    for name, value in given.items():
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"--{name.replace('_', '-')} must be a number, not {value}.")
 
 
 @contextlib.contextmanager

@@ -210,5 +210,5 @@ def _listener(
         as_json=as_json,
         quiet=quiet,
         verbose=verbose,
-        always=("price", "fallback"),
+        always=("price", "fallback", "left"),
     )

@@ -14,7 +14,7 @@ from ggufctl.core.cold_start import ColdStart
 from ggufctl.core.escape import quoted
 from ggufctl.core.gpus import Gpu
 from ggufctl.core.launch import LEAST_STARTUP_SECONDS, SLACK, slug
-from ggufctl.core.money import cpu_and_memory
+from ggufctl.core.money import Prices, cpu_and_memory
 from ggufctl.errors import UsageError
 
 __all__ = [
@@ -62,12 +62,6 @@ CUDA_13_CAPABILITY = (10, 3)
 
 SCHEDULING_SECONDS = 60.0
 """Loading the image and mounting the Volume.  [s]"""
-
-USD_PER_CORE_HOUR = 0.0473
-"""Modal's price of a physical core, as of 2026-10-01."""
-
-USD_PER_GIB_HOUR = 0.008
-"""Modal's price of a GiB of memory, as of 2026-10-01."""
 
 Auth = ("key", "proxy", "none")
 """Who may ask: with our key, with Modal's proxy tokens, or anybody."""
@@ -340,12 +334,12 @@ def checked_windows(scaledown: int, containers: int) -> None:
         raise UsageError(f"--max-containers must be at least 1, not {containers}.")
 
 
-def host_usd_per_hour(spec: DeploymentSpec) -> float:
-    """Price of the container's cores and memory.  [US dollars per hour]"""
-    return spec.cpu * USD_PER_CORE_HOUR + spec.memory_mib / 1024 * USD_PER_GIB_HOUR
+def host_usd_per_hour(spec: DeploymentSpec, prices: Prices) -> float:
+    """Price of the container's cores and memory, as asked for.  [US dollars per hour]"""
+    return prices.host_usd_per_hour(spec.cpu, spec.memory_mib).best
 
 
-def idle_usd(spec: DeploymentSpec) -> float:
+def idle_usd(spec: DeploymentSpec, prices: Prices) -> float:
     """What the time costs that a container waits for requests before it ends."""
-    hourly = spec.usd_per_hour + host_usd_per_hour(spec)
+    hourly = spec.usd_per_hour + host_usd_per_hour(spec, prices)
     return hourly * spec.scaledown_window / 3600

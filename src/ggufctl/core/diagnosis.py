@@ -117,6 +117,15 @@ _ABSORBS = {
     "header-invalid": {"header-truncated"},
     "gguf-version-new": {"header-truncated"},
     "engine-built-without-gpu": {"gpu-not-found"},
+    "oom-metal": {"metal-failed"},
+    "oom-sycl": {"intel-driver-abort"},
+    "oom-host-weights": {"oom-host"},
+    "glibc-too-old": {"shared-library-missing"},
+    "driver-mismatch": {"docker-no-gpu-runtime", "cuda-init-failed"},
+    "logits-nan": {"failed-check"},
+    "rpc-failed": {"failed-check"},
+    "start-timeout": {"modal-runner-failed"},
+    "read-error": {"header-truncated"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
 

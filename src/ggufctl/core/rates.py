@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from math import isfinite
 from typing import Any
 
@@ -37,6 +38,17 @@ class Rates:
     missing: tuple[str, ...] = ()
     """GPUs that can be asked for and that no price was given of."""
 
+    def is_plausible(self, catalogue: GpuCatalogue) -> bool:
+        """Whether every price is near the one that a catalogue came with."""
+        prices = catalogue.prices
+        before = {gpu.name: gpu.usd_per_hour for gpu in catalogue}
+        if prices is None or not set(dict(self.gpus)) <= set(before):
+            return False
+        pairs = [(usd, before[name]) for name, usd in self.gpus]
+        pairs.append((self.usd_per_core_hour, prices.usd_per_core_hour))
+        pairs.append((self.usd_per_gib_hour, prices.usd_per_gib_hour))
+        return bool(self.gpus) and all(_is_near(value, known) for value, known in pairs)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data that JSON can hold."""
         return {
@@ -55,7 +67,7 @@ class Rates:
                 tuple((str(name), float(usd)) for name, usd in data["gpus"].items()),
                 float(data["usd_per_core_hour"]),
                 float(data["usd_per_gib_hour"]),
-                str(data["as_of"]),
+                date.fromisoformat(data["as_of"]).isoformat(),
                 tuple(map(str, data["missing"])),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -118,12 +130,16 @@ def _keys(gpu: Gpu) -> list[str]:
     return [GPU_PREFIX + _plain(name) for name in exact]
 
 
+def _is_near(value: float, before: float) -> bool:
+    return isfinite(value) and before / PLAUSIBLE <= value <= before * PLAUSIBLE
+
+
 def _price(what: str, text: str, before: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not (isfinite(value) and before / PLAUSIBLE <= value <= before * PLAUSIBLE):
+    if not _is_near(value, before):
         raise RemoteError(
             f"Modal says {quoted(text)} dollars per hour of {what}, which cannot be right: "
             f"it was {before:g}.",

@@ -74,7 +74,9 @@ def _quantized_cache(shape: ModelShape, runtime: Runtime) -> Reduction | None:
 
 
 def _shorter_context(shape: ModelShape, runtime: Runtime) -> Reduction | None:
-    n_ctx = runtime.n_ctx // 2 // 256 * 256
+    n_streams = 1 if runtime.is_unified else runtime.n_seq_max
+    # What is beyond the model's own context serves nobody, so that goes first.
+    n_ctx = min(runtime.n_ctx // 2, shape.hp.n_ctx_train * n_streams) // 256 * 256
     if n_ctx < LEAST_CONTEXT:
         return None
     return Reduction(runtime.with_(n_ctx=n_ctx), ("-c", str(n_ctx)), f"a context of {n_ctx} tokens")

@@ -444,6 +444,8 @@ class Search:
         asked = self.settings(option)[0]
         fastest = [self.candidate(option, gpu, count, each) for each in _fastest(settings)]
         base = fastest[0]
+        # Experts on the host need not get to the GPU before a start is over.
+        soonest = max(settings, key=lambda runtime: runtime.n_cpu_moe)
         memory_bytes = base.memory_bytes
         if everywhere:
             memory_bytes = min(
@@ -456,6 +458,10 @@ class Search:
             tokens_per_s=max(each.tokens_per_s for each in fastest),
             ttft_seconds=min(each.ttft_seconds for each in fastest),
             request_seconds=min(each.request_seconds for each in fastest),
+            cold_start_seconds=min(
+                base.cold_start_seconds,
+                self.candidate(option, gpu, count, soonest).cold_start_seconds,
+            ),
             memory_bytes=memory_bytes,
         )
 

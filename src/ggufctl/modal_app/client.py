@@ -56,8 +56,7 @@ def translated(what: str) -> Iterator[None]:
         raise UsageError(f"Modal refuses {what}: {one_line(error)}") from None
     except modal.exception.Error as error:
         raise RemoteError(
-            f"Modal failed at {what}: {one_line(error) or type(error).__name__}",
-            "Nothing is left running; try again.",
+            f"Modal failed at {what}: {one_line(error) or type(error).__name__}", "Try again later."
         ) from None
     except (OSError, TimeoutError) as error:
         raise RemoteError(f"Modal cannot be reached for {what}: {one_line(error)}") from None

@@ -17,6 +17,9 @@ from ggufctl.modal_app.client import one_line, translated
 
 __all__ = ["LogLine", "LogReader", "recent_log"]
 
+LATE_SECONDS = 120.0
+"""Lines may reach the store so much later than what came after them."""
+
 IDLE_STREAM_SECONDS = 2.0
 """A log stream is left and opened again after this long without a line, so that it can end."""
 
@@ -71,6 +74,9 @@ class LogReader:
         self._closed = threading.Event()
         # Clocks differ: lines of before are harmless, lines missed are not.
         self._since = datetime.now(UTC) - timedelta(minutes=10)
+        self._newest: datetime | None = None
+        self._forgotten: datetime | None = None
+        """What is older has been told, and is not remembered any more."""
         self.problem: str = ""
         """Why the log cannot be read at the moment; empty while it can."""
         with translated("the log"):
@@ -116,11 +122,22 @@ class LogReader:
             self.problem = one_line(error) or type(error).__name__
         else:
             self.problem = ""
+            self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Remember only what may come again: a log can be followed for weeks."""
+        if self._newest is None:
+            return
+        # By Modal's clock, not by ours.
+        self._since = self._forgotten = self._newest - timedelta(seconds=LATE_SECONDS)
+        self._seen = {mark for mark in self._seen if mark[0] >= self._forgotten}
 
     def _take(self, entry: Any) -> None:
         for text in str(entry.message).splitlines():
             line = LogLine(text, str(entry.source), entry.timestamp, _containers(entry))
             mark = (line.at, line.text, line.containers)
-            if text and mark not in self._seen:
+            is_told = self._forgotten is not None and line.at < self._forgotten
+            if text and not is_told and mark not in self._seen:
                 self._seen.add(mark)
+                self._newest = max(self._newest or line.at, line.at)
                 self._lines.put(line)

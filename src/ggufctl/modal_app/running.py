@@ -96,7 +96,8 @@ def list_deployments() -> tuple[ModalDeployment, ...]:
 
 def _described(app: modal.App, name: str, tags: Mapping[str, str]) -> ModalDeployment:
     url, n_running = "", 0
-    with contextlib.suppress(modal.exception.Error):
+    # An app of this name with something else in it; any other error must not look like an end.
+    with contextlib.suppress(modal.exception.NotFoundError):
         server = modal.Server.from_name(APP_PREFIX + name, SERVER_NAME)
         function = modal.Function.from_name(APP_PREFIX + name, SERVER_NAME)
         n_running = int(function.get_current_stats().num_total_runners)

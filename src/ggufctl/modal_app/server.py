@@ -114,7 +114,8 @@ def _add_server(
     app: modal.App, spec: DeploymentSpec, config: dict[str, Any], options: dict[str, Any]
 ) -> None:
     class Llama:
-        @modal.enter()
+        # With a snapshot: what has been loaded is part of it.
+        @modal.enter(snap=spec.snapshot)
         def start(self) -> None:
             from ggufctl.remote.container import serve
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ __all__ = [
     "Layout",
     "Record",
     "WantedFile",
+    "can_be_kept",
     "is_whole",
     "parse_record",
     "read_record",
@@ -32,6 +32,21 @@ BEGUN = ".begun"
 """Ends the name of a record of what is not there in full yet."""
 
 _NS = 1_000_000_000
+
+
+def can_be_kept(path: str) -> bool:
+    """Whether a name of a repository leads to one place under a folder, and to nothing of ours."""
+    parts = path.split("/")
+    if {"", ".", ".."} & set(parts) or parts[0] == OWN_FOLDER:
+        return False
+    # On Windows a colon is a drive, or another stream of a file.
+    if "\\" in path or "\0" in path or (os.name == "nt" and ":" in path):
+        return False
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +104,10 @@ def parse_record(text: str | bytes) -> Record | None:
     numbers = (record.size_bytes, record.mtime_ns, record.verified_at)
     if not all(isinstance(each, str) for each in texts):
         return None
+    # What a record says becomes a place: one that somebody else wrote must not lead elsewhere.
+    places = (record.path, record.repo or "none", record.commit or "none")
+    if not all(can_be_kept(each) for each in places):
+        return None
     return record if all(type(each) is int for each in numbers) else None
 
 
@@ -107,7 +126,7 @@ def write_record(path: Path, record: Record) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Unlike those of tempfile, readable for the others who share a cache.
-    temporary = path.with_name(f".record-{os.getpid()}-{threading.get_ident()}")
+    temporary = path.with_name(f".record-{_mark()}")
     try:
         temporary.write_text(json.dumps(asdict(record)))
         os.replace(temporary, path)
@@ -306,9 +325,14 @@ class HubCacheLayout:
                 if ref.read_text() == self.commit:
                     return
             ref.parent.mkdir(parents=True, exist_ok=True)
-            temporary = ref.with_name(f".{ref.name}.{os.getpid()}")
+            temporary = ref.with_name(f".{ref.name}.{_mark()}")
             temporary.write_text(self.commit)
             os.replace(temporary, ref)
+
+
+def _mark() -> str:
+    """Of nobody else: threads share a process's number, and containers theirs with others."""
+    return os.urandom(6).hex()
 
 
 def _beside(path: Path, ending: str) -> Path:
@@ -324,9 +348,7 @@ def _is_same(blob: Path, final: Path) -> bool:
 
 def _link(blob: Path, final: Path) -> None:
     """Make `final` a relative link to the blob, or where links are not allowed the blob itself."""
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.link")
-    with contextlib.suppress(OSError):
-        temporary.unlink()
+    temporary = final.with_name(f".{_mark()}.link")
     try:
         os.symlink(os.path.relpath(blob, final.parent), temporary)
     except OSError:
@@ -337,6 +359,8 @@ def _link(blob: Path, final: Path) -> None:
 
 def is_whole(layout: Layout, file: WantedFile) -> bool:
     """Whether a file is there and was verified, and has not changed since: nothing is hashed."""
+    if not can_be_kept(file.path):
+        return False
     try:
         stat = layout.final(file).stat()
     except OSError:
@@ -348,6 +372,9 @@ def is_whole(layout: Layout, file: WantedFile) -> bool:
         return False
     if file.sha256:
         return record.sha256 == file.sha256
+    if layout.repo and (record.repo, record.commit) != (layout.repo, layout.commit):
+        # Nothing but its place says that it is this file.
+        return False
     return not file.etag or record.etag == file.etag
 
 

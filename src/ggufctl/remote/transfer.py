@@ -43,6 +43,7 @@ from ggufctl.remote.layout import (
     Layout,
     Record,
     WantedFile,
+    can_be_kept,
     is_whole,
     read_record,
     write_record,
@@ -81,7 +82,9 @@ parts. Source: huggingface_hub constants.py MAX_HTTP_DOWNLOAD_SIZE."""
 
 _HASH_BYTES = 1 << 20
 _RATE_SECONDS = 5.0
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+_LENGTH = re.compile(r"\d{1,19}", re.ASCII)
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WORTH_A_RETRY = (408, 425, 429, 500, 502, 503, 504)
 
@@ -199,7 +202,8 @@ def bytes_to_come(layout: Layout, files: Sequence[WantedFile]) -> int:
 
 def free_bytes(folder: Path) -> int:
     """Room where a folder is, or is to be.  [bytes]"""
-    while not folder.exists() and folder != folder.parent:
+    # Not Path.exists, which raises for what may not be looked at.
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
@@ -275,7 +279,10 @@ def verify(layout: Layout, files: Sequence[WantedFile]) -> Iterator[TransferEven
     """Hash files that are there: `verifying` as it goes, then what was found.
 
     That is `verified`, `differs`, `missing`, or `unverified` where nobody knows what the content
-    should be. What agrees is recorded; the record of what does not is taken away.
+    should be. What agrees is recorded, where that may be written; the record of what does not is
+    taken away.
+
+    Raises: AccessDenied when a file cannot be read.
     """
     board = _Board(files, 0.5)
     for file in files:
@@ -284,17 +291,27 @@ def verify(layout: Layout, files: Sequence[WantedFile]) -> Iterator[TransferEven
             yield board.event(file, "missing", 0)
             continue
         digest = hashlib.sha256()
-        stat = content.stat()
-        for n_bytes in _hashed(content, digest):
-            if (event := board.progress(file, "verifying", n_bytes)) is not None:
-                yield event
+        try:
+            stat = content.stat()
+            for n_bytes in _hashed(content, digest):
+                if (event := board.progress(file, "verifying", n_bytes)) is not None:
+                    yield event
+        except FileNotFoundError:
+            # Somebody removed it meanwhile.
+            yield board.event(file, "missing", 0)
+            continue
+        except OSError as error:
+            raise AccessDenied(
+                f"{quoted(str(content), 0)} cannot be read: {error.strerror}."
+            ) from None
         known = read_record(layout.record(file))
         if not file.sha256:
             state = "unverified"
         elif (stat.st_size, digest.hexdigest()) == (file.size_bytes, file.sha256):
             state = "verified"
             etag = file.etag or (known.etag if known is not None else "")
-            _note(layout, file, stat.st_mtime_ns, etag)
+            with contextlib.suppress(OSError):
+                _note(layout, file, stat.st_mtime_ns, etag)
         else:
             state = "differs"
             with contextlib.suppress(OSError):
@@ -404,6 +421,12 @@ def _translated(layout: Layout, file: WantedFile) -> Iterator[None]:
                 "Make room (ggufctl models prune) and run it again: what is there is kept.",
             ) from None
         where = error.filename if isinstance(error.filename, str) else str(layout.root)
+        if where.rpartition("/")[2].startswith(".record-"):
+            where = where.rpartition("/")[0]
+        if error.errno == errno.ENOENT:
+            raise RemoteError(
+                f"{quoted(where)} is gone: something else removed it meanwhile.", "Run it again."
+            ) from None
         raise AccessDenied(f"{quoted(where)}: {error.strerror or error}.") from None
 
 
@@ -443,11 +466,13 @@ class _Fetch:
                 try:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(lock_of(path, timeout=0.5))
-                except PermissionError:
-                    # What may only be read may still be used; nothing can be fetched there.
-                    break
                 except timeout:
                     self.board.say_progress(self.file, max(_size(self.partial), 0), "waiting")
+                except OSError as error:
+                    if error.errno not in _READ_ONLY:
+                        raise
+                    # What may only be read may still be used; nothing can be fetched there.
+                    break
                 else:
                     break
             yield
@@ -463,10 +488,20 @@ class _Fetch:
             self.board.say_progress(self.file, n_bytes, "verifying")
         if digest.hexdigest() != self.file.sha256:
             return False
-        with contextlib.suppress(PermissionError):
+        try:
             _note(self.layout, self.file, mtime_ns, self.file.sha256)
-        self.layout.publish(self.file)
+            self.layout.publish(self.file)
+        except OSError as error:
+            if error.errno not in _READ_ONLY or not self._is_published():
+                raise
         return True
+
+    def _is_published(self) -> bool:
+        """Whether readers find it already."""
+        try:
+            return self.layout.final(self.file).samefile(self.layout.content(self.file))
+        except OSError:
+            return False
 
     def _fetch_verified(self) -> None:
         # The Hub client calls a cached repository broken that has no snapshot yet.
@@ -492,6 +527,7 @@ class _Fetch:
         self._put_in_place()
 
     def _not_as_said(self) -> InvalidGguf:
+        self.layout.begun(self.file).unlink(missing_ok=True)
         return InvalidGguf(
             f"{quoted(self.file.path)} is not what it is said to be: its sha256 differs.",
             "Nothing of it was kept. Try again; if it stays so, its author must mend it.",
@@ -606,7 +642,7 @@ class _Fetch:
             # It ignores ranges, or the file is another one now.
             have = 0
             length = response.headers.get("content-length", "")
-            total = int(length) if length.isascii() and length.isdecimal() else -1
+            total = int(length) if _LENGTH.fullmatch(length) else -1
         if total not in (-1, size):
             reason = f"the server has {total} bytes, and it should be {size}"
             raise _Retry(reason, InvalidGguf(f"{quoted(self.file.path)}: {reason}."))
@@ -865,7 +901,7 @@ def _check_link(file: WantedFile, headers: Mapping[str, str]) -> None:
     etag = headers.get("x-linked-etag", "").removeprefix("W/").strip('"')
     size = headers.get("x-linked-size", "")
     differs = bool(file.sha256) and len(etag) == 64 and etag != file.sha256
-    if differs or (size.isdecimal() and int(size) != file.size_bytes):
+    if differs or (_LENGTH.fullmatch(size) and int(size) != file.size_bytes):
         raise InvalidGguf(
             f"The Hub now has another {quoted(file.path)} than it listed.", "Try again."
         )
@@ -964,7 +1000,7 @@ def _has_xet() -> bool:
 
 def _check_name(path: str) -> None:
     """Refuse a name that leads out of the destination."""
-    if not path or path.startswith("/") or "\\" in path or {"", ".", ".."} & set(path.split("/")):
+    if not can_be_kept(path):
         raise UsageError(f"{quoted(path)} is not the name of a file that can be kept.")
 
 

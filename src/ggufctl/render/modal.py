@@ -132,7 +132,7 @@ def modal_rows(found: Iterable[ModalDeployment]) -> list[str]:
 def event_line(event: Event) -> str:
     """One line about an event; empty for those that only a log or a program wants."""
     at = f"[{event.seconds:6.1f} s]"
-    if event.kind in ("price", "plan", "pick", "fallback", "warning", "source", "restored"):
+    if event.kind in ("price", "plan", "pick", "fallback", "warning", "source", "restored", "left"):
         return redact(event.text)
     if event.kind in ("weights", "download", "progress", "queued", "container", "stopped", "ready"):
         return f"{at} {redact(event.text)}"

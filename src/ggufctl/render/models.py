@@ -182,10 +182,11 @@ def plan_lines(plan: DownloadPlan) -> list[str]:
     if selection.reason:
         lines.insert(1, f"quant    {escape(selection.reason)}")
     lacking = {file.path for file in plan.missing}
+    there = {file.path: "there, verified" if file.sha256 else "there" for file in selection.files}
     width = max(len(format_bytes(file.size_bytes)) for file in selection.files)
     lines += [
         f"file     {format_bytes(file.size_bytes):>{width}}  {escape(file.path)}"
-        + ("" if file.path in lacking else "  (there, verified)")
+        + ("" if file.path in lacking else f"  ({there[file.path]})")
         for file in selection.files
     ]
     if not plan.has_room:
@@ -199,11 +200,17 @@ def result_line(plan: DownloadPlan, seconds: float) -> str:
     what = f"{escape(selection.ref)}: {len(selection.files)} files, "
     what = what.replace("1 files", "1 file")
     size = format_bytes(selection.size_bytes)
+    # Not everybody who sends a file says what its content should be.
+    is_known = all(file.sha256 for file in selection.files)
+    verified = "verified" if is_known else "whole, with no checksum to hold it against"
     if not plan.missing:
-        return f"{what}{size}, is there and verified: {escape(plan.where)}"
-    rate = f", {format_bytes(int(plan.bytes_to_come / seconds))}/s" if seconds > 0 else ""
-    took = f"{format_bytes(plan.bytes_to_come)} in {format_seconds(seconds)}{rate}"
-    return f"{what}{size}, verified: {escape(plan.where)} ({took})"
+        return f"{what}{size}, is there and {verified}: {escape(plan.where)}"
+    if not plan.bytes_to_come:
+        took = f"nothing had to be fetched, {format_seconds(seconds)}"
+    else:
+        rate = f", {format_bytes(int(plan.bytes_to_come / seconds))}/s" if seconds > 0 else ""
+        took = f"{format_bytes(plan.bytes_to_come)} in {format_seconds(seconds)}{rate}"
+    return f"{what}{size}, {verified}: {escape(plan.where)} ({took})"
 
 
 def download_rows(plan: DownloadPlan, locations: Sequence[str] = ()) -> Iterable[str]:

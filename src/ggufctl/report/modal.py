@@ -133,7 +133,7 @@ def _prices(plan: ModalPlan) -> dict[str, float]:
     return {
         "usd_per_hour": round(plan.usd_per_hour, 4),
         "gpu_usd_per_hour": round(plan.spec.usd_per_hour, 4),
-        "host_usd_per_hour": round(host_usd_per_hour(plan.spec), 4),
+        "host_usd_per_hour": round(host_usd_per_hour(plan.spec, plan.prices), 4),
         "idle_usd_per_hour": 0.0,
-        "scaledown_usd": round(idle_usd(plan.spec), 4),
+        "scaledown_usd": round(idle_usd(plan.spec, plan.prices), 4),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,9 @@ BUSY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 MAX_TEXT_BYTES = 16 << 20
 """Largest file of questions, prompts or a conversation that is read."""
+
+MAX_IMAGE_BYTES = 64 << 20
+"""Largest image that is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,10 +310,7 @@ def load_image(path: str) -> Image:
 
     Raises: UsageError when it cannot be read or is none.
     """
-    try:
-        data = Path(path).expanduser().read_bytes()
-    except OSError as error:
-        raise UsageError(f"{quoted(path)} cannot be read: {error.strerror}.") from None
+    data = _read(path, MAX_IMAGE_BYTES)
     return Image(data, image_type(path, data))
 
 
@@ -318,15 +319,23 @@ def read_text(path: str) -> str:
 
     Raises: UsageError when it cannot be read, is too large or is no text.
     """
-    place = Path(path).expanduser()
     try:
-        if place.stat().st_size > MAX_TEXT_BYTES:
-            raise UsageError(f"{quoted(path)} is larger than {MAX_TEXT_BYTES >> 20} MiB.")
-        return place.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{quoted(path)} cannot be read: {error.strerror}.") from None
+        return _read(path, MAX_TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{quoted(path)} is no text in UTF-8.") from None
+
+
+def _read(path: str, most_bytes: int) -> bytes:
+    """A file, unless it is larger than that: not every file says how large it is."""
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            data = file.read(most_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{quoted(path)} cannot be read: {reason}.") from None
+    if len(data) > most_bytes:
+        raise UsageError(f"{quoted(path)} is larger than {most_bytes >> 20} MiB.")
+    return data
 
 
 def load_conversation(path: str) -> Conversation:
@@ -344,8 +353,8 @@ def save_conversation(conversation: Conversation, path: str) -> None:
 
     Raises: UsageError.
     """
-    place = Path(path).expanduser()
-    if place.exists():
+    place = Path(os.path.expanduser(path))
+    if os.path.lexists(place):
         try:
             load_conversation(path)
         except UsageError:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from ggufctl.core.escape import quoted
 from ggufctl.core.planner import Constraints, parse_gpu_list
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.selection import (
@@ -16,7 +15,15 @@ from ggufctl.core.selection import (
     select,
 )
 from ggufctl.core.stored import Destination, OnTransfer
-from ggufctl.errors import AccessDenied, DoesNotFit, UsageError
+from ggufctl.errors import (
+    AccessDenied,
+    DoesNotFit,
+    GgufctlError,
+    ModelNotFound,
+    RemoteError,
+    UsageError,
+)
+from ggufctl.remote.layout import can_be_kept
 from ggufctl.services.plan import plan_reference
 from ggufctl.sources.base import OnEvent, ignore
 from ggufctl.sources.fetch import url_name, whole_url
@@ -61,7 +68,7 @@ def destination(to: str, *, show_output: bool = False) -> Destination:
 
     Raises: AccessDenied without a token of Modal's; UsageError.
     """
-    if to == "modal":
+    if to.casefold() == "modal":
         from ggufctl.services.modal.store import modal_destination
 
         try:
@@ -70,16 +77,13 @@ def destination(to: str, *, show_output: bool = False) -> Destination:
             raise AccessDenied(
                 error.message, "Run modal token new, or download to this machine with --to local."
             ) from None
-    from ggufctl.sources.store import FolderPlace, HubCachePlace
+    from ggufctl.sources.store import FolderPlace, HubCachePlace, named_folder
 
-    if to == "local":
+    if to.casefold() == "local":
         return HubCachePlace()
     if not to.strip():
         raise UsageError("--to names nothing.", "Use modal, local or a folder.")
-    folder = Path(os.path.expanduser(to)).absolute()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{to} is a file, not a folder.", "Name a folder.")
-    return FolderPlace(folder)
+    return FolderPlace(named_folder(to, "--to"))
 
 
 def plan_download(
@@ -104,6 +108,9 @@ def plan_download(
     Raises: as reading the model does; DoesNotFit when no quant fits the GPU that was named.
     """
     selection = choose_files(ref, quant=quant, gpu=gpu, include=include, on_event=on_event)
+    for file in selection.files:
+        if not can_be_kept(file.path):
+            raise UsageError(f"{quoted(file.path)} is not the name of a file that can be kept.")
     lacking = place.missing(selection)
     return DownloadPlan(
         selection=selection,
@@ -142,6 +149,8 @@ def choose_files(
     Raises: as `plan_download`.
     """
     reference = parse_reference(ref)
+    # Looked at also where the quant is named: a GPU that does not exist is a mistake.
+    parse_gpu_list(gpu)
     is_auto = quant.casefold() in ("", "auto")
     if reference.kind is ReferenceKind.LOCAL:
         raise UsageError(f"{reference.text!r} is on this machine already.")
@@ -158,8 +167,23 @@ def choose_files(
         wanted, reason = _planned(reference, gpu, on_event)
     elif not is_auto and not reference.quant:
         wanted = replace(reference, quant=quant)
-    listing = open_repo(wanted, on_event=on_event)
-    return _of_listing(listing, reference, include, reason)
+    try:
+        listing = open_repo(wanted, on_event=on_event)
+        return _of_listing(listing, reference, include, reason)
+    except ModelNotFound as error:
+        raise _unless_offline(error) from None
+
+
+def _unless_offline(error: ModelNotFound) -> GgufctlError:
+    """What is not found in a cache alone may well be there when the Hub is asked."""
+    from ggufctl.sources.hub import is_offline
+
+    if not is_offline():
+        return error
+    return RemoteError(
+        f"Offline mode is on, and among what is cached: {error.message}",
+        "Unset HF_HUB_OFFLINE to ask the Hub.",
+    )
 
 
 def _of_listing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pprint
+import shlex
 import sys
 
 from ggufctl.core.deployment import SERVER_NAME, DeploymentSpec
@@ -15,7 +16,7 @@ _HEAD = '''\
 
 Written by ggufctl; it needs nothing but `pip install modal`.
 
-    {key_step}modal run {file}::download     # the weights, once, on a CPU
+{steps}
     modal deploy {file}            # a server that costs nothing while nobody asks it
 """
 
@@ -24,13 +25,13 @@ import os
 import pathlib
 import subprocess
 import time
-import urllib.error
 import urllib.request
 
 import modal
 
 PORT = {port}
 STARTUP_TIMEOUT = {startup_timeout}  # seconds: from the {gigabytes:.1f} GB to be read
+READY_PATH = {ready_path!r}
 FOLDER = {folder!r}
 REPO, COMMIT = {repo!r}, {commit!r}
 FILES = {files}  # size and sha256 of each
@@ -66,20 +67,33 @@ def download():
     volume.commit()
 """
 
-_SERVER = """
+_START = """
+
+def start_engine():
+    for path, (size, _) in FILES.items():
+        found = (pathlib.Path(FOLDER) / path).stat().st_size
+        if found != size:
+            raise RuntimeError(f"{{path}} has {{found}} bytes on the Volume, not {{size}}")
+{require_key}    env = {engine_env}
+    return subprocess.Popen(ARGUMENTS, env=env, start_new_session=True)
+
 
 def wait_until_healthy(process):
-    deadline = time.monotonic() + STARTUP_TIMEOUT - 30
+    deadline = time.monotonic() + {deadline}
+    request = urllib.request.Request(f"http://127.0.0.1:{{PORT}}{{READY_PATH}}")
+    request.add_header("Authorization", f"Bearer {{os.environ.get({key_variable!r}, '')}}")
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the engine ended with exit code {{process.returncode}}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{{PORT}}/health", timeout=2):
+            with urllib.request.urlopen(request, timeout=2):
                 return
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.5)
     raise RuntimeError("the engine was not ready in time")
+"""
 
+_SERVER = """
 
 @app.server(
     name={server!r},
@@ -96,11 +110,11 @@ def wait_until_healthy(process):
     max_containers={max_containers!r},
     target_concurrency={slots!r},
     exit_grace_period={grace!r},
-)
+{more})
 class Llama:
-    @modal.enter()
+    @modal.enter({snap})
     def start(self):
-        self.process = subprocess.Popen(ARGUMENTS, start_new_session=True)
+        self.process = start_engine()
         wait_until_healthy(self.process)
 
     @modal.exit()
@@ -126,12 +140,20 @@ _WEB = """
     startup_timeout=STARTUP_TIMEOUT,
     scaledown_window={scaledown!r},
     max_containers={max_containers!r},
-)
+{more})
 @modal.concurrent(max_inputs={max_inputs!r}, target_inputs={slots!r})
 @modal.web_server(PORT, startup_timeout=STARTUP_TIMEOUT, requires_proxy_auth={proxy!r})
 def llama():
-    subprocess.Popen(ARGUMENTS)
+    process = start_engine()
+    atexit.register(process.terminate)
+    wait_until_healthy(process)
 """
+
+_REQUIRE_KEY = f"""\
+    if not os.environ.get("{KEY_VARIABLE}"):
+        raise RuntimeError("the Secret holds no key: anybody could use the server")
+"""
+_ENGINE_ENV_OF_PYTHON = f'os.environ | {{"API_KEY": os.environ["{KEY_VARIABLE}"]}}'
 
 _AUTH_NOTES = {
     "key": "the engine asks for its own key, which is in the Secret",
@@ -148,11 +170,14 @@ def emit(spec: DeploymentSpec) -> str:
     values = {
         "title": f"{spec.alias} on Modal: {', '.join(spec.gpus) or 'CPU'}.",
         "file": "app.py",
-        "key_step": (
-            f"modal secret create {spec.secret} {KEY_VARIABLE}=$(openssl rand -hex 32)\n    "
-            if spec.secret
-            else ""
-        ),
+        "steps": "\n".join(f"    {step}" for step in _steps(spec)),
+        "ready_path": "/v1/models" if is_python else "/health",
+        "deadline": spec.deadline,
+        "key_variable": KEY_VARIABLE,
+        "require_key": _REQUIRE_KEY if spec.secret else "",
+        "engine_env": _ENGINE_ENV_OF_PYTHON if is_python and spec.secret else "os.environ",
+        "more": _more(spec),
+        "snap": "snap=True" if spec.snapshot else "",
         "port": spec.port,
         "startup_timeout": spec.startup_timeout,
         "gigabytes": spec.size_bytes / 1e9,
@@ -186,8 +211,47 @@ def emit(spec: DeploymentSpec) -> str:
         "grace": spec.exit_grace,
         "child_grace": max(1, spec.exit_grace - 5),
     }
-    parts = [_HEAD, *([_DOWNLOAD] if spec.repo else []), _WEB if spec.hold_requests else _SERVER]
+    head = _HEAD
+    if spec.hold_requests:
+        head = head.replace("import hashlib\n", "import atexit\nimport hashlib\n")
+    if not spec.repo:
+        head = head.replace("import hashlib\n", "")
+    shape = _WEB if spec.hold_requests else _SERVER
+    parts = [head, *([_DOWNLOAD] if spec.repo else []), _START, shape]
     return "".join(part.format(**values) for part in parts)
+
+
+def _steps(spec: DeploymentSpec) -> list[str]:
+    """What is done once, before the app is deployed; a key is never an argument of a program."""
+    steps = []
+    if spec.secret:
+        steps += [
+            f'(umask 077; printf \'{{"{KEY_VARIABLE}": "%s"}}\' '
+            "$(openssl rand -hex 32) > key.json)",
+            f"modal secret create {spec.secret} --from-json key.json",
+        ]
+    if spec.repo:
+        steps.append("modal run app.py::download     # the weights, once, on a CPU")
+    else:
+        steps.append(f"modal volume create --version=2 {spec.volume}     # if there is none")
+        steps += [
+            f"modal volume put {spec.volume} {shlex.quote(file.path)} "
+            f"{shlex.quote(f'/{spec.folder}/{file.path}')}"
+            for file in spec.files
+        ]
+    return [step.replace("\\", "\\\\").replace('"""', "") for step in steps]
+
+
+def _more(spec: DeploymentSpec) -> str:
+    """Arguments that few deployments have."""
+    lines = ""
+    if spec.region:
+        name = "region" if spec.hold_requests else "compute_region"
+        lines += f"    {name}={spec.region!r},\n"
+    if spec.snapshot:
+        lines += "    enable_memory_snapshot=True,\n"
+        lines += '    experimental_options={"enable_gpu_snapshot": True},\n'
+    return lines
 
 
 def _literal(value: object) -> str:

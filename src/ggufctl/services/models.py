@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ggufctl.core.escape import quoted
 from ggufctl.core.names import Kind, did_you_mean, normalize_quant
@@ -33,7 +31,7 @@ def open_store(on: str) -> Store:
 
     Raises: AccessDenied without a token of Modal's; ModelNotFound without such a folder.
     """
-    if on == "modal":
+    if on.casefold() == "modal":
         from ggufctl.services.modal.store import modal_store
 
         try:
@@ -42,11 +40,11 @@ def open_store(on: str) -> Store:
             raise AccessDenied(
                 error.message, "Run modal token new, or look on this machine with --on local."
             ) from None
-    from ggufctl.sources.store import FolderStore, LocalStore
+    from ggufctl.sources.store import FolderStore, LocalStore, named_folder
 
-    if on == "local":
+    if on.casefold() == "local":
         return LocalStore()
-    folder = Path(os.path.expanduser(on)).absolute()
+    folder = named_folder(on, "--on")
     if not folder.is_dir():
         raise UsageError(
             f"--on {on} is neither a store nor a folder.", "Use modal, local or a folder."

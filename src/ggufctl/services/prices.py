@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ggufctl import catalog
+from ggufctl.core.escape import quoted
 from ggufctl.core.gpus import GpuCatalogue
 from ggufctl.core.rates import PriceChange, Rates, apply_rates, changes, read_rates
+from ggufctl.errors import GgufctlError
+from ggufctl.sources.cache import cache_dir
 
 __all__ = ["Refreshed", "refresh", "reset"]
 
@@ -28,6 +31,7 @@ def refresh() -> Refreshed:
     Raises:
         AccessDenied: there is no token, or Modal does not take it.
         RemoteError: Modal cannot be reached, or answers what cannot be right.
+        GgufctlError: the cache cannot be written.
     """
     from ggufctl.modal_app.running import live_rates
 
@@ -36,6 +40,11 @@ def refresh() -> Refreshed:
     rates = read_rates(live_rates(), shipped, datetime.now(UTC).date().isoformat())
     catalog.keep_rates(rates)
     after = apply_rates(shipped, rates)
+    if catalog.load_catalogue() != after:
+        raise GgufctlError(
+            f"The prices cannot be kept in {quoted(str(cache_dir()))}.",
+            "Make it writable, or name another directory with GGUFCTL_CACHE_DIR.",
+        )
     return Refreshed(after, rates, changes(before, after))
 
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ggufctl.catalog import load_catalogue
 from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.calibration import gpu_name
 from ggufctl.core.compat import check_gpus, check_settings
 from ggufctl.core.engine_log import HOST, Comparison, EngineLog, Failure, FailureKind, compare
 from ggufctl.core.estimate import Basis, Estimate, Term
@@ -44,7 +44,7 @@ from ggufctl.remote.supervisor import EngineFailed, Event, OnEvent, Spec, Superv
 from ggufctl.remote.transfer import TransferEvent
 from ggufctl.services import deployments
 from ggufctl.services.alternatives import alternatives
-from ggufctl.services.calibration import note_local
+from ggufctl.services.calibration import calibrated_catalogue, note_local
 from ggufctl.services.deployments import Deployment
 from ggufctl.services.engine_http import Engine as RunningEngine
 from ggufctl.services.keys import Key, open_key
@@ -378,8 +378,9 @@ def _estimate(
     """Memory on the GPUs the engine sees, each given its share by what it has free."""
     check_settings(shape, runtime)
     check_gpus(runtime, len(devices))
-    cards = {card.device_name.casefold(): card for card in load_catalogue()}
-    known = [cards.get(device.description.casefold()) for device in devices]
+    catalogue = calibrated_catalogue()
+    cards = {card.name: card for card in catalogue}
+    known = [cards.get(gpu_name(catalogue, device.description)) for device in devices]
     shares = [float(device.free_bytes) for device in devices] if len(devices) > 1 else None
     names = tuple(device.description for device in devices)
     estimate = estimate_memory(

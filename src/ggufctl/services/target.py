@@ -26,6 +26,7 @@ from ggufctl.client import (
     is_loopback,
     origin_of,
 )
+from ggufctl.catalog import load_prices
 from ggufctl.core.deployment import APP_PREFIX, DeploymentSpec, host_usd_per_hour, idle_usd
 from ggufctl.core.escape import escape, quoted, redact_url
 from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, ModelNotFound, UsageError
@@ -149,7 +150,11 @@ class Ready:
 def kind_of(text: str) -> Kind:
     """Whether a word names a deployment, an address or a model."""
     if text.startswith(("http://", "https://")):
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            # Said where the address is taken apart.
+            return Kind.URL
         hub = urlsplit(hub_endpoint()).netloc
         is_file = parts.path.casefold().endswith(".gguf")
         hubs = ("huggingface.co", "hf.co", hub)
@@ -254,8 +259,8 @@ def _on_modal(name: str, model: str) -> Target:
     return replace(
         target,
         model=model or spec.alias,
-        usd_per_hour=spec.usd_per_hour + host_usd_per_hour(spec),
-        idle_usd=idle_usd(spec),
+        usd_per_hour=spec.usd_per_hour + host_usd_per_hour(spec, load_prices()),
+        idle_usd=idle_usd(spec, load_prices()),
         slots=spec.slots,
         max_containers=spec.max_containers,
         limit_seconds=float(max(START_SECONDS, spec.startup_timeout + 60)),

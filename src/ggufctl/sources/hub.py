@@ -167,6 +167,13 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
+def is_offline() -> bool:
+    """Whether the Hub client may ask nobody."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
 def cached_file(repo: str, commit: str, path: str) -> Path | None:
     """Where the Hub client's own cache holds a file, or None."""
     from huggingface_hub import try_to_load_from_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from ggufctl.core.stored import (
     StoredModel,
     stored_models,
 )
-from ggufctl.errors import AccessDenied, ModelNotFound
+from ggufctl.errors import AccessDenied, ModelNotFound, UsageError
 from ggufctl.remote.layout import (
     BEGUN,
     OWN_FOLDER,
@@ -44,7 +45,7 @@ from ggufctl.sources.fetch import (
     wanted_urls,
 )
 
-__all__ = ["FolderPlace", "FolderStore", "HubCachePlace", "LocalStore"]
+__all__ = ["FolderPlace", "FolderStore", "HubCachePlace", "LocalStore", "named_folder"]
 
 _STATES = {
     "verified": State.VERIFIED,
@@ -52,6 +53,29 @@ _STATES = {
     "missing": State.INCOMPLETE,
     "unverified": State.UNVERIFIED,
 }
+
+
+def named_folder(text: str, option: str) -> Path:
+    """The folder that an option names, whether it is there or not.
+
+    Raises: UsageError for what can be no folder; AccessDenied.
+    """
+    hint = "Use modal, local or a folder."
+    if "://" in text:
+        raise UsageError(f"{option} {quoted(text)} is no folder.", hint)
+    folder = Path(os.path.expanduser(text)).absolute()
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except FileNotFoundError:
+        return folder
+    except PermissionError as error:
+        raise AccessDenied(f"{quoted(str(folder), 0)}: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{option} {quoted(text)}: {reason}.", hint) from None
+    if not is_folder:
+        raise UsageError(f"{text} is a file, not a folder.", "Name a folder.")
+    return folder
 
 
 class _Place:
@@ -158,13 +182,15 @@ class FolderStore:
         for path in _ggufs(self.folder):
             name = path.relative_to(self.folder).as_posix()
             record = read_record(layout.record(WantedFile(name, 0)))
-            file = _stored_file(path, name, layout, record)
             key = (record.repo, record.commit) if record is not None else ("", "")
-            groups.setdefault(key, []).append(file)
+            with contextlib.suppress(FileNotFoundError):
+                file = _stored_file(path, name, layout, record)
+                groups.setdefault(key, []).append(file)
         for partial, record in _begun(self.folder / OWN_FOLDER, _partial_beside):
             if not (self.folder / record.path).exists():
-                file = _begun_file(partial, record)
-                groups.setdefault((record.repo, record.commit), []).append(file)
+                with contextlib.suppress(FileNotFoundError):
+                    file = _begun_file(partial, record)
+                    groups.setdefault((record.repo, record.commit), []).append(file)
         found = [
             _dated(model)
             for (repo, commit), files in sorted(groups.items())
@@ -173,15 +199,19 @@ class FolderStore:
         return tuple(found)
 
     def freed_by(self, models: Sequence[StoredModel]) -> int:
-        """What removing these models would free.  [bytes]"""
-        return sum(model.size_bytes for model in models)
+        """What removing these models would free: nothing where one is a link.  [bytes]"""
+        files = [file for model in models for file in model.files]
+        return sum(file.size_bytes for file in files if not Path(file.location).is_symlink())
 
     def remove(self, models: Sequence[StoredModel]) -> int:
-        """Forget these models, and return what that freed.  [bytes]"""
+        """Forget these models, and return what that freed.  [bytes]
+
+        Raises: UsageError while one is being fetched; AccessDenied.
+        """
         freed = self.freed_by(models)
-        with _removing():
+        with _nobody_fetching(models, self._layout), _removing():
             for model in models:
-                layout = FlatLayout(self.folder, model.repo, model.commit)
+                layout = self._layout(model)
                 for file in model.files:
                     wanted = WantedFile(file.path, file.size_bytes, file.sha256)
                     layout.final(wanted).unlink(missing_ok=True)
@@ -192,9 +222,10 @@ class FolderStore:
 
     def verify(self, models: Sequence[StoredModel], on_event: OnVerify) -> tuple[StoredModel, ...]:
         """The same models, every file hashed: verified, differs or incomplete."""
-        return _verified(
-            models, lambda model: FlatLayout(self.folder, model.repo, model.commit), on_event
-        )
+        return _verified(models, self._layout, on_event)
+
+    def _layout(self, model: StoredModel) -> FlatLayout:
+        return FlatLayout(self.folder, model.repo, model.commit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,20 +250,26 @@ class LocalStore:
     def models(self) -> tuple[StoredModel, ...]:
         """Everything that is kept, by repository and quant."""
         groups: dict[tuple[str, str], list[StoredFile]] = {}
-        for snapshot in _snapshots(hub.cache_folder()):
+        root = hub.cache_folder()
+        with _removing("listed"):
+            snapshots = list(_snapshots(root))
+            owns = sorted(root.glob(f"models--*/{OWN_FOLDER}"))
+        for snapshot in snapshots:
             layout = snapshot.layout
             files = groups.setdefault((snapshot.repo, snapshot.commit), [])
             for path in _ggufs(snapshot.folder):
                 name = path.relative_to(snapshot.folder).as_posix()
                 sha256 = _blob_sha256(path)
                 record = read_record(layout.record(WantedFile(name, 0, sha256)))
-                files.append(_stored_file(path, name, layout, record, sha256))
-        for own in sorted(hub.cache_folder().glob(f"models--*/{OWN_FOLDER}")):
+                with contextlib.suppress(FileNotFoundError):
+                    files.append(_stored_file(path, name, layout, record, sha256))
+        for own in owns:
             for partial, record in _begun(own, _partial_in_blobs):
                 final = hub_layout(record.repo, record.commit).final(WantedFile(record.path, 0))
                 if not final.exists():
-                    file = _begun_file(partial, record)
-                    groups.setdefault((record.repo, record.commit), []).append(file)
+                    with contextlib.suppress(FileNotFoundError):
+                        file = _begun_file(partial, record)
+                        groups.setdefault((record.repo, record.commit), []).append(file)
         found = [
             _dated(model)
             for (repo, commit), files in sorted(groups.items())
@@ -250,11 +287,14 @@ class LocalStore:
         return freed + sum(model.size_bytes for model in models if not model.repo)
 
     def remove(self, models: Sequence[StoredModel]) -> int:
-        """Forget these models, and return what that freed.  [bytes]"""
+        """Forget these models, and return what that freed.  [bytes]
+
+        Raises: UsageError while one is being fetched; AccessDenied.
+        """
         freed = self.freed_by(models)
         of_hub = [model for model in models if model.repo]
         blobs = self._own_blobs(of_hub)
-        with _removing():
+        with _nobody_fetching(of_hub, lambda m: hub_layout(m.repo, m.commit)), _removing():
             for model in of_hub:
                 layout = hub_layout(model.repo, model.commit)
                 for file in model.files:
@@ -269,7 +309,7 @@ class LocalStore:
                 for record in (blob.parents[1] / OWN_FOLDER).glob(f"{sha256}.*"):
                     _remove(record)
             for folder in {hub_layout(model.repo, "").folder for model in of_hub}:
-                if all(path.is_dir() for path in (folder / "snapshots").rglob("*")):
+                if _is_empty(folder):
                     # An empty repository is one that the Hub client calls broken.
                     shutil.rmtree(folder, ignore_errors=True)
         for store in self._url_stores():
@@ -382,9 +422,53 @@ def _begun_file(partial: Path, record: Record) -> StoredFile:
     return StoredFile(record.path, size, sha256, State.INCOMPLETE, str(partial))
 
 
+@contextlib.contextmanager
+def _nobody_fetching(
+    models: Sequence[StoredModel], layout_of: Callable[[StoredModel], Layout]
+) -> Iterator[None]:
+    """Keep others from going on with downloads that are not complete.
+
+    Raises: UsageError while one goes on.
+    """
+    from filelock import Timeout
+    from huggingface_hub.utils import WeakFileLock
+
+    with contextlib.ExitStack() as stack:
+        for model in models:
+            begun = [file for file in model.files if file.state is State.INCOMPLETE]
+            for file in begun:
+                lock = layout_of(model).lock(WantedFile(file.path, file.size_bytes, file.sha256))
+                if not lock.exists():
+                    continue
+                try:
+                    stack.enter_context(WeakFileLock(lock, timeout=0.1))
+                except Timeout:
+                    raise UsageError(
+                        f"{quoted(model.ref)} is being downloaded by another process.",
+                        "Stop that first, or wait until it is done.",
+                    ) from None
+                except OSError as error:
+                    raise AccessDenied(f"{quoted(str(lock), 0)}: {error.strerror}.") from None
+        yield
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a repository of the Hub client's cache holds nothing, not even what was begun."""
+    if any(path.suffix == ".incomplete" for path in (folder / "blobs").glob("*")):
+        return False
+    if any((folder / OWN_FOLDER).glob("*.xet")):
+        return False
+    return all(path.is_dir() for path in (folder / "snapshots").rglob("*"))
+
+
 def _dated(model: StoredModel) -> StoredModel:
     """The model with when it was last read and changed."""
-    stats = [Path(file.location).stat() for file in model.files]
+    stats = []
+    for file in model.files:
+        with contextlib.suppress(OSError):
+            stats.append(Path(file.location).stat())
+    if not stats:
+        return model
     return replace(
         model,
         last_used=datetime.fromtimestamp(max(stat.st_atime for stat in stats), UTC),

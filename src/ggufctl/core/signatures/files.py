@@ -23,7 +23,7 @@ SIGNATURES = (
     Signature(
         "file-is-html",
         (
-            r"invalid magic characters: '<(?:!DO|htm|HTM|!do|hea|\?xm)",
+            r"invalid magic characters:? '<(?:!DO|htm|HTM|!do|hea|\?xm)",
             r"invalid magic number 3c[0-9a-f]{6}",
             r"bad magic.*<!DOCTYPE",
         ),
@@ -38,7 +38,7 @@ SIGNATURES = (
     Signature(
         "file-is-lfs-pointer",
         (
-            r"invalid magic characters: 'vers'",
+            r"invalid magic characters:? 'vers'",
             r"invalid magic number 73726576",
             r"unknown \(magic, version\) combination: 73726576",
             r"bad magic.*73726576",
@@ -51,7 +51,7 @@ SIGNATURES = (
     Signature(
         "file-is-old-ggml",
         (
-            r"invalid magic characters: '(?:lmgg|tjgg|fmgg|algg)'",
+            r"invalid magic characters:? '(?:lmgg|tjgg|fmgg|algg)'",
             r"invalid magic number (?:67676a74|67676d6c|67676d66|67676c61)",
             r"Identified as \S+ model: \(ver 0\)",
             r"unknown \(magic, version\) combination: 6767",
@@ -64,7 +64,7 @@ SIGNATURES = (
     Signature(
         "file-not-gguf",
         (
-            r"invalid magic characters: '(?P<magic>(?!<|vers|lmgg|tjgg|fmgg|algg).{0,16}?)'",
+            r"invalid magic characters:? '(?P<magic>(?!<|vers|lmgg|tjgg|fmgg|algg).{0,16}?)'",
             r"invalid magic number (?!3c|73726576|67676)(?P<magic>[0-9a-f]{8})",
             r"(?:file )?is not a valid GGUF",
             r"failed to load model: (?:this file is )?not a GGUF",
@@ -235,6 +235,7 @@ SIGNATURES = (
         "unknown-architecture",
         (
             r"unknown (?:model )?architecture: ?'?(?P<arch>[\w.-]+)",
+            r"unknown model architecture: ''",
             r"unsupported model architecture[: ]+'?(?P<arch>[\w.-]+)",
             r"model architecture '?(?P<arch>[\w.-]+)'? (?:is )?not supported",
             r"this model is not supported by your version of Ollama",

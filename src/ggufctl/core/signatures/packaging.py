@@ -228,7 +228,11 @@ SIGNATURES = (
     ),
     Signature(
         "ollama-no-runner",
-        (r"no suitable llama servers found", r"unable to initialize llm library"),
+        (
+            r"no suitable llama servers found",
+            r"unable to initialize llm library",
+            r"(?:llama-server|runner|llama server) binary not found",
+        ),
         "Ollama could not unpack or start its own runners.",
         ("Give it room in /tmp (or OLLAMA_TMPDIR) that is not mounted with noexec.",),
         "Error: no suitable llama servers found",
@@ -241,6 +245,8 @@ SIGNATURES = (
             r"failed to start within timeout",
             r"failed to start and listen on the port",
             r"did not become (?:healthy|ready) (?:with)?in",
+            r"\bnot (?:ready|healthy|up|reachable) (?:with)?in \d+",
+            r"\bnot (?:ready|healthy|up|reachable) after \d+",
             r"health check timed out",
         ),
         "Whoever started the server did not wait until the model was loaded.",

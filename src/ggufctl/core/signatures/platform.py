@@ -320,9 +320,8 @@ SIGNATURES = (
     Signature(
         "modal-not-found",
         (
-            r"(?:App|Function|Volume|Environment|Cls|Server) ['\"]?(?P<name>[\w./-]+)['\"]? "
-            r"(?:was )?not "
-            r"found",
+            r"\b(?:App|Function|Volume|Environment|Cls|Server) ['\"](?P<name>[\w./-]+)['\"] "
+            r"(?:was )?not found",
             r"modal\.exception\.NotFoundError",
         ),
         "Modal has no such app, function, volume or environment: {name}.",

@@ -11,6 +11,7 @@ SIGNATURES = (
         "argument-unknown",
         (
             r"error: invalid argument: (?P<argument>\S+)",
+            r"invalid argument: (?P<argument>--?[a-z][\w-]*)",
             r"error: unknown argument: (?P<argument>\S+)",
             r"unrecognized arguments: (?P<argument>.+)",
             r"the argument has been removed\. (?P<argument>.*)",
@@ -106,6 +107,7 @@ SIGNATURES = (
         (
             r"couldn't bind HTTP server socket, hostname: (?P<host>\S+), port: (?P<port>\d+)",
             r"couldn't start HTTP listener",
+            r"couldn't bind to (?:server|HTTP) socket",
             r"[Aa]ddress already in use",
             r"Only one usage of each socket address",
             r"port is already allocated",
@@ -181,8 +183,8 @@ SIGNATURES = (
     Signature(
         "batch-too-small",
         (
-            r"input (?:\((?P<tokens>\d+) tokens\) )?is too large to process\. increase the "
-            r"physical batch",
+            r"input (?:\((?P<tokens>\d+) tokens\) )?is too large to process[.,;] (?:please )?"
+            r"increase the physical batch",
             r"question and its options \(\d+ tokens\) are too large",
         ),
         "An input for an embedding or reranking is longer than the physical batch.",
@@ -200,6 +202,7 @@ SIGNATURES = (
             r"(?<!raise_)(?:exception|error|message)\b\W.{0,60}conversation roles must alternate",
             r"Unable to generate parser for this template",
             r"Failed to parse messages: (?P<why>.+)",
+            r"(?:applying|rendering|apply|render) the (?:jinja )?chat template: (?P<why>.+)",
         ),
         "The model's chat template refuses the messages of a request: {why}.",
         ("Merge messages of the same role, or use another --chat-template.",),
@@ -214,6 +217,7 @@ SIGNATURES = (
         "template-invalid",
         (
             r"chat template parsing error: (?P<why>.+)",
+            r"failed to parse chat template(?: \(defaulting to chatml\))?: (?P<why>.+)",
             r"supplied chat template is not supported",
             r"this custom template is not supported",
             r"failed to apply chat template",
@@ -237,6 +241,9 @@ SIGNATURES = (
         "grammar-invalid",
         (
             r"failed to parse grammar(?!: llguidance)",
+            r"error parsing grammar(?: file)?: (?P<why>.+)",
+            r"error initializing grammar sampler",
+            r"(?:failed|unable) to (?:init|initialize|create|compile) (?:the )?grammar",
             r"Failed to initialize samplers: (?P<why>.+)",
             r"JSON schema conversion failed",
             r"JSON schema error at (?P<why>.+)",
@@ -251,6 +258,71 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
     ),
     Signature(
+        "tool-call-unparsed",
+        (
+            r"Failed to parse input at pos \d+",
+            r"Failed to parse tool call arguments",
+            r"Failed to parse arguments: \[json\.exception",
+            r"(?:error|failed) (?:while )?parsing (?:the )?tool[ _]calls?\b",
+            r"unparsed peg-\w+ output",
+            r"Invalid diff: .*(?:finding less tool calls|not found at start)",
+            r"tool[ _]call (?:arguments )?(?:is|are|was|were) not valid JSON",
+        ),
+        "The model wrote a tool call that the engine cannot read back.",
+        (
+            "Use a newer build and a current conversion: its chat template decides how calls are "
+            "read.",
+            "Drop the damaged call from the history, or the same error comes with every retry.",
+        ),
+        'srv    operator(): got exception: {"error":{"code":500,"message":"Failed to parse input '
+        'at pos 12: </tool_call>","type":"server_error"}}',
+        Basis.REPORTED,
+        tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "logits-nan",
+        (
+            r"max = -?nan\b",
+            r"logits (?:are|contain|is) (?:NaN|inf)",
+            r"llama_sampler_\w+\(.*Assertion",
+            r"GGML_ASSERT\(iter != probs\.end\(\)\)",
+            r"=+ Failed to sample token",
+            r"probability tensor contains either",
+            r"NaN (?:detected|found) in",
+            r"(?:detected|found|contains) NaNs?\b",
+        ),
+        "The model computed no usable numbers (NaN), so no token can be chosen.",
+        (
+            "Try -fa off and f16 caches, then a newer build or other quant: one operation "
+            "overflows on this backend.",
+            "Check the file's sha256: damaged weights do the same.",
+        ),
+        "llama-server: llama-sampler.cpp:1094: void llama_sampler_dist_apply(llama_sampler*, "
+        "llama_token_data_array*): Assertion `found' failed.",
+        Basis.REPORTED,
+        phase=Phase.SERVE,
+    ),
+    Signature(
+        "rpc-failed",
+        (
+            r"Remote RPC server crashed or returned malformed response",
+            r"RPC server version mismatch: (?P<why>.+)",
+            r"^Failed to connect to (?P<why>[\w.:\[\]-]+:\d+)\.?$",
+            r"failed to find RPC (?:backend|devices)",
+            r"ggml-rpc\.cpp:\d+: ",
+        ),
+        "Another machine that was to compute layers (--rpc) does not answer: {why}.",
+        (
+            "Start rpc-server of exactly the same build there, listening on an address that this "
+            "machine reaches.",
+            "If it ended while loading, read its log: it ran out of memory.",
+        ),
+        "/app/ggml/src/ggml-rpc/ggml-rpc.cpp:615: Remote RPC server crashed or returned malformed "
+        "response",
+        Basis.REPORTED,
+    ),
+    Signature(
         "llguidance-missing",
         (r"llguidance (?:\(cmake -DLLAMA_LLGUIDANCE=ON\) )?is not enabled",),
         "The schema needs llguidance, which this build lacks.",
@@ -262,7 +334,8 @@ SIGNATURES = (
     Signature(
         "projector-not-given",
         (
-            r"(?P<what>image|audio|video) input is not supported - hint",
+            r"(?P<what>image|audio|video) input is not supported\b(?! by the backend)",
+            r"was not compiled for multimodal or the model projector can't be loaded",
             r"model does not support multimodal requests",
             r"The current model does not support audio input",
             r"This model does not support (?:image|audio) input",
@@ -322,6 +395,8 @@ SIGNATURES = (
             r"failed to decode, ret = (?P<code>-?[23])",
             r"failed to compute graph, compute status: (?P<code>-?\d+)",
             r"failed to process (?:image|mtmd chunk|speculative batch)",
+            r"server error: failed to decode",
+            r"free space in the kv cache, retrying .*n_batch = 1\b",
         ),
         "The engine failed while computing a request.",
         ("Look at the lines before it; a code of 1 means the cache was full.",),

@@ -74,6 +74,7 @@ def stop_modal(name: str) -> ModalDeployment:
     """
     deployment = find_modal(name)
     modal_app.stop_app(app_name(name))
-    modal_app.delete_secret(name)
+    # A name that is not found any more cannot be stopped again: what is here goes in any case.
     forget(name)
+    modal_app.delete_secret(name)
     return replace(deployment, n_containers=0, url="")

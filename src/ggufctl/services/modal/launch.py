@@ -21,12 +21,16 @@ from ggufctl.services.calibration import note_modal
 from ggufctl.services.keys import Key, kept_key, open_key
 from ggufctl.services.modal.ask import ask, headers_of
 from ggufctl.services.modal.fallback import Step, next_step
+from ggufctl.services.modal.one import only_one, uninterrupted
 from ggufctl.services.modal.plan import ModalPlan, ModalRequest, ignore, plan_modal
 from ggufctl.services.modal.state import remember_rate, save, state_folder
 from ggufctl.services.modal.watch import AttemptFailed, Watch
 from ggufctl.services.modal.weights import bring_weights
 
 __all__ = ["ModalServer", "serve_modal", "start_modal"]
+
+ASK_AGAIN_SECONDS = 10.0
+"""Pause between questions to a server whose container Modal does not count."""
 
 OUTSIDE_SECONDS = 60.0
 """How long a server that has answered inside may take to be reached from outside."""
@@ -55,19 +59,21 @@ def start_modal(
 
     Raises:
         AccessDenied: no token, or a wrong one; nothing was done.
+        UsageError: the name is in use, or something else starts under it.
         LaunchFailed: it did not come up, also with what may be tried instead; nothing runs.
         GgufctlError: what Modal or the Hub say; nothing runs.
     """
     server = ModalServer(plan, on_event, show_output, before)
-    try:
-        server.start()
-    except KeyboardInterrupt:
-        if not leave():
+    with only_one(plan.spec.name):
+        try:
+            server.start()
+        except KeyboardInterrupt:
+            if not leave():
+                server.clean_up()
+            raise
+        except BaseException:
             server.clean_up()
-        raise
-    except BaseException:
-        server.clean_up()
-        raise
+            raise
     return server
 
 
@@ -100,6 +106,10 @@ class ModalServer:
         self.plan = plan
         self.before = before
         self.attempts = 0
+        self.wakes = 0
+        """How often a server was asked where that may have started a container."""
+        self.containers_heard = 0
+        """How many containers have said that they start."""
         self.steps: list[str] = []
         """What was tried instead, in words."""
         self.key: Key | None = None
@@ -114,11 +124,17 @@ class ModalServer:
         self._show_output = show_output
         self._started = time.monotonic()
         self._is_deployed = False
+        self._is_ending = False
 
     @property
     def spec(self) -> DeploymentSpec:
         """As it was last deployed."""
         return self.plan.spec
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether one more container may be paid for."""
+        return max(self.wakes, self.containers_heard) < self.plan.request.max_attempts
 
     @property
     def base_url(self) -> str:
@@ -161,7 +177,7 @@ class ModalServer:
             except AttemptFailed as error:
                 self._undo()
                 step = next_step(self.plan, error.failure, self.attempts)
-                if step is None:
+                if step is None or not self.may_start_again:
                     raise self._launch_failed(error.failure) from None
                 self._announce(error.failure, step)
                 self.plan = step.plan
@@ -176,10 +192,17 @@ class ModalServer:
 
     def clean_up(self) -> None:
         """Leave nothing running, and no key that opens nothing; say so where that fails."""
+        with uninterrupted(lambda: self.say("left", "Still stopping what was started.")):
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        self._is_ending = True
         try:
             self._undo()
         except GgufctlError as error:
-            self.say("warning", f"{error.message} {error.hint}")
+            # What still runs is still asked for with its key.
+            self.say("left", f"{error.message} {error.hint}")
+            return
         if self.key is not None and self.before is None:
             with contextlib.suppress(GgufctlError):
                 modal_app.delete_secret(self.spec.name)
@@ -190,7 +213,12 @@ class ModalServer:
     def say(self, kind: str, text: str, **data: Any) -> None:
         """Tell who listens."""
         seconds = round(time.monotonic() - self._started, 3)
-        self._on_event(Event(kind, seconds, text, data))
+        try:
+            self._on_event(Event(kind, seconds, text, data))
+        except OSError:
+            # Nobody reads any more: that ends a start, and never its end.
+            if not self._is_ending:
+                raise
 
     def _make_key(self) -> None:
         path = self.plan.request.api_key_file
@@ -240,11 +268,15 @@ class ModalServer:
         key = self.key.value if self.key else ""
         headers = headers_of(spec, key)
         end = time.monotonic() + OUTSIDE_SECONDS
-        status = 0
-        while status != 200 and time.monotonic() < end:
-            status, _ = ask(f"{self.url}/v1/models", headers)
+        status, asked_at = 0, -ASK_AGAIN_SECONDS
+        while status != 200 and (now := time.monotonic()) < end:
+            # Asking a server that has died starts it again, and that is paid for.
+            is_up = watch.is_counted()
+            if is_up or (self.may_start_again and now - asked_at >= ASK_AGAIN_SECONDS):
+                asked_at = now
+                self.wakes += not is_up
+                status, _ = ask(f"{self.url}/v1/models", headers)
             if status != 200:
-                # Asking a server that has just died would start it again: its log is heard first.
                 watch.listen(1.0)
         if status != 200:
             raise AttemptFailed(
@@ -267,7 +299,12 @@ class ModalServer:
                 raise AttemptFailed(
                     Failure(FailureKind.OTHER, f"The server did not answer a question: {status}.")
                 )
-            token = str(json.loads(text)["choices"][0].get("text", ""))
+            try:
+                token = str(json.loads(text)["choices"][0].get("text", ""))
+            except (ValueError, LookupError, TypeError, AttributeError):
+                raise AttemptFailed(
+                    Failure(FailureKind.OTHER, "The server's answer to a question is none.")
+                ) from None
             self.say("answer", token, url=self.url)
 
     def _undo(self) -> None:

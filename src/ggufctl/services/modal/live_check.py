@@ -9,6 +9,7 @@ from typing import Any
 from ggufctl import modal_app
 from ggufctl.core._pins import LLAMA_CPP_BUILD, OLDEST_DRIVER, WANTED_DRIVER
 from ggufctl.core.checks import Check, Status
+from ggufctl.catalog import load_prices
 from ggufctl.core.deployment import DeploymentSpec, host_usd_per_hour
 from ggufctl.core.escape import escape, quoted
 from ggufctl.core.units import format_gib
@@ -28,7 +29,7 @@ TYPICAL_SECONDS = 60
 
 def price_of_look(spec: DeploymentSpec) -> str:
     """What looking inside costs, in words."""
-    hourly = spec.usd_per_hour + host_usd_per_hour(spec)
+    hourly = spec.usd_per_hour + host_usd_per_hour(spec, load_prices())
     where = spec.gpus[0] if spec.gpus else "a CPU"
     return (
         f"one container on {where} is started, about ${hourly:.2f} per hour: about "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ggufctl.catalog import load_catalogue
+from ggufctl.catalog import load_catalogue, load_prices
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.cold_start import predict_cold_start
 from ggufctl.core.deployment import (
@@ -40,7 +40,7 @@ from ggufctl.core.launch import (
     planned_again,
     slug,
 )
-from ggufctl.core.money import Load
+from ggufctl.core.money import Load, Prices
 from ggufctl.core.plan import Plan
 from ggufctl.core.planner import Constraints, GpuPlan
 from ggufctl.core.runtime import Runtime
@@ -69,7 +69,13 @@ RATE_FILE = "volume.rate"
 FASTEST_VOLUME = 1_000_000_000.0
 """Reading a Volume is never planned faster than this.  [bytes/s]"""
 
-_PYTHON_ENV = (("CUDA_VISIBLE_DEVICES", "0"), ("GGML_CUDA_ENABLE", "1"), ("GGML_CUDA_F16", "1"))
+MAX_START_SECONDS = 86_000
+"""Modal lets nothing take longer than a day."""
+
+OWN_NAMES = frozenset({"download", "look", "verify"})
+"""Of apps that work for a while and end."""
+
+_PYTHON_ENV = (("GGML_CUDA_ENABLE", "1"), ("GGML_CUDA_F16", "1"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +157,25 @@ class ModalPlan:
     """Estimates of its speed, start and cost."""
 
     @property
+    def prices(self) -> Prices:
+        """Of cores and memory: those that the GPUs were planned with."""
+        return self.plan.prices or load_prices()
+
+    @property
     def usd_per_hour(self) -> float:
         """While a container runs: GPU, cores and memory."""
-        return self.spec.usd_per_hour + host_usd_per_hour(self.spec)
+        return self.spec.usd_per_hour + host_usd_per_hour(self.spec, self.prices)
+
+    @property
+    def other_usd_per_hour(self) -> tuple[tuple[str, float], ...]:
+        """What may come in place of the first GPU, and its price with cores and memory."""
+        prices = {
+            row.gpu.modal_gpu(row.count): row.usd_per_hour
+            for row in self.plan.gpus
+            if row.gpu.modal_names
+        }
+        host = host_usd_per_hour(self.spec, self.prices)
+        return tuple((n, prices[n] + host) for n in self.spec.gpus[1:] if n in prices)
 
     @property
     def summary(self) -> str:
@@ -170,12 +192,22 @@ class ModalPlan:
         """What it costs, in one line."""
         spec = self.spec
         where = spec.gpus[0] if spec.gpus else "CPU"
+        others = [f"${usd:.2f} on {name}" for name, usd in self.other_usd_per_hour]
+        if others:
+            where += f" ({' or '.join(others)} where that is not free)"
+        if spec.region:
+            where += f" in {spec.region}, which Modal may charge {_region_text()} for"
         several = f", each of at most {spec.max_containers}" if spec.max_containers > 1 else ""
         return (
             f"about ${self.usd_per_hour:.2f} per hour while it runs on {where}{several}; after the "
-            f"last request it stays up {spec.scaledown_window} s (${idle_usd(spec):.2f}); "
+            f"last request it stays up {spec.scaledown_window} s (${idle_usd(spec, self.prices):.2f}); "
             "$0 while nobody asks it"
         )
+
+
+def _region_text() -> str:
+    factor = load_prices().region_factor
+    return f"{factor.low:g} to {factor.high:g} times that"
 
 
 def ignore(event: Event) -> None:
@@ -246,6 +278,16 @@ def _check(request: ModalRequest) -> None:
         )
     if request.max_attempts < 1:
         raise UsageError("--max-attempts must be at least 1.")
+    limit, queue = request.startup_timeout_seconds, request.queue_seconds
+    if limit is not None and not 1 <= limit <= MAX_START_SECONDS:
+        raise UsageError(f"--startup-timeout is from 1 to {MAX_START_SECONDS} seconds.")
+    if not 1 <= queue <= MAX_START_SECONDS:
+        raise UsageError(f"--queue-timeout is from 1 to {MAX_START_SECONDS} seconds.")
+    if slug(request.name) in OWN_NAMES:
+        raise UsageError(
+            f"{quoted(request.name)} is the name of an app that ggufctl itself makes.",
+            "Give it another --name.",
+        )
     if not 1 <= request.port <= 65535:
         raise UsageError(f"{request.port} is no port.")
     checked_windows(request.scaledown, request.max_containers)
@@ -309,7 +351,7 @@ def with_row(
         commit=model.commit,
         engine=request.engine,
         image=engine_image(cards),
-        env=_PYTHON_ENV if is_python else (),
+        env=_python_env(row.count) if is_python else (),
         port=request.port,
         slots=runtime.n_seq_max,
         n_ctx=runtime.n_ctx,
@@ -342,6 +384,11 @@ def with_row(
             scaledown_seconds=request.scaledown,
         )
     return ModalPlan(request, found, runtime, row, spec, paths, warnings, economics)
+
+
+def _python_env(n_gpus: int) -> tuple[tuple[str, str], ...]:
+    devices = ",".join(map(str, range(max(1, n_gpus))))
+    return (("CUDA_VISIBLE_DEVICES", devices), *_PYTHON_ENV)
 
 
 def _weights(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ggufctl import modal_app
+from ggufctl.catalog import load_prices
 from ggufctl.core.deployment import DeploymentSpec, app_name, host_usd_per_hour
 from ggufctl.core.escape import escape
 from ggufctl.core.status import (
@@ -186,7 +187,7 @@ def _with_cost(
     except ValueError:
         each_usd = 0.0
     if spec is not None:
-        each_usd = spec.usd_per_hour + host_usd_per_hour(spec)
+        each_usd = spec.usd_per_hour + host_usd_per_hour(spec, load_prices())
     now = datetime.now(UTC)
     started = [each.started_at for each in alive if each.started_at is not None]
     hours = [(now - at).total_seconds() / 3600 for at in started]

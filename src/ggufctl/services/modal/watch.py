@@ -75,6 +75,19 @@ _CONTAINER_ENDED = (
         "Use the same minor version of Python as when it was deployed.",
     ),
 )
+_REFUSALS = {
+    401: (
+        "Modal does not accept the proxy token.",
+        "Set MODAL_KEY and MODAL_SECRET to a proxy token of this workspace.",
+    ),
+    402: (
+        "Modal starts no container: the workspace has no budget left.",
+        "See its usage and billing settings.",
+    ),
+    403: ("Modal refuses requests to the server.", "See the workspace's settings of access."),
+}
+"""What Modal answers in place of a server that has not started: waiting longer is no use."""
+
 _QUEUED = re.compile(r"waiting to be scheduled on an? (?:GPU_)?(\S+)")
 
 
@@ -117,7 +130,8 @@ class Watch:
         self.fatal_at: float | None = None
         self.ended: Failure | None = None
         self.ended_at = 0.0
-        self.wakes = 0
+        self.asked = 0
+        self.refusal = 0
         self.gone_since = 0.0
         self.queued_for = ""
 
@@ -151,16 +165,28 @@ class Watch:
 
     def _wake(self) -> None:
         """Ask the server once, without waiting for the answer: that starts a container."""
-        self.wakes += 1
+        self.asked += 1
+        self.server.wakes += 1
         key = self.keys[0] if self.keys else ""
         headers = headers_of(self.spec, key)
         url = f"{self.server.url}/health"
         timeout = HTTP_TIMEOUT_SECONDS
         if self.spec.hold_requests:
             timeout = self.server.plan.request.queue_seconds + self.spec.startup_timeout
-        threading.Thread(
-            target=ask, args=(url, headers, None, timeout), name="wake", daemon=True
-        ).start()
+
+        def wake() -> None:
+            status, _ = ask(url, headers, None, timeout)
+            if status in _REFUSALS:
+                self.refusal = status
+
+        threading.Thread(target=wake, name="wake", daemon=True).start()
+
+    def is_counted(self) -> bool:
+        """Whether Modal counts a container of the server: asking it starts no other then."""
+        try:
+            return modal_app.n_containers(self.spec.app) > 0
+        except RemoteError:
+            return False
 
     def _ask_for_another(self) -> None:
         """Want one container more, where those of before answer everything that comes."""
@@ -213,6 +239,7 @@ class Watch:
         self._note_container()
         kind, text = str(event.get("event")), escape(str(event.get("text", "")), 2000)
         if kind == "container":
+            self._count_container()
             gpus = event.get("gpus") or []
             if gpus:
                 self.server.gpu = {str(k): escape(str(v), 100) for k, v in gpus[0].items()}
@@ -228,6 +255,21 @@ class Watch:
         elif kind in ("phase", "progress", "healthy", "token", "start"):
             data = {k: v for k, v in event.items() if k in ("after", "took")}
             self.server.say(kind, text, **data)
+
+    def _count_container(self) -> None:
+        """A server that fails and is started again and again is paid for each time.
+
+        Raises: AttemptFailed.
+        """
+        server, limit = self.server, self.server.plan.request.max_attempts
+        server.containers_heard += 1
+        is_alone = self.spec.max_containers == 1 and not self.others
+        if server.containers_heard > limit or (self.is_ready and is_alone):
+            raise AttemptFailed(
+                self.ended
+                or self.engine.cause
+                or Failure(FailureKind.CRASH, "The container ended and was started again.")
+            )
 
     def _surroundings(self) -> str:
         gpu = self.server.gpu
@@ -268,6 +310,7 @@ class Watch:
         if self.fatal_at is not None and now - self.fatal_at > 5.0:
             raise AttemptFailed(self.engine.failed(1))
         if self.container_at is None:
+            self._check_refusal()
             self._check_queue(now)
         elif now - self.container_at > self.spec.startup_timeout + 30:
             raise AttemptFailed(
@@ -293,11 +336,16 @@ class Watch:
                 )
             )
 
+    def _check_refusal(self) -> None:
+        if self.refusal:
+            text, hint = _REFUSALS[self.refusal]
+            raise AttemptFailed(Failure(FailureKind.OTHER, text, hint))
+
     def _check_presence(self, now: float) -> None:
         try:
             n = modal_app.n_containers(self.spec.app)
         except RemoteError as error:
-            self.server.say("warning", error.message)
+            self._check_app(error)
             return
         if self.reader.problem:
             self.server.say("warning", f"The log cannot be read: {self.reader.problem}")
@@ -321,7 +369,24 @@ class Watch:
                     or Failure(FailureKind.CRASH, "The container ended without saying why.")
                 )
             return
-        server = self.server
-        n_left = server.plan.request.max_attempts - server.attempts
-        if self.wakes <= n_left and now - self.began > WAKE_AGAIN_SECONDS * self.wakes:
+        if self.server.may_start_again and now - self.began > WAKE_AGAIN_SECONDS * self.asked:
             self._wake()
+
+    def _check_app(self, error: RemoteError) -> None:
+        """Whether what is waited for is deployed at all.
+
+        Raises: AttemptFailed.
+        """
+        try:
+            is_there = modal_app.is_deployed(self.spec.app)
+        except RemoteError:
+            is_there = True
+        if not is_there:
+            raise AttemptFailed(
+                Failure(
+                    FailureKind.OTHER,
+                    f"The app {self.spec.app} was stopped while it was being started.",
+                    "Somebody else did that, or Modal: see its dashboard.",
+                )
+            )
+        self.server.say("warning", error.message)

@@ -79,7 +79,7 @@ def bring_weights(
         n_bytes = sum(file.size_bytes for file in missing)
         say("weights", f"{len(missing)} files ({n_bytes / 1e9:.2f} GB) go to the Volume")
         if weights.repo:
-            say("weights", container_price(n_bytes))
+            say("price", container_price(n_bytes))
             download_weights(weights, _teller(say), show_output=show_output)
         else:
             modal_app.upload(weights, local_paths)
