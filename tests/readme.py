@@ -2,6 +2,7 @@
 
     python -m tests.readme              # say what differs, exit 1
     python -m tests.readme --write      # put the real output into README.md
+    python -m tests.readme --write TEXT # the same of blocks that hold TEXT
     python -m tests.readme --generated  # put in no more than the generated parts
 
 A ```console block holds commands after `$ ` and what they print; a ```python block is
@@ -24,6 +25,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,8 @@ def in_terminal(command: str, folder: Path, environment: dict[str, str]) -> str:
     process.wait()
     os.close(ours)
     text = _ANSI.sub("", shown.decode()).replace("\r\n", "\n")
+    if "Traceback (most recent call last)" in text:
+        raise AssertionError(f"{command}\n{text}")
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
@@ -222,6 +226,7 @@ def _folded(title: str, about: str, table: list[str]) -> list[str]:
     return [f"<details><summary>{title}</summary>", "", about, "", *table, "", "</details>", ""]
 
 
+@cache
 def _context() -> Any:
     root: Any = get_command(app)
     return root.make_context("ggufctl", [], resilient_parsing=True)
@@ -247,6 +252,9 @@ def _table(command: Any, is_wanted: Callable[[tuple[str, str]], bool]) -> list[s
 
 def memory() -> str | None:
     """The residuals of the last full comparison of memory, or None while it is being made."""
+    if not FULL_REPORT.exists():
+        # An sdist has no reports.
+        return None
     text = FULL_REPORT.read_text(encoding="utf-8")
     runs = re.search(r"^(\d+) of (\d+) runs exact .*, (\d+) architectures$", text, re.M)
     error = re.search(r"total: median ([\d.]+) %, worst ([\d.]+) %", text)
@@ -298,12 +306,16 @@ def generated(text: str) -> str:
     return _PART.sub(made, text)
 
 
-def renewed(text: str) -> str:
-    """README with the output of every command made anew."""
+def renewed(text: str, holding: str = "") -> str:
+    """README with the output of every command made anew, or of those in blocks with a text."""
     with surroundings() as (folder, environment):
-        return _BLOCK.sub(
-            lambda m: f"```{m[1]}\n{run_block(m[1], m[2], folder, environment)}```", text
-        )
+
+        def made(block: re.Match[str]) -> str:
+            if holding not in block[2]:
+                return block[0]
+            return f"```{block[1]}\n{run_block(block[1], block[2], folder, environment)}```"
+
+        return _BLOCK.sub(made, text)
 
 
 def main(arguments: list[str]) -> int:
@@ -311,7 +323,7 @@ def main(arguments: list[str]) -> int:
     text = README.read_text(encoding="utf-8")
     new = generated(text)
     if "--generated" not in arguments:
-        new = renewed(new)
+        new = renewed(new, next((a for a in arguments if not a.startswith("-")), ""))
     if "--write" in arguments or "--generated" in arguments:
         README.write_text(new, encoding="utf-8")
     elif new != text:

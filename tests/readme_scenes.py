@@ -59,8 +59,8 @@ class Scene:
 
 
 ELSEWHERE = {
-    "python3 -m venv .venv && .venv/bin/pip install -q . "
-    "&& .venv/bin/ggufctl plan unsloth/Qwen3-30B-A3B-GGUF": "installed by .ci/run; planned above",
+    "python3 -m venv .venv && .venv/bin/pip install -q '.[local]' "
+    "&& .venv/bin/ggufctl demo": ".ci/run, with the built wheel in place of the clone",
     "uvx --from . ggufctl plan unsloth/Qwen3-30B-A3B-GGUF": "installed by .ci/run; planned above",
     "pipx install .": "installed by .ci/run",
     "pip install '.[local]'": "the engine of the tests, pyproject.toml's group test",
@@ -68,6 +68,9 @@ ELSEWHERE = {
     "modal setup": "Modal's own",
 }
 """Lines that install something, and who runs them."""
+
+SHORT = "[chat]\nn-predict = 24\n[bench]\nn-predict = 8\nn-prompt = 32\nrequests = 6\n"
+"""The configuration file: short answers, for the sake of the time that tests take."""
 
 SERVE_SMOLLM2 = "ggufctl serve ./smollm2.gguf --on local"
 SERVE_QWEN3 = "ggufctl serve unsloth/Qwen3-30B-A3B-GGUF --name qwen3 -c 512"
@@ -270,7 +273,9 @@ def stage(modal_url: str = "") -> Iterator[Stage]:
             (folder / "questions.txt").write_text("What is gravity?\nAnd what is light?\n")
             config = folder / ".config" / "ggufctl" / "config.toml"
             config.parent.mkdir(parents=True)
-            config.write_text("[chat]\nn-predict = 24\n[bench]\nn-predict = 8\nn-prompt = 32\nrequests = 6\n")
+            config.write_text(
+                "[chat]\nn-predict = 24\n[bench]\nn-predict = 8\nn-prompt = 32\nrequests = 6\n"
+            )
             _program(folder / "bin" / "kubectl", f"cat {folder}/server.log")
             yield from _staged(Stage(folder, _environment(folder, hub.url, modal_url)))
     finally:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -109,6 +110,16 @@ def test_help_shows_examples_and_exit_codes(tmp_path, command):
     assert found.returncode == 0
     assert found.stderr == ""
     assert_golden(f"help-{'-'.join(command) or 'root'}.txt", found.stdout)
+
+
+@pytest.mark.parametrize("group", [[], ["models"], ["calibration"]], ids=" ".join)
+def test_no_command_is_summed_up_in_half_a_sentence(tmp_path, group):
+    listed = ggufctl(tmp_path, *group, "--help", COLUMNS="80").stdout.partition("Commands:\n")[2]
+    lines = listed.partition("\n\n")[0].splitlines()
+
+    assert lines
+    assert all(re.fullmatch(r"  [a-z]+ +.*\.", line) and "..." not in line for line in lines)
+    assert max(map(len, lines)) <= 78
 
 
 def test_the_exit_codes_in_the_help_are_those_of_the_errors(tmp_path):

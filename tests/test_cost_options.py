@@ -51,6 +51,23 @@ def test_a_plan_says_how_fast_how_soon_and_how_dear_with_ranges(model):
     assert "100 requests a day of 1000 tokens in and 300 out" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "is_said"),
+    [
+        (("--prompt-tokens", "9000"), True),
+        (("--prompt-tokens", "7892", "--output-tokens", "301"), True),
+        (("--prompt-tokens", "7892", "--output-tokens", "300"), False),
+        (("--prompt-tokens", "2000", "-np", "4"), True),
+        (("--prompt-tokens", "9000", "-c", "16384"), False),
+    ],
+)
+def test_requests_that_no_slot_holds_are_said(model, options, is_said):
+    found = run("plan", model, "--gpu", "H100", *options)
+
+    assert found.returncode == 0, found.stderr
+    assert ("do not fit a slot" in found.stderr) is is_said
+
+
 def test_tab_separated_values_have_the_figures_in_columns_of_their_own(model):
     lines = run("plan", model, "-q", "--requests-per-day", 100).stdout.splitlines()
     head = lines[0].split("\t")

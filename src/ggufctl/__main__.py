@@ -41,8 +41,10 @@ def _run(arguments: list[str]) -> int:
     import signal
 
     signal.signal(signal.SIGTERM, _terminate)
-    from ggufctl.cli import UsageException, make_command
-
+    try:
+        from ggufctl.cli import UsageException, make_command
+    except KeyboardInterrupt:
+        return 130
     as_json = "--json" in arguments
     try:
         code = make_command(arguments).main(arguments, prog_name="ggufctl", standalone_mode=False)

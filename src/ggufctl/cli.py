@@ -106,5 +106,39 @@ def _options(ctx: typer.Context) -> dict[str, dict[str, str]]:
     }
 
 
+SUMMARIES = {
+    "plan": "What a model needs on every GPU, and the cheapest one.",
+    "gpus": "The GPUs that can be rented, with memory and prices.",
+    "schema": "The JSON schema of a document that --json prints.",
+    "serve": "Serve a model behind an OpenAI-compatible URL of your own.",
+    "logs": "The engine's log of a deployment.",
+    "switch": "Move a deployment to other GPUs or other settings.",
+    "demo": "Plan and serve a small real model on this machine's CPU.",
+    "diagnose": "What is wrong, why, and what to do.",
+    "chat": "Talk to a deployment, any such server, or a model.",
+    "bench": "Measure a server: cold start, latency, tokens/s.",
+    "download": "Fetch the files of a model: whole, verified, once.",
+    "status": "How deployments are doing: memory, queue, speed, cost.",
+    "config": "The settings as they are, and where each comes from.",
+    "models": "Look after the models that are kept.",
+    "models ls": "What is kept: quant, size, verified, last used.",
+    "models rm": "Remove kept models; what others share with them stays.",
+    "models prune": "Keep one quant of each model, and remove the others.",
+    "models verify": "Hash kept models again; exits with 11 when one differs.",
+    "calibration": "What your own servers have shown, kept here only.",
+}
+"""What lists of commands say of those whose first sentence is too long for 80 columns."""
+
+
+def _summarize(listed: typer.Typer, prefix: str = "") -> None:
+    for command in listed.registered_commands:
+        command.short_help = SUMMARIES.get(prefix + _name_of(command))
+    for group in listed.registered_groups:
+        group.short_help = SUMMARIES.get(f"{prefix}{group.name}")
+        if group.typer_instance is not None:
+            _summarize(group.typer_instance, f"{prefix}{group.name} ")
+
+
 for _module in (plan, serve, diagnose, chat, bench, models, status, calibration):
     _module.register(app)
+_summarize(app)

@@ -99,6 +99,8 @@ class Option:
     default: object
     variable: str = ""
     """`GGUFCTL_…`, or empty where no variable sets it."""
+    aliases: tuple[str, ...] = ()
+    """Its other long names, which the file may use as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def effective_settings(
     """
     known: dict[str, dict[str, str]] = {}
     for option in options:
-        known.setdefault(option.command, {})[option.name.lstrip("-")] = option.parameter
+        for name in (option.name, *option.aliases):
+            known.setdefault(option.command, {})[name.lstrip("-")] = option.parameter
     in_file = load_defaults(known)
     path = str(config_path())
     found = []

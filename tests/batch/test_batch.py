@@ -283,6 +283,25 @@ def test_a_file_of_something_else_is_left_as_it_is(content, models, run, tmp_pat
     assert (tmp_path / "out").read_bytes() == content
 
 
+def test_a_device_is_written_to_and_never_read(models, run):
+    if not os.path.exists("/dev/full"):
+        return
+    found = run("--batch", "-", "--output", "/dev/full", "-q", stdin="org/a-GGUF\n")
+
+    assert found.returncode == 1
+    assert "No space left" in found.stderr
+
+
+def test_a_file_without_lines_is_told_by_its_first_bytes(tmp_path):
+    path = tmp_path / "model.gguf"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+    with pytest.raises(UsageError, match="not the output of a batch"):
+        read_done(path)
+    assert path.stat().st_size == 1 << 40
+
+
 def test_other_options_do_not_mix_with_what_is_there(models, run, tmp_path):
     run("--batch", "-", "--output", "out", stdin="org/a-GGUF\n")
     before = (tmp_path / "out").read_bytes()

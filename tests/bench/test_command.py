@@ -219,3 +219,29 @@ def test_nothing_is_left_in_the_state_directory(fake, bench):
     bench("--concurrency", "1")
 
     assert deployments.listed(ended=True) == ()
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        '{"schema_version": "1.0", "levels": 7, "settings": {}}',
+        "[]",
+        '{"schema_version": "9.0", "levels": [], "settings": {}}',
+    ],
+)
+def test_what_cannot_be_compared_with_is_refused_before_anything_is_asked(
+    fake, bench, tmp_path, report
+):
+    (tmp_path / "old.json").write_text(report)
+
+    done = bench("--compare", str(tmp_path / "old.json"))
+
+    assert done.returncode == 2
+    assert fake.asked() == []
+
+
+def test_a_wait_that_is_no_number_is_refused(fake, bench):
+    done = bench("--wait", "nan")
+
+    assert done.returncode == 2
+    assert "--wait" in done.stderr

@@ -25,12 +25,16 @@ from ggufctl.core.calibration import (
     parse_run,
     summarize,
 )
+from ggufctl.core.header import parse_header
+from ggufctl.core.memory import Extras, ModelShape
 from ggufctl.core.planner import Constraints
 from ggufctl.core.runtime import Runtime
 from ggufctl.documents.calibration import CalibrationDocument
+from ggufctl.engines.base import Device, Found
 from ggufctl.render.plan import summary
 from ggufctl.services import calibration
 from ggufctl.services.plan import plan_reference
+from ggufctl.services.serve import estimate_here
 
 CATALOGUE = shipped_catalogue()
 L4 = Run(
@@ -231,3 +235,23 @@ def test_the_commands_show_export_and_clear(tmp_path, state):
     assert json.loads(cleared.stdout)["n_runs"] == 2
     assert empty.returncode == 0
     assert not os.path.exists(calibration.calibration_path())
+
+
+def test_a_server_on_this_machine_is_planned_with_its_own_runs():
+    calibration.remember(L4)
+    card = CATALOGUE.find("L4")
+    seen = Device("CUDA0", card.device_name, 24 << 30, 22 << 30)
+    engine = Found("llama-server", ("llama-server",), LLAMA_CPP_BUILD, (seen,))
+    shape = ModelShape(parse_header(*header(*llama(**SHAPE))))
+
+    found = estimate_here(shape, Runtime(n_ctx=512), engine, (seen,), Extras())
+
+    (device,) = found.devices
+    assert "calibrated by 1 of your own runs" in device.overhead.note
+
+
+def test_absurd_runs_tighten_nothing():
+    absurd = replace(L4, tokens_per_s=1e9, overhead_bytes=1 << 50)
+
+    assert calibrated(CATALOGUE, [absurd], LLAMA_CPP_BUILD) == CATALOGUE
+    assert not calibrated_names(calibrated(CATALOGUE, [absurd], LLAMA_CPP_BUILD))

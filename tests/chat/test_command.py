@@ -280,3 +280,32 @@ def test_ctrl_c_ends_a_question_with_130(fake, own_surroundings):
 
     assert process.returncode == 130
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--timeout", "nan"),
+        ("--timeout", "inf"),
+        ("--wait", "nan"),
+        ("--temp", "nan"),
+        ("--min-p", "inf"),
+        ("--system-file", "~nobody-of-that-name/x"),
+        ("--load", "~nobody-of-that-name/x"),
+        ("--system-file", "/dev/zero"),
+        ("--image", "/dev/zero"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_asked(fake, chat, options):
+    done = chat(fake.url, "Hi", *options)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert fake.asked() == []
+
+
+def test_a_broken_address_is_said(chat):
+    done = chat("http://[::1", "Hi")
+
+    assert done.returncode == 2
+    assert "is no address of a server" in done.stderr

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -8,13 +9,13 @@ from hypothesis import strategies as st
 from tests.ggufs import header, llama
 
 from ggufctl.catalog import load_catalogue
-from ggufctl.core.compat import check_settings
+from ggufctl.core.compat import check_settings, setting_warnings
 from ggufctl.core.estimate import Basis, Estimate
 from ggufctl.core.header import parse_header
 from ggufctl.core.ladder import QuantSize, StepKind
 from ggufctl.core.memory import ModelShape
 from ggufctl.core.model import File, Model, quant_of
-from ggufctl.core.plan import Plan, make_plan
+from ggufctl.core.plan import Plan, engine_args, make_plan
 from ggufctl.core.planner import Allowed, Cards, Constraints, Planner, Scale, choose, parse_gpu_list
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import DoesNotFit, RefusedSettings, UsageError
@@ -234,6 +235,42 @@ def test_another_quant_differs_in_its_weights_alone():
     assert half.estimate is not None
     saved = own.estimate.devices[0].weights_bytes // 2
     assert total_bytes(own.estimate) - total_bytes(half.estimate) == saved
+
+
+@pytest.mark.parametrize(
+    ("given", "args"),
+    [
+        ({"draft_model": "org/Draft-GGUF"}, ("-hfd", "org/Draft-GGUF")),
+        ({"draft_model": "org/Draft-GGUF:Q8_0"}, ("-hfd", "org/Draft-GGUF:Q8_0")),
+        ({"draft_model": "folder/draft.gguf"}, ("-md", "folder/draft.gguf")),
+        ({"draft_model": "./folder/draft"}, ("-md", "./folder/draft")),
+        ({"draft_model": "/kept/draft.gguf"}, ("-md", "/kept/draft.gguf")),
+        ({"mmproj": "mmproj.gguf"}, ("--mmproj", "mmproj.gguf")),
+        ({"mmproj": "https://host/mmproj.gguf"}, ("--mmproj-url", "https://host/mmproj.gguf")),
+    ],
+)
+def test_what_is_loaded_beside_comes_by_the_option_that_llama_server_has_for_it(given, args):
+    flags = engine_args(Runtime(n_ctx=4096, **given))
+
+    assert args in list(pairwise(flags))
+
+
+@pytest.mark.parametrize(("n_ctx", "said"), [(64, "256 tokens"), (8192, "256"), (65536, "1024")])
+def test_slots_are_told_the_context_that_llama_cpp_rounds_theirs_to(n_ctx, said):
+    warnings = setting_warnings(model().shape, Runtime(n_ctx=n_ctx, n_parallel=64))
+
+    assert any(f": {said}" in text and "per slot" in text for text in warnings)
+
+
+def test_what_a_card_without_bf16_takes_goes_by_the_quant_that_is_meant():
+    shape = {"n_layer": 2, "n_embd": 1024, "n_vocab": 1000, "n_merges": 10}
+    full, small = (Planner(model(t, **shape).shape, CATALOGUE) for t in ("bf16", "q4_K"))
+    runtime, card = Runtime(n_ctx=4096), CATALOGUE.find("T4")
+
+    assert not full.row(card, 1, runtime).fits
+    assert full.row(card, 1, runtime, scale=Scale(1, 2, quant="Q8_0")).fits
+    assert "bf16" in small.row(card, 1, runtime, scale=Scale(4, 1, quant="BF16")).reason
+    assert "bf16" in small.row(card, 1, runtime, scale=Scale(4, 1, quant="UD-BF16")).reason
 
 
 def test_the_ladder_offers_what_would_fit_with_its_numbers():

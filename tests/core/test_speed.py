@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.ggufs import header, llama
 from tests.truth.recorded import headers
 
-from ggufctl.catalog import load_catalogue, load_prices, shipped_catalogue
+from ggufctl.catalog import load_catalogue, load_prices
 from ggufctl.core.cold_start import predict_cold_start
-from ggufctl.core.deployment import USD_PER_CORE_HOUR, USD_PER_GIB_HOUR, startup_limits
+from ggufctl.core.deployment import startup_limits
 from ggufctl.core.economics import economics_of, priced
 from ggufctl.core.header import parse_header
 from ggufctl.core.memory import ModelShape
@@ -221,6 +221,39 @@ def test_a_cache_on_the_host_costs_speed():
     assert on_host.decode_tokens_per_s.best < on_gpu.decode_tokens_per_s.best
 
 
+def test_a_prompt_moves_a_cache_on_the_host_or_attends_there():
+    shape, gpu = real("Llama-3.1-8B-Q4_K_M"), CATALOGUE.find("L4")
+    on_gpu, moved, on_host = (
+        predict_speed(shape, None, gpu, 1, Runtime(n_ctx=32768, **setting)).ttft_seconds(8192).best
+        for setting in (
+            {"flash_attn": "off"},
+            {"no_kv_offload": True},
+            {"no_kv_offload": True, "flash_attn": "off"},
+        )
+    )
+
+    assert on_gpu < moved < on_host / 2
+
+
+@pytest.mark.parametrize("entry", ["ffn_.*=CPU", r"blk\.[0-9]\.=CPU", ".*=CPU"])
+def test_weights_that_a_pattern_keeps_on_the_host_are_read_there(entry):
+    shape, gpu = real("Llama-3.1-8B-Q4_K_M"), CATALOGUE.find("L4")
+    plain = Runtime(n_ctx=8192)
+    away = plain.with_(override_tensor=(entry,))
+
+    # The first answer must not stand for the second.
+    fast = predict_speed(shape, None, gpu, 1, plain)
+    slow = predict_speed(shape, None, gpu, 1, away)
+    back = predict_speed(shape, None, gpu, 1, plain)
+
+    assert slow.decode_tokens_per_s.best < 0.6 * fast.decode_tokens_per_s.best
+    assert back == fast
+    assert traffic(shape, 1, away).host_bytes(1) > traffic(shape, 1, plain).host_bytes(1)
+    # What is named for the GPU where it is anyway changes nothing.
+    named = plain.with_(override_tensor=("ffn_.*=CUDA0",))
+    assert traffic(shape, 1, named) == traffic(shape, 1, plain)
+
+
 def test_more_gpus_are_no_faster_for_one_stream():
     one, two = speed("L40S"), speed("L40S", count=2)
 
@@ -375,13 +408,3 @@ def test_every_coefficient_names_its_source():
     assert len(ranges) > 10
     assert all(row["source"] for row in ranges)
     assert all(row["basis"] for row in document["gpus"])
-
-
-def test_a_deployments_price_uses_the_prices_of_the_data():
-    prices = shipped_catalogue().prices
-    assert prices is not None
-
-    assert (prices.usd_per_core_hour, prices.usd_per_gib_hour) == (
-        USD_PER_CORE_HOUR,
-        USD_PER_GIB_HOUR,
-    )

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import ggufctl
+from ggufctl.core.ggml.cuda import ADA_LOVELACE
 from ggufctl.documents.diagnose import DiagnoseDocument
-from ggufctl.services.diagnose import diagnose_log
+from ggufctl.services.diagnose import capability_of, diagnose_log
 from ggufctl.services.doctor import run_doctor
 from ggufs import header, llama, write
 
@@ -194,6 +195,22 @@ def test_what_fits_comes_from_the_planner_where_the_model_can_be_read(tmp_path):
     report = diagnose_log([log.encode()], model=str(path))
 
     assert report.diagnoses[0].fix[0].endswith("would fit, by the plan of this model.")
+
+
+@pytest.mark.parametrize(
+    ("lines", "capability"),
+    [
+        ("  Device 0: Tesla T4, compute capability 7.5, VMM: yes, VRAM: 14912 MiB\n", (7, 5)),
+        ("llama_x: using device CUDA0 (NVIDIA A10) (0000:00) - 1024 MiB free\n", (8, 6)),
+        ("llama_x: using device CUDA0 (Some Card) (0000:00) - 1024 MiB free\n", ADA_LOVELACE),
+        ("  Device 0: Odd, compute capability 7.5.1.2, VMM: yes\n", (7, 5)),
+        ("  Device 0: Odd, compute capability ..., VMM: yes\n", ADA_LOVELACE),
+    ],
+)
+def test_a_log_is_planned_for_the_generation_of_its_card(lines, capability):
+    facts = diagnose_log([lines.encode()]).facts
+
+    assert capability_of("CUDA0", facts) == capability
 
 
 def write_model(folder: Path) -> Path:

@@ -23,6 +23,7 @@ for _name in ("MODAL_PROFILE", "MODAL_ENVIRONMENT", "MODAL_KEY", "MODAL_SECRET")
 from modal import Client  # noqa: E402  # it reads the environment
 
 from ggufctl.core.runtime import Runtime  # noqa: E402  # Modal's client reads the environment
+from ggufctl.modal_app import logs  # noqa: E402
 from ggufctl.remote.supervisor import Event  # noqa: E402
 from ggufctl.services.modal import ModalRequest  # noqa: E402
 from tests.modal_standin.server import StandIn  # noqa: E402
@@ -58,6 +59,12 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "state"
     monkeypatch.setenv("GGUFCTL_STATE_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start with nothing to load would spend most of its time on leaving the log."""
+    monkeypatch.setattr(logs, "IDLE_STREAM_SECONDS", 0.4)
 
 
 @pytest.fixture

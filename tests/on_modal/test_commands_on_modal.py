@@ -15,10 +15,10 @@ import pytest
 
 from fakehub import FakeFile
 from ggufctl.documents import schema_of
+from ggufctl.modal_app import stop_app
 from ggufctl.services.modal.ask import ask
 from tests.ggufs import llama, whole
 from tests.on_modal.conftest import NAME, free_port
-from tests.serving import model_path
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -159,7 +159,9 @@ def test_an_open_server_has_to_be_asked_for_twice(modal, run, tiny):
     assert run(*serve_args(tiny), "--auth", "none", "--allow-anyone").returncode == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_start_that_is_interrupted_leaves_nothing(modal, own_state, tiny, number, code):
     modal.faults.engine["*"] = "slow"
     process = subprocess.Popen(
@@ -213,16 +215,13 @@ def test_a_second_ctrl_c_does_not_cut_the_end_short(modal, own_state, tiny):
 
 
 @pytest.mark.parametrize("shape", [(), ("--hold-requests",)])
-def test_an_emitted_app_does_what_it_says_with_modals_client_alone(modal, run, tmp_path, shape):
-    options = ("-c", "512", "-np", "1", "--port", str(free_port()), *shape)
+def test_an_emitted_app_is_deployed_by_its_own_instructions(modal, run, tiny, tmp_path, shape):
+    modal.faults.engine["*"] = "healthy"
     path = tmp_path / "app.py"
-    done = run("serve", str(model_path()), "--name", NAME, *options, "--emit", str(path))
+    done = run(*serve_args(tiny), *shape, "--emit", str(path))
     assert done.returncode == 0, done.stderr
-    source = path.read_text()
-    steps = "\n".join(
-        line.strip() for line in source.split('"""')[1].splitlines() if line.startswith("    ")
-    )
-    (tmp_path / model_path().name).symlink_to(model_path())
+    words = path.read_text().split('"""')[1].splitlines()
+    steps = "\n".join(line.strip() for line in words if line.startswith("    "))
     env = environment(tmp_path, PYTHONPATH=None)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     did = subprocess.run(
@@ -232,17 +231,18 @@ def test_an_emitted_app_does_what_it_says_with_modals_client_alone(modal, run, t
 
     url = modal.function(f"ggufctl-{NAME}", "llama").url
     key = json.loads((tmp_path / "key.json").read_text())["LLAMA_API_KEY"]
+    headers = {"Authorization": f"Bearer {key}"}
+    statuses: list[int] = []
+    while statuses[-1:] != [200] and len(statuses) < 120:
+        statuses.append(ask(f"{url}/v1/models", headers, None, 90.0)[0])
+        time.sleep(0.2)
+    assert statuses[-1] == 200
+    assert ask(f"{url}/v1/models", {})[0] == 401
     assert (tmp_path / "key.json").stat().st_mode & 0o777 == 0o600
     assert modal.holds(key) == []
-    statuses = []
-    while statuses[-1:] != [200] and len(statuses) < 120:
-        statuses.append(ask(f"{url}/v1/models", {"Authorization": f"Bearer {key}"}, None, 90.0)[0])
-        time.sleep(0.5)
-    body = {"prompt": "Hello", "max_tokens": 2}
-    headers = {"Authorization": f"Bearer {key}"}
-    assert ask(f"{url}/v1/completions", headers, body, 90.0)[0] == 200
-    assert ask(f"{url}/v1/completions", {}, body, 90.0)[0] == 401
     assert len(modal.tasks_of("llama")) == 1
+    stop_app(f"ggufctl-{NAME}")
+    modal.assert_nothing_is_left()
 
 
 @pytest.fixture
@@ -264,7 +264,9 @@ def test_a_model_from_the_hub_to_the_volume_and_away_again(modal, run, published
 
     (row,) = published("models", run("models", "ls", "--on", "modal", "--json").stdout)["models"]
     assert row["state"] == "verified"
-    assert run("models", "verify", "org/tiny-GGUF", "--on", "modal").returncode == 0
+    hashed = run("models", "verify", "org/tiny-GGUF", "--on", "modal")
+    assert hashed.returncode == 0
+    assert "per hour" in hashed.stderr
     assert run("models", "rm", published_tiny, "--on", "modal").returncode == 2
     assert run("models", "rm", published_tiny, "--on", "modal", "--yes").returncode == 0
     listed = published("models", run("models", "ls", "--on", "modal", "--json").stdout)

@@ -8,8 +8,9 @@ import pytest
 
 from ggufctl import catalog
 from ggufctl.core.rates import Rates
-from ggufctl.errors import RemoteError
+from ggufctl.errors import GgufctlError, RemoteError
 from ggufctl.services import prices
+from ggufctl.sources import cache as disk
 from tests.on_modal.test_commands_on_modal import run
 
 __all__ = ["run"]
@@ -70,6 +71,53 @@ def test_an_answer_without_known_names_changes_nothing(modal):
 @pytest.mark.parametrize("kept", [None, [], {"gpus": {}}, {"gpus": {"L4": "x"}}, "text"])
 def test_a_spoilt_cache_is_as_good_as_none(kept):
     assert Rates.from_dict(kept) is None
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"gpus": {"L4": float("nan")}},
+        {"gpus": {"L4": -0.8}},
+        {"gpus": {"L4": 80.0}},
+        {"gpus": {}},
+        {"gpus": {"L5": 0.8}},
+        {"usd_per_core_hour": 0.0},
+        {"as_of": "yesterday\x1b[2J"},
+    ],
+)
+def test_kept_prices_that_cannot_be_right_are_not_used(spoilt):
+    known = {
+        "gpus": {"L4": 0.9},
+        "usd_per_core_hour": 0.05,
+        "usd_per_gib_hour": 0.008,
+        "as_of": "2026-11-01",
+        "missing": [],
+    }
+    disk.store(known, "prices", "modal")
+    assert catalog.load_catalogue().find("L4").usd_per_hour == 0.9
+    disk.store({**known, **spoilt}, "prices", "modal")
+    catalog.load_catalogue.cache_clear()
+
+    assert catalog.load_catalogue() == catalog.shipped_catalogue()
+
+
+def test_prices_that_cannot_be_kept_are_an_error_and_not_silence(modal, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("GGUFCTL_CACHE_DIR", str(tmp_path / "file"))
+    modal.state.rates["gpu_hour_cost_l4"] = "0.95"
+
+    with pytest.raises(GgufctlError, match="cannot be kept"):
+        prices.refresh()
+
+
+def test_a_plan_to_serve_has_the_prices_of_the_workspace_for_cores_as_well(modal, run, tiny):
+    modal.state.rates["cpu_hour_cost"] = "0.09"
+    assert run("gpus", "--refresh").returncode == 0
+    found = run("serve", str(tiny), "-c", "512", "--gpu", "T4", "--dry-run", "--json")
+
+    assert found.returncode == 0, found.stderr
+    document = json.loads(found.stdout)
+    assert document["host_usd_per_hour"] == pytest.approx(4 * 0.09 + 5 * 0.008, abs=0.02)
 
 
 def test_the_command_shows_what_changed_and_plans_with_it(modal, run, tiny):

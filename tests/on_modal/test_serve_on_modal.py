@@ -114,8 +114,8 @@ def test_the_price_is_said_before_anything_is_made(modal, request_for, heard):
 
 
 def test_the_price_of_every_gpu_that_may_come_is_said(request_for):
-    plan = plan_modal(request_for(gpus=("T4", "A100-80GB"), region="us-east"))
-    alone = plan_modal(request_for(gpus=("T4",)))
+    plan = plan_modal(request_for(gpus=("L40S", "A100-80GB"), region="us-east"))
+    alone = plan_modal(request_for(gpus=("L40S",)))
 
     ((name, usd),) = plan.other_usd_per_hour
     assert name == "A100-80GB"

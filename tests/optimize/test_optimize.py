@@ -103,6 +103,22 @@ def test_a_model_that_was_read_is_optimized_as_well(folder):
     assert fast.row.gpu.bandwidth_gb_s > cheap.row.gpu.bandwidth_gb_s
 
 
+def test_what_is_to_be_fast_falls_back_only_to_what_is_about_as_fast(folder):
+    model = read_model(folder / MODEL)
+    constraints = Constraints(goal=Goal(objective=Objective.LATENCY))
+    found = plan(model, Runtime(n_ctx=4096), constraints)
+
+    choice = found.require_choice()
+    named = {row.gpu.modal_gpu(row.count): row for row in found.gpus if row.gpu.modal_names}
+    own = found.economics_of(choice.row)
+    assert own is not None
+    longest = 1.25 * own.speed.request_seconds(1000, 300).high
+    for name in choice.modal_gpu:
+        other = found.economics_of(named[name])
+        assert other is not None
+        assert other.speed.request_seconds(1000, 300).high <= longest
+
+
 def test_what_meets_no_limit_says_which_one_binds(hub):
     found = plan_reference(
         repository(hub),

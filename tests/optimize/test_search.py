@@ -408,3 +408,18 @@ def test_a_goal_may_be_written_in_words_and_refuses_what_is_none():
         Limits(max_ttft_seconds=True)
     with pytest.raises(UsageError):
         Constraints(goal="cost")
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_experts_on_the_host_that_make_a_start_short_enough_are_found(objective):
+    # A limit that holds with the experts on the host, and with no others.
+    pick = search_for(moe(24), Goal(objective=Objective.MEMORY), shares=(1.0,)).pick
+    assert pick is not None
+    assert pick.runtime.n_cpu_moe
+    limits = Limits(max_cold_start_seconds=pick.cold_start_seconds)
+    goal = Goal(objective=objective, limits=limits)
+    front, whole, _ = both(moe(24), goal, shares=(1.0,))
+
+    assert [key(each) for each in front] == [key(each) for each in whole]
+    if objective is Objective.MEMORY:
+        assert front

@@ -85,6 +85,7 @@ def as_traffic(point: dict[str, Any]) -> Traffic:
         total_bytes=n_bytes,
         attention_width=0,
         host_cache_share=0,
+        attends_on_host=False,
     )
 
 

@@ -45,6 +45,14 @@ def test_each_setting_says_where_it_comes_from(state, file):
     assert found.state_directory.path == str(state) and not found.state_directory.exists
 
 
+def test_the_file_may_use_any_long_name_of_an_option(state, file):
+    file.write_text("[chat]\npredict = 3\n[plan]\nn-gpu-layers = 8\n")
+
+    found = document(state=state, GGUFCTL_CONFIG=str(file), GGUFCTL_THREADS="")
+
+    assert {(s.command, s.value) for s in found.settings} == {("chat", "3"), ("plan", "8")}
+
+
 def test_without_a_command_only_what_is_set_is_shown(state, file):
     env = {"GGUFCTL_CONFIG": str(file), "GGUFCTL_THREADS": ""}
     few = document(state=state, **env)

@@ -120,6 +120,7 @@ def bench(
     from ggufctl.commands.modal import has_token
     from ggufctl.core.bench import Settings
     from ggufctl.core.bench import compare as compared
+    from ggufctl.report import SCHEMA_VERSION
     from ggufctl.report.bench import bench_report, with_comparison
     from ggufctl.services.bench import read_report, run_bench
     from ggufctl.services.target import Kind, find_target, kind_of, warnings_of
@@ -144,7 +145,7 @@ def bench(
     before = read_report(compare) if compare else None
     if before is not None:
         # Before anything is spent, not afterwards.
-        compared(before, before)
+        compared(before, {**before, "schema_version": SCHEMA_VERSION})
     if plot:
         _check_plot(plot)
     found = find_target(target, model, ask_modal=has_token())

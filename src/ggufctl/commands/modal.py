@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -99,6 +101,7 @@ def serve_on_modal(
             typer.echo("\n".join(render_modal.dry_run_lines(plan)))
         return
     require_token()
+    _end_with_the_terminal()
     server = modal.serve_modal(
         request, hear, leave=_wants_to_leave, show_output=verbose and not quiet
     )
@@ -120,6 +123,17 @@ def _write_app(source: str, path: str) -> None:
     except OSError as error:
         raise UsageError(f"{quoted(path)} cannot be written: {error.strerror}.") from None
     say(f"{path} is written; modal deploy {path} deploys it.")
+
+
+def _end_with_the_terminal() -> None:
+    """When the terminal is closed, leave nothing half started; under nohup go on."""
+    number = getattr(signal, "SIGHUP", None)
+    if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+        signal.signal(number, _hang_up)
+
+
+def _hang_up(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
 
 
 def _wants_to_leave() -> bool:
@@ -187,6 +201,7 @@ def switch_on_modal(
     from ggufctl.services.modal import switch_modal
 
     hear = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
+    _end_with_the_terminal()
     server = switch_modal(
         name,
         None if gpu is None else parse_gpu_list(gpu),

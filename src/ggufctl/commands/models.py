@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -195,7 +196,8 @@ def remove_models(
     everything = store.models()
     wanted = [each for ref in models for each in find(everything, ref)]
     found = shown(list(dict.fromkeys(wanted)))
-    left = [each for each in everything if each not in found]
+    gone = set(found)
+    left = [each for each in everything if each not in gone]
     _remove(
         store,
         found,
@@ -252,6 +254,11 @@ def verify_models(
     everything = store.models()
     wanted = [each for ref in models or () for each in find(everything, ref)]
     chosen = shown(list(dict.fromkeys(wanted)) if models else everything)
+    if store.name == "modal" and chosen:
+        from ggufctl.services.modal.weights import container_price
+
+        # Hashing reads everything, in a container that is paid for.
+        say(f"cost     {container_price(sum(each.size_bytes for each in chosen))}")
     with progress_view(quiet=_is_quiet(ctx, quiet)) as view:
         found = store.verify(chosen, view.hear)
     if as_json:
@@ -292,14 +299,23 @@ def _remove(
     from ggufctl.core.escape import escape
     from ggufctl.core.progress import format_bytes
     from ggufctl.report.models import models_report
+    from ggufctl.services.models import require_unserved
+
+    refs = Counter(each.ref for each in (*models, *left))
+
+    def name_of(model: StoredModel) -> str:
+        # A repository may hold several models of one quant.
+        is_told_apart = refs[model.ref] == 1 or not model.files
+        return escape(model.ref if is_told_apart else f"{model.repo}/{model.files[0].path}")
 
     n_bytes = store.freed_by(models)
     if not quiet:
         if show_left:
-            say(*(f"stays    {escape(each.ref)} {format_bytes(each.size_bytes)}" for each in left))
-        say(*(f"removes  {escape(each.ref)} {format_bytes(each.size_bytes)}" for each in models))
+            say(*(f"stays    {name_of(each)} {format_bytes(each.size_bytes)}" for each in left))
+        say(*(f"removes  {name_of(each)} {format_bytes(each.size_bytes)}" for each in models))
         say(f"frees    {format_bytes(n_bytes)}")
     if models and not dry_run:
+        require_unserved(store, models)
         _confirm(yes, f"Remove {len(models)} of {len(models) + len(left)}?")
         n_bytes = store.remove(models)
     if as_json:

@@ -370,6 +370,7 @@ def _all_options() -> tuple[Option, ...]:
                     str(parameter.name),
                     None if callable(default) else default,
                     variable if isinstance(variable, str) else "",
+                    tuple(long),
                 )
             )
     return tuple(found)

@@ -36,6 +36,12 @@ SLACK_OF_ONE, SLACK_OF_SEVERAL = 0.15, 0.10
 OVERHEAD_SLACK = 32 << 20
 """How far from what was seen CUDA's own memory may be.  [bytes]"""
 
+PLAUSIBLE_RATIO = 10.0
+"""A speed so many times, or such a part of, the one predicted says nothing of the GPU."""
+
+MOST_OVERHEAD_BYTES = 4 << 30
+"""More than this is another program's memory.  [bytes]"""
+
 _LONGEST_TEXT = 300
 _LARGEST = 1 << 53
 
@@ -80,6 +86,14 @@ class Run:
         if not self.tokens_per_s or not self.planned_tokens_per_s:
             return None
         return self.tokens_per_s / self.planned_tokens_per_s
+
+    @property
+    def counted_ratio(self) -> float | None:
+        """The same where ranges may go by it: a GPU that others use as well is no measure."""
+        ratio = self.speed_ratio
+        if ratio is None or not 1 / PLAUSIBLE_RATIO <= ratio <= PLAUSIBLE_RATIO:
+            return None
+        return ratio
 
 
 _KINDS = {field.name: str(field.type) for field in fields(Run)}
@@ -144,7 +158,7 @@ def _note(n: int) -> str:
 def _calibrated(gpu: Gpu, runs: Sequence[Run]) -> Gpu:
     spread = _speed_range(runs)
     if spread is not None and gpu.speed is not None:
-        n = sum(run.speed_ratio is not None for run in runs)
+        n = sum(run.counted_ratio is not None for run in runs)
         basis = f"{_note(n)}; {gpu.speed.basis}"
         gpu = replace(gpu, speed=replace(gpu.speed, spread=spread, basis=basis))
     overhead = _overhead(gpu.overhead, runs)
@@ -153,7 +167,7 @@ def _calibrated(gpu: Gpu, runs: Sequence[Run]) -> Gpu:
 
 def _speed_range(runs: Sequence[Run]) -> Range | None:
     """Measured over predicted speed; None where nothing was measured."""
-    seen = [(run.speed_ratio, run.model) for run in runs if run.speed_ratio is not None]
+    seen = [(run.counted_ratio, run.model) for run in runs if run.counted_ratio is not None]
     if not seen:
         return None
     ratios = [ratio for ratio, _ in seen]
@@ -172,7 +186,7 @@ def _overhead(own: CudaOverhead, runs: Sequence[Run]) -> CudaOverhead | None:
             - run.compute_bytes // POOL_COMPUTE_SHARE,
         )
         for run in runs
-        if run.overhead_bytes is not None
+        if run.overhead_bytes is not None and run.overhead_bytes <= MOST_OVERHEAD_BYTES
     ]
     if not seen:
         return None

@@ -181,15 +181,23 @@ def setting_warnings(shape: ModelShape, runtime: Runtime) -> tuple[str, ...]:
             "model was made for."
         )
     if not runtime.is_unified and runtime.n_seq_max > 1 and runtime.n_ctx:
+        ctx, _ = shape.context(runtime)
         found.append(
-            f"-np {runtime.n_seq_max} divides the context: {per_slot} tokens per slot "
+            f"-np {runtime.n_seq_max} divides the context: {ctx.n_ctx_seq} tokens per slot "
             "(-kvu shares it instead)."
         )
     return tuple(found)
 
 
-def gpu_objection(gpu: Gpu, shape: ModelShape, runtime: Runtime) -> str:
-    """Why a GPU is unfit for a model whatever its memory; empty when it is not."""
+def gpu_objection(gpu: Gpu, shape: ModelShape, runtime: Runtime, quant: str = "") -> str:
+    """Why a GPU is unfit for a model whatever its memory; empty when it is not.
+
+    Args:
+        gpu: the type.
+        shape: the model.
+        runtime: settings.
+        quant: the one that is meant, where the header that was read is of another.
+    """
     oldest = tuple(int(part) for part in OLDEST_COMPUTE_CAPABILITY.split("."))
     if gpu.capability < oldest:
         return (
@@ -199,7 +207,7 @@ def gpu_objection(gpu: Gpu, shape: ModelShape, runtime: Runtime) -> str:
     if not gpu.has_bf16:
         if "bf16" in (runtime.cache_type_k, runtime.cache_type_v):
             return "no bf16 units for a bf16 cache"
-        if shape_has_bf16(shape):
+        if "BF16" in quant.upper() if quant else shape_has_bf16(shape):
             return "no bf16 units for bf16 weights"
     return ""
 

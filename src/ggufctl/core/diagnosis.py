@@ -96,6 +96,7 @@ _ABSORBS = {
     "hub-rate-limit": {"download-denied", "image-not-found"},
     "projector-as-model": {"unknown-architecture"},
     "projector-mismatch": {"projector-failed"},
+    "projector-unknown": {"projector-failed"},
     "oom-mmproj": {"projector-failed"},
     "oom-draft": {"draft-failed"},
     "oom-scheduler-copies": {"oom-compute"},
@@ -113,7 +114,7 @@ _ABSORBS = {
     "shard-missing": {"file-missing"},
     "lora-failed": {"file-missing"},
     "projector-failed": {"file-missing", "key-missing", "unknown-architecture"},
-    "draft-failed": {"file-missing"},
+    "draft-failed": {"file-missing", "key-missing", "unknown-architecture"},
     "header-invalid": {"header-truncated"},
     "gguf-version-new": {"header-truncated"},
     "engine-built-without-gpu": {"gpu-not-found"},
@@ -126,6 +127,7 @@ _ABSORBS = {
     "rpc-failed": {"failed-check"},
     "start-timeout": {"modal-runner-failed"},
     "read-error": {"header-truncated"},
+    "model-load-failed": {"python-exception"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
 

@@ -92,7 +92,22 @@ def priced(plan: Plan, load: Load | None = None) -> Plan:
     """The same plan with the speed, start and cost of every row, for a load if there is one."""
     if plan.prices is None:
         return plan
-    return replace(plan, economics=all_economics(plan, plan.gpus, load))
+    said = (*plan.warnings, *_too_long(plan, load))
+    return replace(plan, economics=all_economics(plan, plan.gpus, load), warnings=said)
+
+
+def _too_long(plan: Plan, load: Load | None) -> tuple[str, ...]:
+    """What is to be said of requests that no slot holds."""
+    estimate = plan.choice.row.estimate if plan.choice is not None else None
+    if load is None or estimate is None:
+        return ()
+    output_tokens = 0 if plan.runtime.embeddings else load.output_tokens
+    if load.prompt_tokens + output_tokens <= estimate.n_ctx_seq:
+        return ()
+    return (
+        f"Requests of {load.prompt_tokens} tokens in and {output_tokens} out do not fit a slot of "
+        f"{estimate.n_ctx_seq} tokens: raise -c.",
+    )
 
 
 def all_economics(

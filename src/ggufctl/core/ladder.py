@@ -386,7 +386,7 @@ class _Search:
         if not size_bytes:
             return None
         for other in quants:
-            scale = Scale(other.size_bytes, size_bytes, other.n_files > 1)
+            scale = Scale(other.size_bytes, size_bytes, other.n_files > 1, other.quant)
             row = self._first_fit(self.runtime, scale=scale)
             if row is not None:
                 text = f"{other.quant} fits {row.label}"

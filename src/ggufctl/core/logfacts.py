@@ -132,6 +132,8 @@ class LogFacts:
     tokens_per_second: float = 0.0
     free_bytes: dict[str, int] = field(default_factory=dict)
     """Of each device before the model was loaded.  [bytes]"""
+    capabilities: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Compute capability of each device that the log says it of."""
 
     def weights_on(self, device: str) -> int:
         """Bytes of weights on a device.  [bytes]"""
@@ -150,6 +152,7 @@ class FactReader:
         self._known: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
         self._devices: dict[str, str] = {}
+        self._capabilities: dict[str, tuple[int, int]] = {}
         self._free: dict[str, int] = {}
         self._vram: dict[str, int] = {}
         self._speeds: dict[str, float] = {}
@@ -203,6 +206,8 @@ class FactReader:
         if len(self._devices) >= _MOST_DEVICES:
             return
         self._devices.setdefault(name, f"{found['name']}, compute capability {found['cc']}")
+        if version := re.match(r"(\d{1,3})\.(\d{1,3})", found["cc"]):
+            self._capabilities[name] = int(version[1]), int(version[2])
         if found["mib"]:
             self._vram[name] = _whole(found["mib"]) * _MIB
 
@@ -267,6 +272,7 @@ class FactReader:
             prompt_tokens_per_second=self._speeds.get("prompt", 0.0),
             tokens_per_second=self._speeds.get("generation", 0.0),
             free_bytes={**self._vram, **self._free},
+            capabilities=dict(self._capabilities),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner,
 from ggufctl.core.rules import get_gpu_config_llamacpp
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.search import marked_by_limits, optimize, what_binds
+from ggufctl.core.speed import predict_speed
 from ggufctl.core.units import format_usd
 from ggufctl.errors import DoesNotFit
 
@@ -38,6 +40,9 @@ MAX_FALLBACKS = 4
 
 FALLBACK_PRICE = 2.5
 """A fallback costs at most this many times the choice."""
+
+SLOWER_FALLBACK = 1.25
+"""A request takes at most this many times as long on a fallback of a latency goal."""
 
 _DEFAULTS = Runtime()
 
@@ -149,6 +154,10 @@ def name_rule(name: str) -> NameRule | None:
         return None
 
 
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?(?<!\.gguf)", re.ASCII)
+"""A repository on the Hub, with a quant or without."""
+
+
 def engine_args(runtime: Runtime) -> tuple[str, ...]:
     """llama-server's flags for settings whose context is known, the model left out.
 
@@ -179,9 +188,12 @@ def engine_args(runtime: Runtime) -> tuple[str, ...]:
     args += ["-nkvo"] * runtime.no_kv_offload
     args += ["--swa-full"] * runtime.swa_full + ["--embedding"] * runtime.embeddings
     if runtime.mmproj:
-        args += ["--mmproj", runtime.mmproj]
+        is_url = runtime.mmproj.startswith(("https://", "http://"))
+        args += ["--mmproj-url" if is_url else "--mmproj", runtime.mmproj]
     if runtime.draft_model:
-        args += ["-md", runtime.draft_model]
+        # Files and repositories have options of their own.
+        is_repo = _REPO.fullmatch(runtime.draft_model) is not None
+        args += ["-hfd" if is_repo else "-md", runtime.draft_model]
     for adapter in runtime.lora:
         args += ["--lora", adapter]
     # The plan is exact: llama.cpp must not change what it was made for.
@@ -257,7 +269,7 @@ def make_plan(
         others = rows
         if goal.objective is Objective.LATENCY:
             # What is to be fast does not fall back to what is slower.
-            others = tuple(r for r in rows if r.gpu.bandwidth_gb_s >= chosen.gpu.bandwidth_gb_s)
+            others = _about_as_fast(rows, chosen, planner, runtime, goal)
         choice = _choice(chosen, others, runtime, _arguments(model, runtime), "")
         choice = replace(choice, reason=optimization.sentence)
     else:
@@ -303,6 +315,21 @@ def optimized(
         return None
     allowed = Allowed.by(constraints, catalogue)
     return optimize(options, runtime, allowed, goal, catalogue.prices)
+
+
+def _about_as_fast(
+    rows: Sequence[GpuPlan], chosen: GpuPlan, planner: Planner, runtime: Runtime, goal: Goal
+) -> tuple[GpuPlan, ...]:
+    """Rows that take hardly longer for a request than the chosen one, by the same judgement."""
+
+    def seconds(row: GpuPlan) -> float:
+        speed = predict_speed(planner.shape, row.estimate, row.gpu, row.count, runtime)
+        n_out = 1 if runtime.embeddings else goal.output_tokens
+        return goal.judge.of_time(speed.request_seconds(goal.prompt_tokens, n_out))
+
+    most = SLOWER_FALLBACK * seconds(chosen)
+    able = (row for row in rows if row.is_candidate and row.gpu.speed is not None)
+    return tuple(row for row in able if seconds(row) <= most)
 
 
 def _own_option(model: Model, planner: Planner) -> QuantOption:
@@ -383,7 +410,9 @@ def plan_quants(
     found = []
     for quant in quants:
         is_exact = quant.size_bytes == of_bytes
-        scale = None if is_exact else Scale(quant.size_bytes, of_bytes, quant.n_files > 1)
+        scale = None
+        if not is_exact:
+            scale = Scale(quant.size_bytes, of_bytes, quant.n_files > 1, quant.quant)
         rows = planner.rows(runtime, allowed, scale=scale, single_first=True)
         found.append(
             QuantPlan(

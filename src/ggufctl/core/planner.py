@@ -233,6 +233,8 @@ class Scale:
     size_bytes: int
     of_bytes: int
     is_sharded: bool = False
+    quant: str = ""
+    """Label of that other quant, empty when it is not known."""
 
     def apply(self, n_bytes: int) -> int:
         """Scaled weights, rounded up.  [bytes]"""
@@ -358,7 +360,7 @@ class Planner:
             max(0, device.total_bytes - usable, device.high_bytes - gpu.cuda_bytes)
             for device in estimate.devices
         )
-        objection = gpu_objection(gpu, self.shape, runtime)
+        objection = gpu_objection(gpu, self.shape, runtime, scale.quant if scale else "")
         max_n_ctx = 0
         if with_max_n_ctx:
             max_n_ctx = self._max_n_ctx(gpu, cards, runtime, permille, scale, exact=exact)

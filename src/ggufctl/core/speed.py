@@ -49,6 +49,15 @@ OFFLOAD_BATCH = 32
 Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu `offload_op`.
 """
 
+HOST_ATTENTION_FLOPS = Range(2e10, 1e11, 6e11)
+"""Rate at which a processor attends to a whole batch.  [operations/s]
+
+A GPU attends to the prompts of a cache on the host too, unless flash attention is off and
+`-nkvo` is given. Not measured: 1 to 32 cores with AVX2 at a third of 60e9 operations/s each.
+
+Source: llama.cpp src/llama-graph.cpp `build_attn_mha`, which pins attention to the host.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class SpeedModel:
@@ -244,6 +253,8 @@ class Traffic:
     """Weights that one token is multiplied with."""
     host_cache_share: float
     """Of the blocks with a cache: those whose cache lies on the host."""
+    attends_on_host: bool
+    """Whether prompts attend there too (`-nkvo` without flash attention)."""
     total_bytes: int
     """All weights that are loaded, padding included."""
     attention_width: float
@@ -322,6 +333,7 @@ def traffic(
         runtime.n_cpu_moe,
         runtime.override_tensor,
         runtime.no_kv_offload,
+        runtime.flash_attn,
         runtime.embeddings,
         plain_types,
     )
@@ -377,6 +389,7 @@ def _traffic(
         n_vocab=0 if runtime.embeddings else hp.n_vocab,
         active_params=params,
         host_cache_share=1.0 if runtime.no_kv_offload else on_host / n_layer,
+        attends_on_host=not n_gpus or (runtime.no_kv_offload and runtime.flash_attn == "off"),
         total_bytes=sum(placed.weights),
         attention_width=float(width),
     )
@@ -627,7 +640,13 @@ def _prompt_seconds(
     own = calibration.prefill if calibration is not None else None
     if own is not None:
         rate = own.scale(gpu.prefill_flops)
-    attention = (rate * common.attention_efficiency).invert(2.0 * reads.attention_width)
+    attends = HOST_ATTENTION_FLOPS if reads.attends_on_host else rate * common.attention_efficiency
+    attention = attends.invert(2.0 * reads.attention_width)
+    if reads.host_cache_share and not reads.attends_on_host:
+        # Every batch brings the whole cache so far to the GPU; half of the prompt on average.
+        per_cell = sum(size for limit, size, _ in cells.parts if limit >= cells.most)
+        moved = reads.host_cache_share * per_cell / (2.0 * max(1, cells.n_ubatch))
+        attention += common.pcie_gb_s.scale(1e9).invert(moved)
     if reads.n_moe_layer:
         rate = rate * common.moe_prefill_factor
     batch = max(1, cells.n_ubatch)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
+import threading
+from functools import cache
 from pathlib import Path
 
 import modal
@@ -21,6 +23,9 @@ _ENTRY_POINTS = (
     "remote.embedded_server",
     "remote.tether",
 )
+
+# ast.parse of CPython 3.11 fails now and then when two threads are in it (gh-106905).
+_PARSING = threading.Lock()
 
 
 def python_version() -> str:
@@ -44,7 +49,8 @@ def engine_image(spec: DeploymentSpec) -> modal.Image:
 def with_source(image: modal.Image) -> modal.Image:
     """The image with those of our modules beside it that run in a container, and no other."""
     package = Path(__file__).parents[1]
-    needed = _needed_modules(package)
+    with _PARSING:
+        needed = _needed_modules(package)
 
     def ignored(path: Path) -> bool:
         local = path.relative_to(package) if path.is_absolute() else path
@@ -53,6 +59,7 @@ def with_source(image: modal.Image) -> modal.Image:
     return image.add_local_python_source("ggufctl", ignore=ignored)
 
 
+@cache
 def _needed_modules(package: Path) -> frozenset[str]:
     """Files of the package that what runs in a container imports, directly or not."""
     found: set[str] = set()

@@ -366,8 +366,13 @@ def read_done(path: Path) -> Done:
     Raises: UsageError when the file is not the output of a batch, or cannot be written.
     """
     done = Done()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A pipe or a device keeps nothing to go on from, and may have no end.
+        return done
     try:
         with path.open("r+b") as file:
+            if not _begins_as_ours(file):
+                raise _foreign(path)
             end, again = _scan(file, path, done)
             if file.seek(0, 2) != end:
                 file.truncate(end)
@@ -378,6 +383,13 @@ def read_done(path: Path) -> Done:
     if again:
         _leave_out(path, again)
     return done
+
+
+def _begins_as_ours(file: IO[bytes]) -> bool:
+    """Whether a file is empty or begins with a line of ours, be it a cut one."""
+    first = file.read(len(_LINE_START))
+    file.seek(0)
+    return _LINE_START.startswith(first)
 
 
 def _scan(file: IO[bytes], path: Path, done: Done) -> tuple[int, set[int]]:

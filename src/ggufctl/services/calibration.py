@@ -65,8 +65,12 @@ def calibration_path() -> Path:
 
 def load_runs() -> tuple[Run, ...]:
     """Runs, the oldest first; lines that are cut or not ours are passed over."""
+    path = calibration_path()
+    if not path.is_file():
+        # A pipe in its place would be waited for without end.
+        return ()
     try:
-        with calibration_path().open("rb") as file:
+        with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - MAX_BYTES))
             raw = file.read(MAX_BYTES)

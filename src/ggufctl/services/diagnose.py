@@ -9,15 +9,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
+from ggufctl.catalog import load_catalogue
+from ggufctl.core.calibration import gpu_name
 from ggufctl.core.diagnosis import Diagnosis, LogReport, diagnose_chunks
 from ggufctl.core.escape import quoted
+from ggufctl.core.ggml.cuda import ADA_LOVELACE, Capability
 from ggufctl.core.logfacts import LogFacts
 from ggufctl.core.memory import estimate_memory
 from ggufctl.core.runtime import CACHE_TYPES, Runtime
 from ggufctl.errors import GgufctlError, UsageError
 from ggufctl.services.plan import read_model
 
-__all__ = ["TargetKind", "diagnose_log", "kind_of", "read_chunks"]
+__all__ = ["TargetKind", "capability_of", "diagnose_log", "kind_of", "read_chunks"]
 
 _CHUNK_BYTES = 1 << 18
 _STEP = 1024
@@ -122,6 +125,7 @@ def _fitting(ref: str, facts: LogFacts) -> str:
     if not devices:
         return ""
     free = [facts.free_bytes[device] - _RESERVE_BYTES for device in devices]
+    capabilities = [capability_of(device, facts) for device in devices]
     n_ctx = facts.n_ctx or shape.hp.n_ctx_train
 
     def fits(n: int, types: tuple[str, str]) -> bool:
@@ -132,7 +136,7 @@ def _fitting(ref: str, facts: LogFacts) -> str:
             cache_type_v=types[1],
             n_ubatch=facts.n_ubatch or 512,
         )
-        estimate = estimate_memory(shape, runtime, devices)
+        estimate = estimate_memory(shape, runtime, devices, capabilities=capabilities)
         needs = [device.total_bytes for device in estimate.devices]
         return all(need <= room for need, room in zip(needs, free, strict=True))
 
@@ -151,6 +155,17 @@ def _fitting(ref: str, facts: LogFacts) -> str:
     if quantised > as_it_was:
         found.append(f"-c {quantised} with -fa on -ctk q8_0 -ctv q8_0")
     return f"{' or '.join(found)} would fit, by the plan of this model." if found else ""
+
+
+def capability_of(device: str, facts: LogFacts) -> Capability:
+    """Compute capability of a device: as the log says it, else by its name."""
+    said = facts.capabilities.get(device)
+    if said is not None:
+        return said
+    names = dict(entry.partition(": ")[::2] for entry in facts.devices)
+    catalogue = load_catalogue()
+    name = gpu_name(catalogue, names.get(device, ""))
+    return next((gpu.capability for gpu in catalogue if gpu.name == name), ADA_LOVELACE)
 
 
 def _known(name: str) -> str:

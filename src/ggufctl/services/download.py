@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ggufctl.catalog import load_catalogue
 from ggufctl.core.escape import quoted
-from ggufctl.core.planner import Constraints, parse_gpu_list
+from ggufctl.core.planner import Allowed, Constraints, parse_gpu_list
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.selection import (
     SelectedFile,
@@ -150,7 +151,7 @@ def choose_files(
     """
     reference = parse_reference(ref)
     # Looked at also where the quant is named: a GPU that does not exist is a mistake.
-    parse_gpu_list(gpu)
+    Allowed.by(Constraints(gpus=parse_gpu_list(gpu)), load_catalogue())
     is_auto = quant.casefold() in ("", "auto")
     if reference.kind is ReferenceKind.LOCAL:
         raise UsageError(f"{reference.text!r} is on this machine already.")

@@ -75,7 +75,7 @@ def start_engine():
         if found != size:
             raise RuntimeError(f"{{path}} has {{found}} bytes on the Volume, not {{size}}")
 {require_key}    env = {engine_env}
-    return subprocess.Popen(ARGUMENTS, env=env, start_new_session=True)
+    return subprocess.Popen(ARGUMENTS, env=env{session})
 
 
 def wait_until_healthy(process):
@@ -144,9 +144,7 @@ _WEB = """
 @modal.concurrent(max_inputs={max_inputs!r}, target_inputs={slots!r})
 @modal.web_server(PORT, startup_timeout=STARTUP_TIMEOUT, requires_proxy_auth={proxy!r})
 def llama():
-    process = start_engine()
-    atexit.register(process.terminate)
-    wait_until_healthy(process)
+    wait_until_healthy(start_engine())
 """
 
 _REQUIRE_KEY = f"""\
@@ -176,6 +174,8 @@ def emit(spec: DeploymentSpec) -> str:
         "key_variable": KEY_VARIABLE,
         "require_key": _REQUIRE_KEY if spec.secret else "",
         "engine_env": _ENGINE_ENV_OF_PYTHON if is_python and spec.secret else "os.environ",
+        # A web function has no exit of its own: its engine ends with its process group.
+        "session": "" if spec.hold_requests else ", start_new_session=True",
         "more": _more(spec),
         "snap": "snap=True" if spec.snapshot else "",
         "port": spec.port,
@@ -212,8 +212,6 @@ def emit(spec: DeploymentSpec) -> str:
         "child_grace": max(1, spec.exit_grace - 5),
     }
     head = _HEAD
-    if spec.hold_requests:
-        head = head.replace("import hashlib\n", "import atexit\nimport hashlib\n")
     if not spec.repo:
         head = head.replace("import hashlib\n", "")
     shape = _WEB if spec.hold_requests else _SERVER

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +12,12 @@ from ggufctl.core.names import Kind, did_you_mean, normalize_quant
 from ggufctl.core.selection import quality_rank
 from ggufctl.core.stored import State, Store, StoredModel
 from ggufctl.errors import AccessDenied, AmbiguousReference, ModelNotFound, UsageError
+from ggufctl.services import deployments
 
-__all__ = ["Pruning", "find", "one", "open_store", "prune", "shown"]
+__all__ = ["Pruning", "find", "one", "open_store", "prune", "require_unserved", "shown"]
+
+
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,37 @@ def one(models: Sequence[StoredModel], ref: str) -> StoredModel:
     return found[0]
 
 
+def require_unserved(store: Store, models: Sequence[StoredModel]) -> None:
+    """Refuse to take away what is being served on this machine.
+
+    Args:
+        store: that keeps them.
+        models: that are to go.
+
+    Raises: UsageError.
+    """
+    if store.name == "modal":
+        return
+    for deployment in deployments.listed():
+        place = os.path.abspath(os.path.expanduser(deployment.model))
+        for model in models:
+            is_it = any(place == file.location for file in model.files)
+            if store.name == "local" and model.repo:
+                is_it = is_it or model in _named(models, deployment.model)
+            if is_it and deployment.is_alive:
+                raise UsageError(
+                    f"{quoted(model.ref)} is being served as {quoted(deployment.name)}.",
+                    f"Stop that first: ggufctl stop {deployment.name}",
+                )
+
+
+def _named(models: Sequence[StoredModel], ref: str) -> tuple[StoredModel, ...]:
+    try:
+        return find(models, ref)
+    except (ModelNotFound, AmbiguousReference):
+        return ()
+
+
 def prune(store: Store, keep: Sequence[str] = ()) -> Pruning:
     """What is to go so that of each model one quant stays: those named, else the best.
 
@@ -146,23 +183,39 @@ def prune(store: Store, keep: Sequence[str] = ()) -> Pruning:
         by_quant = {m for m in models if label and m.quant.casefold() == label.casefold()}
         named |= by_quant or set(find(models, ref))
     kept: set[StoredModel] = set()
-    for repo in {model.repo for model in models}:
-        mine = [m for m in models if m.repo == repo and m.kind is Kind.MODEL]
+    families: dict[tuple[str, str], list[StoredModel]] = {}
+    for model in models:
+        if model.kind is Kind.MODEL:
+            families.setdefault((model.repo, _family(model)), []).append(model)
+    for mine in families.values():
         chosen = [m for m in mine if m in named] or mine
         quants = {m.quant for m in mine if m in named}
-        if not quants and mine:
+        if not quants:
             quants = {min(chosen, key=_worth).quant}
         for quant in quants:
             kept.add(min((m for m in chosen if m.quant == quant), key=_worth))
-        commits = {m.commit for m in kept if m.repo == repo}
-        beside = [m for m in models if m.repo == repo and m.kind is not Kind.MODEL]
-        kept |= {m for m in beside if m.commit in commits or not mine}
+    commits = {(m.repo, m.commit) for m in kept}
+    with_models = {repo for repo, _ in families}
+    for model in models:
+        is_alone = model.repo not in with_models
+        if model.kind is not Kind.MODEL and (is_alone or (model.repo, model.commit) in commits):
+            kept.add(model)
     removed = tuple(model for model in models if model not in kept)
     return Pruning(
         kept=shown([model for model in models if model in kept]),
         removed=shown(removed),
         freed_bytes=store.freed_by(removed),
     )
+
+
+def _family(model: StoredModel) -> str:
+    """What the quants of one model have in common: a repository may hold several models."""
+    path = model.files[0].path if model.files else (model.missing or ("",))[0]
+    name = path.rpartition("/")[2].casefold().removesuffix(".gguf")
+    name = _SHARD.sub("", name)
+    if model.quant:
+        name = name.replace(model.quant.casefold(), "")
+    return name.strip("-._ ")
 
 
 def _worth(model: StoredModel) -> tuple[bool, int, float]:

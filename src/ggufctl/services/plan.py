@@ -521,7 +521,7 @@ class _Opener:
                 if label in known:
                     options.append(own_option(label, size, n_params, known[label][1]))
                     continue
-                scale = Scale(size, of_bytes, len(variant.paths) > 1)
+                scale = Scale(size, of_bytes, len(variant.paths) > 1, label)
                 options.append(QuantOption(label, size, 8 * size / n_params, planner, scale))
             found = optimized(options, runtime, constraints, self.catalogue)
             if found is None or found.pick is None:
@@ -602,7 +602,8 @@ def _upgrade(
     """A better quant with its own header and planner, if it fits what the baseline needs."""
     if len(found) > 1:
         return None
-    scale = Scale(found[0].size_bytes, model.size_bytes, len(found[0].paths) > 1)
+    variant = found[0]
+    scale = Scale(variant.size_bytes, model.size_bytes, len(variant.paths) > 1, str(variant.quant))
 
     def fits(using: Planner, by: Scale | None) -> bool:
         row = using.row(needed.gpu, needed.count, runtime, scale=by, with_max_n_ctx=False)

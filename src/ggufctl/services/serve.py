@@ -63,6 +63,7 @@ __all__ = [
     "LocalPlan",
     "LocalRequest",
     "LocalServer",
+    "estimate_here",
     "plan_local",
     "start_local",
 ]
@@ -234,7 +235,7 @@ def plan_local(
     host = replace(host, available_bytes=min(host.total_bytes, host.available_bytes + freed))
     if request.max_context:
         runtime = _longest(model.shape, runtime, found, devices, extras, host)
-    estimate = _estimate(model.shape, runtime, found, devices, extras)
+    estimate = estimate_here(model.shape, runtime, found, devices, extras)
     warnings = _warnings(request, found, estimate)
     plan = LocalPlan(
         request=request,
@@ -292,7 +293,7 @@ def _longest(
 
     def fits(count: int) -> bool:
         longer = runtime.with_(n_ctx=count * step)
-        estimate = _estimate(shape, longer, found, devices, extras)
+        estimate = estimate_here(shape, longer, found, devices, extras)
         return not _short_by(estimate, free, limit)
 
     low, high = 1, most
@@ -365,10 +366,10 @@ def _extras(beside: Sequence[_Part]) -> Extras:
 
 def _estimate_of(plan: LocalPlan, runtime: Runtime) -> Estimate:
     """The estimate of a plan's model with other settings."""
-    return _estimate(plan.model.shape, runtime, plan.found, plan.devices, plan.extras)
+    return estimate_here(plan.model.shape, runtime, plan.found, plan.devices, plan.extras)
 
 
-def _estimate(
+def estimate_here(
     shape: ModelShape,
     runtime: Runtime,
     found: Found,

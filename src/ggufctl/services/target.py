@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ggufctl.catalog import load_prices
 from ggufctl.client import (
     Client,
     Endpoint,
@@ -26,7 +27,6 @@ from ggufctl.client import (
     is_loopback,
     origin_of,
 )
-from ggufctl.catalog import load_prices
 from ggufctl.core.deployment import APP_PREFIX, DeploymentSpec, host_usd_per_hour, idle_usd
 from ggufctl.core.escape import escape, quoted, redact_url
 from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, ModelNotFound, UsageError

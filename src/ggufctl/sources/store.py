@@ -335,9 +335,8 @@ class LocalStore:
         """Blobs that these models link to, and nothing else does."""
         gone = {Path(file.location) for model in models for file in model.files}
         blobs = {_blob_of(path) for path in gone}
-        for model in models:
-            snapshots = hub_layout(model.repo, model.commit).folder / "snapshots"
-            for path in snapshots.rglob("*"):
+        for folder in {hub_layout(model.repo, "").folder for model in models}:
+            for path in (folder / "snapshots").rglob("*"):
                 if path not in gone and not path.is_dir():
                     blobs.discard(_blob_of(path))
         return blobs

@@ -216,9 +216,22 @@ class Builder:
         return own or self.weight(shared, self.placement.rope_backend(shared, il))
 
     def mm(
-        self, weight: str | Tensor, x: Tensor, il: int | None = None, *, scale: bool = True
+        self,
+        weight: str | Tensor,
+        x: Tensor,
+        il: int | None = None,
+        *,
+        scale: bool = True,
+        scale_il: int | None = None,
     ) -> Tensor:
         """Multiply by a weight, with its scale and its adapters (build_lora_mm).
+
+        Args:
+            weight: its name, or itself.
+            x: what is multiplied.
+            il: block of the weight.
+            scale: whether the weight's scale is applied.
+            scale_il: block of the scale, where it is not the weight's.
 
         Raises:
             InvalidGguf: the file lacks the weight.
@@ -226,7 +239,7 @@ class Builder:
         w = weight if isinstance(weight, Tensor) else self.need(weight, il)
         result = ops.mul_mat(w, x)
         if scale and isinstance(weight, str):
-            factor = self.w(weight, il, "scale")
+            factor = self.w(weight, il if scale_il is None else scale_il, "scale")
             if factor is not None:
                 result = ops.mul(result, factor)
         for a, b in self._lora_pairs(w):

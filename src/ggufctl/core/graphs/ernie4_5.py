@@ -39,7 +39,11 @@ def build_ernie4_5_moe(b: Builder) -> None:
 
     def feed_forward(cur: Tensor, il: int) -> Tensor:
         if has_lead(hp, il) or (il + 1) % step:
-            return b.ffn(cur, il, scales=False)
+            if b.has("ffn_up", il):
+                return b.ffn(cur, il, scales=False)
+            # Behind the dense lead only experts are loaded: where the interleave skips them,
+            # llama.cpp is left with the activation alone.
+            return b.ffn(cur, il, up=None, gate=None, down=None, scales=False)
         probs_b = b.bias("exp_probs_b", il)
         routed = b.moe(cur, il, norm_w=True, gate_up=None, probs_b=probs_b, scales=False)
         return ops.add(routed, shared_expert(b, cur, il)) if has_shared else routed

@@ -57,16 +57,12 @@ def _stack(b: Builder, x: Tensor, pos: Tensor, first_slot: int, first_block: int
         gate = b.mm("attn_gate", cur, block, scale=False)
         q, k, v = _query_key_value(b, cur, slot, block)
         cur = b.attn(ops.rope(q, pos), ops.rope(k, pos), v, slot, wo=None)
-        cur = _mm(b, "attn_output", ops.mul(cur, ops.unary(gate, "sigmoid")), slot, block)
+        cur = ops.mul(cur, ops.unary(gate, "sigmoid"))
+        # Passes share weights, and each has a scale of its own.
+        cur = b.mm("attn_output", cur, block, scale_il=slot)
         x = ops.add(cur, x)
         x = ops.add(b.ffn(b.norm(x), block, scales=False), x)
     return b.norm(x)
-
-
-def _mm(b: Builder, name: str, x: Tensor, slot: int, block: int) -> Tensor:
-    """Multiply by a block's weight, with the scale that every pass has of its own."""
-    cur, factor = b.mm(name, x, block, scale=False), b.w(name, slot, "scale")
-    return cur if factor is None else ops.mul(cur, factor)
 
 
 def _query_key_value(b: Builder, x: Tensor, slot: int, block: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,7 +71,7 @@ def _query_key_value(b: Builder, x: Tensor, slot: int, block: int) -> tuple[Tens
     hp, u = b.hp, b.n_tokens
     size, heads, heads_kv = hp.n_embd_head_k(block), hp.n_head(block), hp.n_head_kv(block)
     q, k, v = (
-        b.add_bias(_mm(b, name, x, slot, block), name, block)
+        b.add_bias(b.mm(name, x, block, scale_il=slot), name, block)
         for name in ("attn_q", "attn_k", "attn_v")
     )
     k, v = ops.reshape(k, size, heads_kv, u), ops.reshape(v, size, heads_kv, u)

@@ -67,6 +67,8 @@ SIGNATURES = (
             r"invalid magic characters:? '(?P<magic>(?!<|vers|lmgg|tjgg|fmgg|algg).{0,16}?)'",
             r"invalid magic number (?!3c|73726576|67676)(?P<magic>[0-9a-f]{8})",
             r"(?:file )?is not a valid GGUF",
+            r"GGUF magic invalid",
+            r"invalid (?:file|gguf) magic",
             r"failed to load model: (?:this file is )?not a GGUF",
         ),
         "The file is not a GGUF: it begins with {magic}.",
@@ -275,6 +277,7 @@ SIGNATURES = (
             r"check_tensor_dims: tensor '(?P<tensor>[^']+)' not found",
             r"create_tensor: tensor '(?P<tensor>[^']+)' not found",
             r"missing tensor '(?P<tensor>[^']+)'",
+            r"tensor '(?P<tensor>[^']+)' is missing from model",
             r"missing tensor info mapping for (?P<tensor>\S+)",
         ),
         "The file has no tensor {tensor}, which the engine needs.",
@@ -302,6 +305,7 @@ SIGNATURES = (
             r"tensor '(?P<tensor>[^']+)' has invalid ggml type (?P<type>\d+)",
             r"unknown type \(?(?P<type>\d+)\)? for tensor",
             r"unsupported tensor type for dequantization",
+            r"unrecognized tensor type (?P<type>\d+)",
         ),
         "The file uses a quant type that this build does not know.",
         (
@@ -356,6 +360,8 @@ SIGNATURES = (
             r"error loading model vocabulary: (?!unknown (?:pre-)?tokenizer)(?P<why>.+)",
             r"cannot find tokenizer (?:vocab|merges) in model file",
             r"Index out of array bounds in XCDA array",
+            r"(?P<why>invalid unordered_map<K, T> key)",
+            r"error loading model: (?P<why>unordered_map::at.*|_Map_base::at)",
         ),
         "The vocabulary of the file cannot be read: {why}.",
         _CONVERSION,
@@ -391,11 +397,19 @@ SIGNATURES = (
         Basis.REAL,
     ),
     Signature(
+        "projector-unknown",
+        (r"unknown projector type(?:: (?P<type>[\w-]+))?",),
+        "The engine does not know this kind of projector: {type}.",
+        ("Use a newer build of the engine, or a newer conversion of the projector.",),
+        "clip_init: failed to load model '/models/mmproj.gguf': load_hparams: unknown projector "
+        "type: gemma4uv",
+        Basis.REPORTED,
+    ),
+    Signature(
         "projector-mismatch",
         (
             r"mismatch between text model \(n_embd = (?P<text>\d+)\) and (?:gen-audio )?mmproj "
             r"\(n_embd = (?P<mmproj>\d+)\)",
-            r"unknown projector type: (?P<type>\S+)",
         ),
         "The projector belongs to another model or size.",
         ("Use the mmproj file of the same repository and size as the model.",),
@@ -422,6 +436,7 @@ SIGNATURES = (
     Signature(
         "read-error",
         (
+            r"EIO: i/o error",
             r"read error: Input/output error",
             r"\[Errno 5\] Input/output error",
             r"Stale file handle",
@@ -441,6 +456,8 @@ SIGNATURES = (
     Signature(
         "model-load-failed",
         (
+            r"'Llama\w*' object has no attribute '_?(?:model|ctx)'",
+            r"assert self\.model is not None",
             r"error loading model: (?P<why>.+)",
             r"exiting due to model loading error",
             r"Failed to load model from file: (?P<path>.+)",

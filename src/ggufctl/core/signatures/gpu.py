@@ -28,6 +28,8 @@ SIGNATURES = (
             r"NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver",
             r"The NVIDIA Driver was not detected",
             r"CUDA driver is a stub library",
+            r"g_all_sycl_device_count",
+            r"No device of requested type available",
         ),
         "No GPU is visible to the engine, which then works on the CPU or not at all.",
         (
@@ -258,6 +260,7 @@ SIGNATURES = (
         "wrong-platform",
         (
             r"exec format error",
+            r"cannot execute binary file",
             r"does not match the detected host platform",
             r"no matching manifest for (?P<platform>\S+)",
         ),
@@ -310,6 +313,7 @@ SIGNATURES = (
             r"failed to initialize (?P<backend>CPU|CUDA\d*) backend",
             r"no CPU backend found",
             r"incompatible API version \(backend",
+            r"backend not found: (?P<backend>\S+)",
         ),
         "The engine finds none of its backends: its libraries are incomplete or of another build.",
         ("Install the engine anew, with all libggml-*.so beside the program.",),

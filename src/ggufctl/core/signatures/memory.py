@@ -250,7 +250,8 @@ SIGNATURES = (
     Signature(
         "oom-sycl",
         (
-            r"UR_RESULT_ERROR_OUT_OF_(?:DEVICE|HOST|RESOURCES)\w*",
+            r"(?:UR_RESULT|ZE_RESULT|PI)_ERROR_OUT_OF_(?:DEVICE|HOST|RESOURCES)\w*",
+            r"(?:failed to|can't) allocate SYCL\d+ buffer",
             r"can't allocate (?P<bytes>\d+) Bytes of memory on device",
         ),
         "The Intel GPU has no room for a buffer.",

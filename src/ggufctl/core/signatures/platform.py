@@ -72,6 +72,8 @@ SIGNATURES = (
         "command-not-found",
         (
             r"executable file not found in \$PATH",
+            r"(?P<program>\S+): cannot execute: required file not found",
+            r"failed to exec pid1: No such file or directory",
             r"exec: \"(?P<program>[^\"]+)\": .*no such file or directory",
             r"(?P<program>[\w./-]*llama[\w-]*): command not found",
             r"OCI runtime (?:exec|create) failed: .*no such file or directory",
@@ -158,6 +160,7 @@ SIGNATURES = (
             r"configmap \"(?P<name>[^\"]+)\" not found",
             r"Secret '(?P<name>[^']+)' (?:was )?not found",
             r"Secret is missing key",
+            r"Could not find secret",
         ),
         "A secret or config map that the container needs is missing.",
         ("Create it in the same namespace or environment, with the keys that are used.",),

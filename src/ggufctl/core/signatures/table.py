@@ -16,6 +16,7 @@ __all__ = [
     "Signature",
     "SignatureIndex",
     "Tier",
+    "bounded",
     "filter_word",
     "required_text",
 ]
@@ -279,6 +280,30 @@ def filter_word(pattern: str) -> tuple[str, bool]:
     return (max(words, key=len), True) if words else (needed, False)
 
 
+MAX_REPEAT = 500
+"""Characters that a gap in a pattern may span."""
+
+
+def bounded(pattern: str) -> str:
+    """The same pattern, with no repetition of more than `MAX_REPEAT`.
+
+    So the time for a line grows with its length only, however often the beginning of a pattern
+    stands in it.
+    """
+    done: list[str] = []
+    position = 0
+    while position < len(pattern):
+        end = position + 1
+        if pattern[position] == "\\":
+            end += 1
+        elif pattern[position] == "[":
+            end = _skip_class(pattern, position)
+        piece = pattern[position:end]
+        done.append({"*": f"{{0,{MAX_REPEAT}}}", "+": f"{{1,{MAX_REPEAT}}}"}.get(piece, piece))
+        position = end
+    return "".join(done)
+
+
 _Row: TypeAlias = tuple[str, str, Signature]
 """Text that is needed, pattern, signature."""
 
@@ -347,5 +372,5 @@ class SignatureIndex:
     def _pattern(self, pattern: str) -> re.Pattern[str]:
         compiled = self._compiled.get(pattern)
         if compiled is None:
-            compiled = self._compiled[pattern] = re.compile(pattern, re.IGNORECASE)
+            compiled = self._compiled[pattern] = re.compile(bounded(pattern), re.IGNORECASE)
         return compiled

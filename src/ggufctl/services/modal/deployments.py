@@ -8,6 +8,7 @@ from dataclasses import replace
 from ggufctl import modal_app
 from ggufctl.core.deployment import app_name
 from ggufctl.core.escape import escape, quoted
+from ggufctl.errors import RemoteError
 from ggufctl.modal_app import LogReader, ModalDeployment
 from ggufctl.remote.container import EVENT_PREFIX
 from ggufctl.services.deployments import DeploymentNotFound
@@ -59,12 +60,18 @@ def modal_log(name: str, *, n_lines: int = 200, follow: bool = False) -> Iterato
             found = reader.next(5.0)
             if found is not None and not found.text.startswith(EVENT_PREFIX):
                 yield escape(found.text, 4000)
-            if found is None and all(
-                each.app_id != deployment.app_id for each in modal_app.list_deployments()
-            ):
+            if found is None and not _is_still_there(deployment):
                 return
     finally:
         reader.close()
+
+
+def _is_still_there(deployment: ModalDeployment) -> bool:
+    """Whether it is deployed; while Modal does not answer, it is taken to be."""
+    try:
+        return any(each.app_id == deployment.app_id for each in modal_app.list_deployments())
+    except RemoteError:
+        return True
 
 
 def stop_modal(name: str) -> ModalDeployment:

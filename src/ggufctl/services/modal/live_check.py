@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ggufctl import modal_app
+from ggufctl.catalog import load_prices
 from ggufctl.core._pins import LLAMA_CPP_BUILD, OLDEST_DRIVER, WANTED_DRIVER
 from ggufctl.core.checks import Check, Status
-from ggufctl.catalog import load_prices
 from ggufctl.core.deployment import DeploymentSpec, host_usd_per_hour
 from ggufctl.core.escape import escape, quoted
 from ggufctl.core.units import format_gib

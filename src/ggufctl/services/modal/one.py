@@ -52,7 +52,10 @@ def uninterrupted(say: Callable[[], None]) -> Iterator[None]:
         with contextlib.suppress(OSError, RuntimeError):
             say()
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Windows has no SIGHUP.
+    wanted = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, each) for each in wanted if hasattr(signal, each)]
+    before = {number: signal.signal(number, hear) for number in numbers}
     try:
         yield
     finally:

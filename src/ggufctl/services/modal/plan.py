@@ -198,9 +198,10 @@ class ModalPlan:
         if spec.region:
             where += f" in {spec.region}, which Modal may charge {_region_text()} for"
         several = f", each of at most {spec.max_containers}" if spec.max_containers > 1 else ""
+        idle = idle_usd(spec, self.prices)
         return (
             f"about ${self.usd_per_hour:.2f} per hour while it runs on {where}{several}; after the "
-            f"last request it stays up {spec.scaledown_window} s (${idle_usd(spec, self.prices):.2f}); "
+            f"last request it stays up {spec.scaledown_window} s (${idle:.2f}); "
             "$0 while nobody asks it"
         )
 

@@ -1,0 +1,103 @@
+"""How often the root comes first, over logs that were collected before the table was looked at.
+
+The lines are what programs printed in public reports (addresses beside them), names and paths
+taken out; the cause was written down before `diagnose` was run. Group `a` was then used to mend
+the table, `b` was kept aside meanwhile, `c` and `d` were collected after it had been mended.
+
+    python -m tests.diagnose.blind           # the figures
+    python -m tests.diagnose.blind --missed  # and what is still told wrongly
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ggufctl.core.diagnosis import LogReport, diagnose_chunks
+
+CASES = Path(__file__).with_name("blind.jsonl")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One log of a public report.
+
+    Attributes:
+        expected: ids that are right as the first cause; none for a log with nothing wrong.
+        first_run: whether the table was right before anything was mended.
+        kept_aside: whether it was right once it had been mended from the other group alone; None
+            for cases that were not kept aside.
+    """
+
+    name: str
+    group: str
+    expected: tuple[str, ...]
+    source: str
+    lines: tuple[str, ...]
+    first_run: bool
+    kept_aside: bool | None = None
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing is wrong in it."""
+        return not self.expected
+
+
+def cases() -> tuple[Case, ...]:
+    """All of them, in the order of the file."""
+    rows = (json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines())
+    return tuple(
+        Case(**{**row, "expected": tuple(row["expected"]), "lines": tuple(row["lines"])})
+        for row in rows
+    )
+
+
+def causes(case: Case) -> tuple[str, ...]:
+    """What `diagnose` blames, the root first."""
+    *_, report = diagnose_chunks([("\n".join(case.lines) + "\n").encode()])
+    assert isinstance(report, LogReport)
+    return tuple(found.id for found in report.diagnoses)
+
+
+def is_right(case: Case) -> bool:
+    """Whether the root is named first, or nothing where nothing is wrong."""
+    found = causes(case)
+    return not found if case.is_healthy else found[:1] != () and found[0] in case.expected
+
+
+def share(results: Iterable[bool | None]) -> str:
+    """Such as '97 of 130 (75 %)'; cases without a result do not count."""
+    known = [result for result in results if result is not None]
+    return f"{sum(known)} of {len(known)} ({sum(known) / len(known):.0%})" if known else "-"
+
+
+def main() -> None:
+    """Print the figures."""
+    everything = cases()
+    print("group\tlogs\tfirst run\tkept aside\tnow")
+    for group in (*sorted({case.group for case in everything}), "all"):
+        for kind in ("failing", "healthy"):
+            some = [
+                case
+                for case in everything
+                if group in (case.group, "all") and case.is_healthy == (kind == "healthy")
+            ]
+            if some:
+                print(
+                    f"{group}\t{kind}",
+                    share(case.first_run for case in some),
+                    share(case.kept_aside for case in some),
+                    share(map(is_right, some)),
+                    sep="\t",
+                )
+    if "--missed" in sys.argv:
+        for case in everything:
+            if not is_right(case):
+                print(f"{case.name}\t{', '.join(causes(case)) or '-'}\t{case.source}")
+
+
+if __name__ == "__main__":
+    main()

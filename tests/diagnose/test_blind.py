@@ -1,0 +1,82 @@
+"""The root comes first in logs that the table was not written from."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ggufctl.core.logtext import MAX_LINE_BYTES, clean
+from ggufctl.core.signatures import SIGNATURES, required_text, signature_index
+from ggufctl.core.signatures.table import MAX_REPEAT, bounded
+from tests.diagnose.blind import Case, cases, causes, is_right
+
+FAILING = [case for case in cases() if not case.is_healthy]
+HEALTHY = [case for case in cases() if case.is_healthy]
+STILL_WRONG = {"embed-item-cap", "router-read"}
+"""Known to be told wrongly or not at all."""
+
+
+def test_there_are_many_logs_from_many_reports():
+    assert len(FAILING) >= 150
+    assert len(HEALTHY) >= 25
+    assert len({case.source for case in cases()}) >= 150
+    assert all(case.source.startswith("https://") for case in cases())
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in FAILING if c.name not in STILL_WRONG], ids=lambda case: case.name
+)
+def test_the_root_of_a_reported_failure_is_named_first(case: Case):
+    assert causes(case)[:1] and causes(case)[0] in case.expected
+
+
+def test_nine_of_ten_failures_are_told_by_their_root():
+    assert {case.name for case in FAILING if not is_right(case)} <= STILL_WRONG
+    assert len(STILL_WRONG) <= len(FAILING) // 20
+
+
+@pytest.mark.parametrize("case", HEALTHY, ids=lambda case: case.name)
+def test_nothing_is_blamed_in_a_healthy_log(case: Case):
+    assert causes(case) == ()
+
+
+def test_every_expected_cause_is_in_the_table():
+    known = {signature.id for signature in SIGNATURES}
+
+    assert {id for case in FAILING for id in case.expected} <= known
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda s: s.id)
+def test_no_pattern_repeats_without_bound(signature):
+    for pattern in signature.patterns:
+        outside = re.sub(r"\\.|\[\^?.(?:\\.|[^\]\\])*\]", "x", bounded(pattern))
+        assert "*" not in outside
+        assert "+" not in outside
+
+
+def test_bounds_leave_escapes_and_classes_as_they_are():
+    assert bounded(r"a\*b[*+]c\+") == r"a\*b[*+]c\+"
+    assert bounded(r"x.*?[ab]+y") == f"x.{{0,{MAX_REPEAT}}}?[ab]{{1,{MAX_REPEAT}}}y"
+
+
+@pytest.mark.parametrize("unit", ["a", " ", "1", "a ", "1.", "/a", "llama", "error: ", "CUDA "])
+def test_lines_of_one_thing_as_long_as_they_are_read_show_nothing(unit):
+    line = (unit * MAX_LINE_BYTES)[:MAX_LINE_BYTES]
+
+    assert signature_index().search(line) == []
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda s: s.id)
+def test_the_beginning_of_a_pattern_may_fill_a_line(signature):
+    for pattern in signature.patterns:
+        needed = required_text(pattern)
+        signature_index().search((f"{needed} " * MAX_LINE_BYTES)[:MAX_LINE_BYTES])
+
+
+@pytest.mark.parametrize("word", ["ERROR", "WARNING", "WARN", "INFO", "DEBUG", "FATAL"])
+def test_no_pattern_waits_for_a_level_that_is_taken_off_its_line(word):
+    assert clean(f"{word}: something")[1] == "something"
+    for signature in SIGNATURES:
+        for pattern in signature.patterns:
+            assert not pattern.startswith((f"{word}: ", f"{word} ")), pattern
