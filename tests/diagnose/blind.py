@@ -1,7 +1,8 @@
 """How often the root comes first, over logs that were collected before the table was looked at.
 
 The lines are what programs printed in public reports (addresses beside them), names and paths
-taken out; the cause was written down before `diagnose` was run. Group `a` was then used to mend
+taken out, and some excerpts that broke off completed in the program's own wording; the cause was
+written down before `diagnose` was run. Group `a` was then used to mend
 the table, `b` was kept aside meanwhile, `c` and `d` were collected after it had been mended.
 
     python -m tests.diagnose.blind           # the figures

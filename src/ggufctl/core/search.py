@@ -253,7 +253,9 @@ class Search:
                     counts = counts[:1]
                 known = gpu.cuda_bytes is not None and gpu.modal_names and gpu.speed is not None
                 counts = tuple(n for n in counts if n >= self.runtime.least_gpus)
-                if known and counts and not gpu_objection(gpu, planner.shape, self.runtime):
+                quant = option.scale.quant if option.scale is not None else ""
+                objection = gpu_objection(gpu, planner.shape, self.runtime, quant)
+                if known and counts and not objection:
                     found.append(_Stream(gpu, option, counts))
         return tuple(found)
 
