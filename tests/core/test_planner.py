@@ -70,6 +70,13 @@ def test_the_cheapest_gpu_that_holds_the_model_is_chosen():
     assert found.engine_args == ("-c", "8192", "-ngl", "all", "-fit", "off")
 
 
+def test_every_gpu_that_is_named_and_fits_is_asked_for_whatever_it_costs():
+    found = plan("B200,T4,A100-80GB,H100,H200,L4").require_choice()
+
+    assert found.row.gpu.name == "T4"
+    assert found.modal_gpu == ("T4", "L4", "A100-80GB", "H100", "H200", "B200")
+
+
 def test_every_gpu_is_listed_and_what_does_not_fit_says_by_how_much():
     found = plan(of=model(**SEVENTY_B))
 

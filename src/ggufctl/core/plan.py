@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 MAX_FALLBACKS = 4
-"""GPU types named to Modal, the chosen one included."""
+"""GPU types named to Modal where the user named none, the chosen one included."""
 
 FALLBACK_PRICE = 2.5
-"""A fallback costs at most this many times the choice."""
+"""A fallback that nobody named costs at most this many times the choice."""
 
 SLOWER_FALLBACK = 1.25
 """A request takes at most this many times as long on a fallback of a latency goal."""
@@ -259,6 +259,7 @@ def make_plan(
     size_bytes = model.size_bytes
     steps: tuple[Step, ...] = ()
     offers: tuple[Step, ...] = ()
+    are_named = bool(constraints.gpus)
     choice = None
     if chosen is None and optimization is None and goal.limits:
         optimization = what_binds(_own_option(model, planner), runtime, allowed, goal, catalogue)
@@ -270,10 +271,10 @@ def make_plan(
         if goal.objective is Objective.LATENCY:
             # What is to be fast does not fall back to what is slower.
             others = _about_as_fast(rows, chosen, planner, runtime, goal)
-        choice = _choice(chosen, others, runtime, _arguments(model, runtime), "")
+        choice = _choice(chosen, others, runtime, _arguments(model, runtime), "", are_named)
         choice = replace(choice, reason=optimization.sentence)
     else:
-        choice = _choice(chosen, rows, runtime, _arguments(model, runtime), because)
+        choice = _choice(chosen, rows, runtime, _arguments(model, runtime), because, are_named)
         offers = cheaper_steps(planner, runtime, chosen, rows, smaller, size_bytes)
     name = f"{model.repo}/{model.files[0].path}".removeprefix("/")
     said = [*warnings, *setting_warnings(model.shape, runtime)]
@@ -361,7 +362,9 @@ def _choice(
     runtime: Runtime,
     arguments: tuple[str, ...],
     because: str,
+    are_named: bool,
 ) -> Choice:
+    dearest = float("inf") if are_named else FALLBACK_PRICE * chosen.usd_per_hour
     fallbacks = sorted(
         (
             row
@@ -369,7 +372,7 @@ def _choice(
             if row.is_candidate
             and row.gpu.name != chosen.gpu.name
             and row.count == chosen.count
-            and row.usd_per_hour <= FALLBACK_PRICE * chosen.usd_per_hour
+            and row.usd_per_hour <= dearest
         ),
         key=lambda row: row.usd_per_hour,
     )
@@ -384,7 +387,7 @@ def _choice(
         reason = f"{reason}; {because}"
     return Choice(
         chosen,
-        tuple(names[:MAX_FALLBACKS]),
+        tuple(names if are_named else names[:MAX_FALLBACKS]),
         chosen.permille / 1000,
         arguments,
         reason,
