@@ -25,6 +25,7 @@ from ggufctl.core.calibration import (
     parse_run,
     summarize,
 )
+from ggufctl.core.cold_start import predict_cold_start
 from ggufctl.core.header import parse_header
 from ggufctl.core.memory import Extras, ModelShape
 from ggufctl.core.planner import Constraints
@@ -83,6 +84,37 @@ def test_runs_tighten_speed_and_overhead_of_their_gpu_and_build_alone():
     for gpu in CATALOGUE:
         if gpu.name != "L4":
             assert found.find(gpu.name) == gpu
+
+
+def test_own_starts_tighten_the_start_and_never_its_limit():
+    gpu = CATALOGUE.find("L4")
+    runs = [replace(L4, planned_load_seconds=20.0, load_seconds=s) for s in (22.0, 24.0, 30.0)]
+    own = calibrated(CATALOGUE, runs, LLAMA_CPP_BUILD).find("L4")
+
+    before = predict_cold_start(20 << 30, gpu)
+    after = predict_cold_start(20 << 30, own)
+
+    assert after.phases[:2] == before.phases[:2]
+    (_, was), (_, now) = before.phases[2], after.phases[2]
+    assert now.best == pytest.approx(1.2 * was.best)
+    assert (now.low, now.high) == pytest.approx((0.77 * was.best, 1.95 * was.best))
+    assert now.high - now.low < was.high - was.low
+    assert after.limit_seconds >= before.limit_seconds
+    assert any("calibrated by 3 of your own runs" in line for line in after.basis)
+    assert "start calibrated by 3" in calibrated_names([own])["L4"]
+
+
+def test_starts_on_this_machine_and_absurd_ones_say_nothing_of_a_start_on_modal():
+    runs = [
+        replace(L4, where="local", planned_load_seconds=20.0, load_seconds=22.0),
+        replace(L4, planned_load_seconds=20.0, load_seconds=2200.0),
+        replace(L4, planned_load_seconds=0.0, load_seconds=22.0),
+    ]
+
+    own = calibrated(CATALOGUE, runs, LLAMA_CPP_BUILD).find("L4")
+
+    assert own.speed is not None
+    assert own.speed.start_spread is None
 
 
 def test_runs_of_another_build_change_nothing():

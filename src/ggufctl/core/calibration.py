@@ -33,6 +33,9 @@ MAX_LINE_BYTES = 4096
 SLACK_OF_ONE, SLACK_OF_SEVERAL = 0.15, 0.10
 """How far beyond what was seen a speed may be: of runs of one model, and of several."""
 
+START_SLACK = 0.3
+"""How far beyond what was seen a start may be: a Volume is not equally fast every day."""
+
 OVERHEAD_SLACK = 32 << 20
 """How far from what was seen CUDA's own memory may be.  [bytes]"""
 
@@ -94,6 +97,14 @@ class Run:
         if ratio is None or not 1 / PLAUSIBLE_RATIO <= ratio <= PLAUSIBLE_RATIO:
             return None
         return ratio
+
+    @property
+    def start_ratio(self) -> float | None:
+        """Time from reading weights to an answer over what was predicted, on Modal."""
+        if self.where != "modal" or not self.load_seconds or not self.planned_load_seconds:
+            return None
+        ratio = self.load_seconds / self.planned_load_seconds
+        return ratio if 1 / PLAUSIBLE_RATIO <= ratio <= PLAUSIBLE_RATIO else None
 
 
 _KINDS = {field.name: str(field.type) for field in fields(Run)}
@@ -161,6 +172,13 @@ def _calibrated(gpu: Gpu, runs: Sequence[Run]) -> Gpu:
         n = sum(run.counted_ratio is not None for run in runs)
         basis = f"{_note(n)}; {gpu.speed.basis}"
         gpu = replace(gpu, speed=replace(gpu.speed, spread=spread, basis=basis))
+    starts = [run.start_ratio for run in runs if run.start_ratio is not None]
+    if starts and gpu.speed is not None:
+        seen = Range(
+            min(starts) * (1 - START_SLACK), median(starts), max(starts) * (1 + START_SLACK)
+        )
+        own = replace(gpu.speed, start_spread=seen, start_basis=_note(len(starts)))
+        gpu = replace(gpu, speed=own)
     overhead = _overhead(gpu.overhead, runs)
     return gpu if overhead is None else replace(gpu, overhead=overhead)
 
@@ -266,6 +284,8 @@ def calibrated_names(gpus: Iterable[Gpu]) -> Mapping[str, str]:
         notes = []
         if gpu.speed is not None and gpu.speed.basis.startswith("calibrated by "):
             notes.append(f"speed {gpu.speed.basis.partition(';')[0]}")
+        if gpu.speed is not None and gpu.speed.start_basis:
+            notes.append(f"start {gpu.speed.start_basis}")
         if gpu.overhead.is_calibrated and gpu.overhead.source.startswith("calibrated by "):
             notes.append(f"CUDA overhead {gpu.overhead.source}")
         if notes:

@@ -102,11 +102,17 @@ def predict_cold_start(
         )
     names = ["queue_seconds", "image_seconds"]
     names += ["snapshot_seconds"] if snapshot else ["volume_gb_s", "pcie_gb_s", "ready_seconds"]
-    # Modal counts from when the container is there.
+    # Modal counts from when the container is there. Own starts never shorten the limit.
     longest = _sum(phases[1:]).high
+    own = gpu.speed.start_spread
+    said = tuple(f"{name.split('_')[0]}: {common.source_of(name)}" for name in names)
+    if own is not None and not snapshot:
+        phases = (*phases[:2], *((name, own.scale(took.best)) for name, took in phases[2:]))
+        longest = max(longest, _sum(phases[1:]).high)
+        said = (*said, f"start: {gpu.speed.start_basis}")
     rule = model.limit_base_seconds + model.limit_seconds_per_gb * weights_bytes / 1e9
     return ColdStart(
         phases,
         limit_seconds=max(model.least_limit_seconds, rule, LIMIT_SLACK * longest),
-        basis=tuple(f"{name.split('_')[0]}: {common.source_of(name)}" for name in names),
+        basis=said,
     )

@@ -131,6 +131,10 @@ class GpuSpeed:
     prefill_spread: Range
     basis: str
     common: SpeedModel
+    start_spread: Range | None = None
+    """Measured over predicted time from reading weights to an answer, of a user's own starts."""
+    start_basis: str = ""
+    """Where that comes from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from ggufctl.catalog import load_catalogue
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.calibration import MAX_LINE_BYTES, Run, calibrated, gpu_name, parse_run
+from ggufctl.core.cold_start import predict_cold_start
 from ggufctl.core.engine_log import HOST, Comparison, Phase
 from ggufctl.core.gpus import Gpu, GpuCatalogue
 from ggufctl.core.memory import ModelShape
@@ -30,6 +32,7 @@ from ggufctl.services.deployments import state_dir
 
 if TYPE_CHECKING:
     from ggufctl.services.modal.launch import ModalServer
+    from ggufctl.services.modal.plan import ModalPlan
     from ggufctl.services.serve import LocalServer
 
 __all__ = [
@@ -191,10 +194,6 @@ def note_modal(server: ModalServer) -> None:
     told = server.found.get("free_mib")
     free_after = told if isinstance(told, list) else []
     one = len(free_after) == 1
-    economics = plan.plan.economics_of(plan.row)
-    planned = None
-    if economics is not None:
-        planned = sum(s.best for _, s in economics.cold_start.phases[2:])
     with contextlib.suppress(OSError, GgufctlError):
         remember(
             _run(
@@ -211,7 +210,7 @@ def note_modal(server: ModalServer) -> None:
                     _mib(free_after[0]) if one else 0,
                 ),
                 load_seconds=took or None,
-                planned_load_seconds=planned,
+                planned_load_seconds=None if spec.snapshot else _predicted_start(plan),
                 tokens_per_s=speed,
             )
         )
@@ -273,6 +272,17 @@ def _predicted(shape: ModelShape, gpu: Gpu | None, count: int, runtime: Runtime)
         return None
     speed = predict_speed(shape, None, gpu, count, runtime, depth_tokens=MEASURED_TOKENS)
     return round(speed.decode_tokens_per_s.best, 4)
+
+
+def _predicted_start(plan: ModalPlan) -> float | None:
+    """Seconds from reading weights to an answer, as they are expected without calibration."""
+    row, size_bytes = plan.row, plan.plan.model.size_bytes
+    if row.gpu.speed is None or row.estimate is None:
+        return None
+    gpu = replace(row.gpu, speed=replace(row.gpu.speed, start_spread=None))
+    on_gpus = min(sum(device.weights_bytes for device in row.estimate.devices), size_bytes)
+    start = predict_cold_start(size_bytes, gpu, row.count, device_bytes=on_gpus)
+    return round(sum(seconds.best for _, seconds in start.phases[2:]), 3)
 
 
 def _measure(base_url: str, alias: str, headers: dict[str, str]) -> float | None:
