@@ -138,8 +138,10 @@ def surroundings() -> Iterator[tuple[Path, dict[str, str]]]:
         )
 
 
-def in_terminal(command: str, folder: Path, environment: dict[str, str]) -> str:
-    """What a command shows on a terminal, less colours."""
+def in_terminal(
+    command: str, folder: Path, environment: dict[str, str], *, keep_colours: bool = False
+) -> str:
+    """What a command shows on a terminal, less colours unless they are to be kept."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         ["bash", "-c", command],
@@ -164,7 +166,9 @@ def in_terminal(command: str, folder: Path, environment: dict[str, str]) -> str:
         shown += part
     process.wait()
     os.close(ours)
-    text = _ANSI.sub("", shown.decode()).replace("\r\n", "\n")
+    text = shown.decode().replace("\r\n", "\n")
+    if not keep_colours:
+        text = _ANSI.sub("", text)
     if "Traceback (most recent call last)" in text:
         raise AssertionError(f"{command}\n{text}")
     return "\n".join(line.rstrip() for line in text.splitlines())

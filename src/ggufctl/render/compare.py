@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ggufctl.core.escape import escape, redact
 from ggufctl.core.units import format_gib, format_tokens, format_usd
-from ggufctl.render.plan import _cell, _console, _count, _print, _put, _short, _table, _yes
+from ggufctl.render.plan import _cell, _console, _count, _print, _put, _short, _yes, new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -176,7 +176,7 @@ def _folded(name: str, width: int) -> str:
 def _columns(models: Sequence[Compared], names: Sequence[str]) -> Table:
     from rich.text import Text
 
-    table = _table()
+    table = new_table()
     table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(Text(name), justify="right", overflow="fold", min_width=COLUMN - 1)
@@ -198,7 +198,7 @@ def _rows_table(models: Sequence[Compared], names: Sequence[str]) -> Table:
 
     wanted = ("quant", "GiB", "pick", "$/h", "max -c", "tok/s")
     lines = [line for line in _lines(models) if line.heading in wanted]
-    table = _table()
+    table = new_table()
     table.add_column("model", overflow="fold", min_width=COLUMN)
     for line in lines:
         left = line.heading in ("quant", "pick")

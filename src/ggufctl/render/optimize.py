@@ -57,26 +57,31 @@ def tsv_front(found: Optimization) -> str:
     return "\n".join(lines) + "\n"
 
 
-def front_table(found: Optimization) -> Table:
+def front_table(found: Optimization, width: int) -> Table:
     """The front as people want it: of each GPU the fastest and the best, and the pick."""
-    from rich import box
-    from rich.table import Table
+    from ggufctl.render.plan import NARROW, new_table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("", "quant", "GPU", "$/h", "tok/s", "TTFT", "start", "GiB"):
-        table.add_column(name, justify="left" if name in ("", "quant", "GPU") else "right")
+    table = new_table()
+    numbers = ["$/h", "tok/s", "TTFT", *(("start", "GiB") if width >= NARROW else ())]
+    for name in ("", "quant", "GPU"):
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("with", overflow="fold")
     for each in _shown(found):
         is_pick = each is found.pick
+        figures = {
+            "$/h": format_usd(each.usd_per_hour),
+            "tok/s": f"{each.tokens_per_s:.3g}",
+            "TTFT": f"{each.ttft_seconds:.2g}",
+            "start": f"{each.cold_start_seconds:.0f}",
+            "GiB": format_gib(each.memory_bytes),
+        }
         table.add_row(
             "→" if is_pick else "",
             escape(each.quant),
             each.label,
-            format_usd(each.usd_per_hour),
-            f"{each.tokens_per_s:.3g}",
-            f"{each.ttft_seconds:.2g}",
-            f"{each.cold_start_seconds:.0f}",
-            format_gib(each.memory_bytes),
+            *(figures[name] for name in numbers),
             " ".join(each.changes(found.asked)),
             style="bold" if is_pick else None,
         )

@@ -436,7 +436,7 @@ def show_plan(plan: Plan, stream: TextIO | None = None, *, width: int | None = N
         table = _plan_table(plan, console.width, with_rest=False)
     _put(console, table)
     if plan.optimization is not None and plan.optimization.front:
-        _put(console, front_table(plan.optimization))
+        _put(console, front_table(plan.optimization, console.width))
     for line in (*front_lines(plan.optimization), *summary(plan)):
         _print(console, line)
 
@@ -447,7 +447,7 @@ def show_gpus(
     """Print the catalogue as a table."""
     console = _console(stream, width)
     is_wide = console.width >= WIDE
-    table = _table()
+    table = new_table()
     for heading in ("GPU", "CUDA GiB", "GB/s", "compute", "max", "$/h", "price of"):
         table.add_column(heading, justify="left" if heading == "GPU" else "right", no_wrap=True)
     if is_wide:
@@ -478,7 +478,7 @@ def show_name(plan: NamePlan, stream: TextIO | None = None, *, width: int | None
     """Print what a name says."""
     console = _console(stream, width)
     _print(console, "from the name only, header not read", style="bold")
-    table = _table(show_header=False)
+    table = new_table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in _name_facts(plan):
@@ -513,7 +513,8 @@ def _needed(console: Console, table: Table) -> int:
     return console.measure(table, options=console.options.update(max_width=1000)).minimum
 
 
-def _table(*, show_header: bool = True) -> Table:
+def new_table(*, show_header: bool = True) -> Table:
+    """A table without lines but the one below its headings."""
     from rich import box
     from rich.table import Table
 
@@ -556,7 +557,7 @@ def _plan_table(plan: Plan, width: int, *, with_rest: bool = True) -> Table:
     has_extras = any(device.extras for device in devices) and is_wide
     if is_narrow:
         terms = []
-    table = _table()
+    table = new_table()
     table.add_column("GPU", no_wrap=True)
     for heading, _ in terms:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -645,7 +646,7 @@ def _verdict(row: GpuPlan, plan: Plan, *, is_wide: bool) -> str:
 def _quants_table(plan: Plan, width: int) -> Table:
     """Quants × GPUs: the largest context, where one card holds the quant with the asked one."""
     names = _gpus_of(plan.quants) if width >= NARROW else []
-    table = _table()
+    table = new_table()
     table.add_column("quant", no_wrap=True)
     table.add_column("GiB", justify="right", no_wrap=True)
     table.add_column("$/h", justify="right", no_wrap=True)
