@@ -34,7 +34,7 @@ def model_path() -> Path:
 def environment(state: Path, **more: str) -> dict[str, str]:
     """What a command of ours runs in."""
     env = {**os.environ, "GGUFCTL_STATE_DIR": str(state), "GGUFCTL_THREADS": "1", **more}
-    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_PROFILE"):
+    for name in {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_PROFILE", "NO_COLOR"} - {*more}:
         env.pop(name, None)
     env["MODAL_CONFIG_PATH"] = os.devnull
     env["PYTHONPATH"] = os.pathsep.join([str(SOURCE), env.get("PYTHONPATH", "")])

@@ -171,6 +171,8 @@ def test_a_start_that_is_interrupted_leaves_nothing(modal, own_state, tiny, numb
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests under nohup would have it ignored here as well.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     try:
         while not any("load_model" in line.text for line in list(modal.state.logs)):
