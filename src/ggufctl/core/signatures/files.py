@@ -119,6 +119,7 @@ SIGNATURES = (
         (
             r"this GGUF file is version (?P<version>\d+) but this software only supports up to",
             r"bad GGUF version: (?P<version>\d+)",
+            r"unknown \(magic, version\) combination: 46554747, 0*(?P<version>\d+)",
         ),
         "The file is GGUF version {version}, newer than the engine can read.",
         ("Use a newer build of the engine.",),
@@ -165,6 +166,17 @@ SIGNATURES = (
         "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (No such file "
         "or directory)",
         Basis.REAL,
+    ),
+    Signature(
+        "path-encoding",
+        (r"failed to (?:load model from|open) '?[A-Z]:\\.{0,60}(?:\?\?|\ufffd\ufffd)",),
+        "The path of the model has letters that the engine cannot read.",
+        (
+            "Keep models in a folder with plain letters, such as C:\\models (OLLAMA_MODELS moves "
+            "Ollama's).",
+        ),
+        "llama_model_loader: failed to load model from C:\\Users\\????\\m.gguf",
+        Basis.REPORTED,
     ),
     Signature(
         "file-permission",
@@ -241,6 +253,7 @@ SIGNATURES = (
             r"unsupported model architecture[: ]+'?(?P<arch>[\w.-]+)",
             r"model architecture '?(?P<arch>[\w.-]+)'? (?:is )?not supported",
             r"this model is not supported by your version of Ollama",
+            r"attempting to pull requires a newer version of Ollama",
             r"Unsupported architecture \"?(?P<arch>[\w.-]+)",
         ),
         "The engine does not know the architecture {arch}.",
@@ -468,6 +481,7 @@ SIGNATURES = (
             r"failed to create_context with model",
             r"Failed to create llama_context",
             r"Error loading model\.",
+            r"all backends returned error",
             r"unable to load model",
             r"Failed to load the model",
             r"failed to initialize the context: (?P<why>.+)",

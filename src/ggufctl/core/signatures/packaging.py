@@ -20,6 +20,8 @@ SIGNATURES = (
             r"nvcc: (?:command )?not found",
             r"Failed to find nvcc",
             r"Couldn't find CUDA library root",
+            r"Failed to detect a default CUDA architecture",
+            r"The CUDA compiler identification is unknown",
         ),
         "The CUDA compiler is not there to build the engine.",
         (
@@ -35,6 +37,7 @@ SIGNATURES = (
         "cuda-arch-unknown",
         (
             r"nvcc fatal +: Unsupported gpu architecture '(?P<arch>\w+)'",
+            r"Compute capability (?P<arch>\d+) used, use",
             r"CUDA_ARCHITECTURES is set to \"?native",
         ),
         "This CUDA cannot compile for the architecture {arch}.",
@@ -73,6 +76,11 @@ SIGNATURES = (
             r"unsupported Microsoft Visual Studio version",
             r"CMake (?P<version>[\d.]+) or higher is required",
             r"Compatibility with CMake < [\d.]+ has been removed",
+            r"unsupported instruction [`']\w+",
+            r"no such instruction: [`']\w+",
+            r"is not able to compile a simple test program",
+            r"unrecognized command[- ]line option",
+            r"nvcc fatal +: (?:Unknown option|Value .+ is not defined for option)",
         ),
         "Compiler, CMake and CUDA do not go together.",
         (
@@ -120,8 +128,11 @@ SIGNATURES = (
             r"Could not build wheels for (?P<package>\S+)",
             r"Failed to build (?P<package>llama\S+)",
             r"CMake (?:build|configuration) failed",
+            r"fatal error: \S+\.(?:h|hpp|cuh): No such file or directory",
+            r"make(?:\[\d+\])?: \*\*\* .*Error \d+",
             r"ninja: build stopped: subcommand failed",
             r"metadata-generation-failed",
+            r"Configuring incomplete, errors occurred",
             r"subprocess-exited-with-error",
         ),
         "The package {package} could not be built.",
@@ -135,6 +146,8 @@ SIGNATURES = (
         "package-not-found",
         (
             r"No matching distribution found for (?P<package>\S+)",
+            r"Package '(?P<package>[^']+)' requires a different Python",
+            r"(?P<package>\S+\.whl) is not a supported wheel on this platform",
             r"Could not find a version that satisfies the requirement (?P<package>\S+)",
             r"Unable to locate package (?P<package>\S+)",
             r"PackagesNotFoundError",
@@ -170,7 +183,7 @@ SIGNATURES = (
     Signature(
         "module-missing",
         (
-            r"ModuleNotFoundError: No module named '(?P<module>[^']+)'",
+            r"No module named '(?P<module>[^']+)'",
             r"ImportError: cannot import name '(?P<module>[^']+)'",
             r"ImportError: (?P<module>numpy\.core\.multiarray failed to import)",
         ),
@@ -204,7 +217,12 @@ SIGNATURES = (
         "ollama-runner-died",
         (
             r"llama runner process (?:has terminated|no longer running)(?:: (?P<why>.+))?",
-            r"llama\.cpp terminated unexpectedly",
+            r"(?:exited|terminated|stopped|crashed|died|ended) unexpectedly",
+            r"(?:exited|terminated|stopped|ended) prematurely",
+            r"could not load model: rpc error: code = (?:Canceled|Unavailable)",
+            r"grpc service not ready",
+            r"failed starting/connecting to the gRPC service",
+            r"\(Exit code: \d+\)\.",
             r"failed to start (?:a|the) llama runner",
             r"model runner has unexpectedly stopped",
             r"model failed to load, this may be due to resource limitations",
@@ -275,6 +293,48 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
     ),
     Signature(
+        "service-not-running",
+        (
+            r"Docker Model Runner is not (?:running|available|enabled|installed)",
+            r"could not connect to (?:a running )?ollama",
+            r"ollama server not responding",
+            r"Cannot connect to the Docker daemon",
+            r"Is the docker daemon running\?",
+            r"trying to connect to the Docker daemon socket",
+        ),
+        "The service that the command talks to is not running.",
+        ("Start it: docker desktop enable model-runner, ollama serve, or systemctl start docker.",),
+        "Docker Model Runner is not running. Please start it and try again.",
+        phase=Phase.START,
+    ),
+    Signature(
+        "artifact-unknown",
+        (r"client supports only models of type",),
+        "What was pulled is not in a form that this version of Docker Model Runner knows.",
+        ("Update Docker Model Runner, then pull the model again.",),
+        'config type "application/vnd.docker.container.image.v1+json" is unsupported: client '
+        "supports only models of type",
+        Basis.REPORTED,
+        phase=Phase.DOWNLOAD,
+    ),
+    Signature(
+        "no-display",
+        (
+            r"no display name and no \$DISPLAY",
+            r"couldn't connect to display",
+            r"cannot open display",
+        ),
+        "The program wants to open a window, and this machine has no display.",
+        (
+            "Give it the model and its options on the command line, so that it needs no window "
+            "(koboldcpp: --model).",
+        ),
+        "Warning, GUI failed to start: Reason: no display name and no $DISPLAY environment "
+        "variable",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
         "lmstudio-engine",
         (
             r"Failed to load LLM engine from path: (?P<path>.+)",
@@ -302,7 +362,7 @@ SIGNATURES = (
     ),
     Signature(
         "cxx-exception",
-        (r"^what\(\): +(?P<why>.+)",),
+        (r"^what\(\): +(?P<why>.+)", r"Exception caught at file:(?P<why>.+)"),
         "The engine ended with an exception: {why}.",
         ("The lines above it show in what it was busy.",),
         "what():  key not usable",

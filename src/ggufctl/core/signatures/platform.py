@@ -20,6 +20,7 @@ SIGNATURES = (
             r"CDI device injection failed",
             r"unresolvable CDI devices",
             r"libnvidia-ml\.so\.1: cannot open shared object",
+            r"error running (?:\w+ )?hook #\d+: (?!.*nvidia-container-cli)",
         ),
         "The container runtime cannot pass a GPU on: the NVIDIA container toolkit is missing or "
         "not "
@@ -45,6 +46,8 @@ SIGNATURES = (
             r"failed to resolve reference \"(?P<image>[^\"]+)\"",
             r"invalid reference format",
             r"InvalidImageName",
+            r"ErrImageNeverPull",
+            r"is not present with pull policy of Never",
             r"no such image",
         ),
         "The image or its tag does not exist, or may not be pulled: {image}.",
@@ -145,6 +148,7 @@ SIGNATURES = (
         (
             r"\d Insufficient (?P<what>memory|cpu|ephemeral-storage)",
             r"nodes? (?:are|is) available: .*didn't match",
+            r"exceeded quota: (?P<what>\S+)",
         ),
         "No node has what the pod asks for.",
         ("Lower its requests, or add a larger node.",),
