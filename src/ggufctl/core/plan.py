@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ggufctl.core.compat import check_gpus, check_settings, setting_warnings
 from ggufctl.core.economics import Economics, priced
@@ -14,14 +15,15 @@ from ggufctl.core.ladder import QuantSize, Step, cheaper_steps, ladder
 from ggufctl.core.model import Model
 from ggufctl.core.money import Prices
 from ggufctl.core.names import Detected, detect
-from ggufctl.core.optimize import Candidate, Optimization, QuantOption, own_option
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.rules import get_gpu_config_llamacpp
 from ggufctl.core.runtime import Runtime
-from ggufctl.core.search import marked_by_limits, optimize, what_binds
 from ggufctl.core.speed import predict_speed
 from ggufctl.core.units import format_usd
 from ggufctl.errors import DoesNotFit
+
+if TYPE_CHECKING:
+    from ggufctl.core.optimize import Candidate, Optimization, QuantOption
 
 __all__ = [
     "Choice",
@@ -33,6 +35,7 @@ __all__ = [
     "name_rule",
     "optimized",
     "plan_quants",
+    "within_limits",
 ]
 
 MAX_FALLBACKS = 4
@@ -241,7 +244,7 @@ def make_plan(
     runtime = runtime.with_(n_ctx=runtime.n_ctx or model.n_ctx_train)
     goal = constraints.goal or Goal()
     rows = planner.rows(runtime, allowed)
-    rows = marked_by_limits(rows, planner, runtime, goal, model.size_bytes)
+    rows = within_limits(rows, planner, runtime, goal, model.size_bytes)
     chosen = choose(rows)
     if optimization is not None:
         rows, chosen = _picked(rows, optimization.pick, planner, runtime)
@@ -250,7 +253,7 @@ def make_plan(
     if chosen is not None and constraints.max_context:
         runtime = runtime.with_(n_ctx=chosen.max_n_ctx)
         rows = planner.rows(runtime, allowed)
-        rows = marked_by_limits(rows, planner, runtime, goal, model.size_bytes)
+        rows = within_limits(rows, planner, runtime, goal, model.size_bytes)
         best = planner.row(chosen.gpu, chosen.count, runtime)
         # Chords never promise too much, but a fragmented buffer may: then one step less.
         chosen = best if best.fits else choose(rows)
@@ -262,6 +265,8 @@ def make_plan(
     are_named = bool(constraints.gpus)
     choice = None
     if chosen is None and optimization is None and goal.limits:
+        from ggufctl.core.search import what_binds
+
         optimization = what_binds(_own_option(model, planner), runtime, allowed, goal, catalogue)
     if chosen is None:
         if not (goal.limits and any(row.fits for row in rows)):
@@ -315,6 +320,8 @@ def optimized(
     if goal is None or goal.objective is None or catalogue.prices is None:
         return None
     allowed = Allowed.by(constraints, catalogue)
+    from ggufctl.core.search import optimize
+
     return optimize(options, runtime, allowed, goal, catalogue.prices)
 
 
@@ -333,7 +340,20 @@ def _about_as_fast(
     return tuple(row for row in able if seconds(row) <= most)
 
 
+def within_limits(
+    rows: Sequence[GpuPlan], planner: Planner, runtime: Runtime, goal: Goal, size_bytes: int
+) -> tuple[GpuPlan, ...]:
+    """Rows of a plan, those that miss a limit no longer allowed, with the reason."""
+    if not goal.limits:
+        return tuple(rows)
+    from ggufctl.core.search import marked_by_limits
+
+    return marked_by_limits(rows, planner, runtime, goal, size_bytes)
+
+
 def _own_option(model: Model, planner: Planner) -> QuantOption:
+    from ggufctl.core.optimize import own_option
+
     return own_option(model.quant or model.architecture, model.size_bytes, model.n_params, planner)
 
 

@@ -20,17 +20,16 @@ from ggufctl.catalog import load_catalogue
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.calibration import MAX_LINE_BYTES, Run, calibrated, gpu_name, parse_run
 from ggufctl.core.cold_start import predict_cold_start
-from ggufctl.core.engine_log import HOST, Comparison, Phase
 from ggufctl.core.gpus import Gpu, GpuCatalogue
 from ggufctl.core.memory import ModelShape
 from ggufctl.core.model import Model
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.speed import predict_speed
 from ggufctl.errors import GgufctlError
-from ggufctl.remote.surroundings import gpus
-from ggufctl.services.deployments import state_dir
+from ggufctl.services.state import calibration_path
 
 if TYPE_CHECKING:
+    from ggufctl.core.engine_log import Comparison
     from ggufctl.services.modal.launch import ModalServer
     from ggufctl.services.modal.plan import ModalPlan
     from ggufctl.services.serve import LocalServer
@@ -59,11 +58,6 @@ QUICK_SECONDS = 1.0
 """A server that took longer for one token is not asked for more: its user waits.  [s]"""
 
 _MIB = 1 << 20
-
-
-def calibration_path() -> Path:
-    """Where runs are kept."""
-    return state_dir() / "calibration.jsonl"
 
 
 def load_runs() -> tuple[Run, ...]:
@@ -152,6 +146,8 @@ _KEPT: dict[tuple[str, int, int], tuple[GpuCatalogue, GpuCatalogue]] = {}
 
 def note_local(server: LocalServer) -> None:
     """Keep what a start on this machine has shown; a disk that is full loses only this."""
+    from ggufctl.core.engine_log import Phase
+
     plan = server.plan
     devices = plan.devices
     description = devices[0].description if devices else "CPU"
@@ -231,6 +227,8 @@ def _run(
     planned_load_seconds: float | None,
     tokens_per_s: float | None,
 ) -> Run:
+    from ggufctl.core.engine_log import HOST
+
     catalogue = load_catalogue()
     name = gpu_name(catalogue, description)
     terms = tuple(comparison)
@@ -309,6 +307,8 @@ def _measure(base_url: str, alias: str, headers: dict[str, str]) -> float | None
 
 def _free_bytes(n_devices: int) -> int:
     """Free memory of the only GPU now; 0 where there is none or another.  [bytes]"""
+    from ggufctl.remote.surroundings import gpus
+
     found = (gpus() or ()) if n_devices == 1 else ()
     return _mib(found[0][3]) if len(found) == 1 else 0
 

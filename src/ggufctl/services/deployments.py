@@ -22,6 +22,7 @@ from typing import IO, Any
 from ggufctl.core.escape import quoted
 from ggufctl.errors import GgufctlError, UsageError
 from ggufctl.remote.logfile import former_log
+from ggufctl.services.state import state_dir
 
 __all__ = [
     "Deployment",
@@ -110,15 +111,6 @@ class Deployment:
     def own_key_path(self) -> Path:
         """Where its key is kept when the user names no file."""
         return self.directory / _KEY
-
-
-def state_dir() -> Path:
-    """Where deployments are kept: `GGUFCTL_STATE_DIR`, or ggufctl under the user's state."""
-    if own := os.environ.get("GGUFCTL_STATE_DIR"):
-        return Path(os.path.expanduser(own))
-    base = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.local/state"))
-    return root / "ggufctl"
 
 
 def process_start(pid: int) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
+from typing import TYPE_CHECKING
 
+from ggufctl.catalog import load_catalogue
 from ggufctl.core.compat import check_gpus, check_settings
 from ggufctl.core.escape import quoted
 from ggufctl.core.estimate import Estimate
@@ -24,7 +26,6 @@ from ggufctl.core.names import (
     detect,
     pick,
 )
-from ggufctl.core.optimize import Optimization, QuantOption, own_option
 from ggufctl.core.plan import (
     NameRule,
     Plan,
@@ -33,10 +34,10 @@ from ggufctl.core.plan import (
     name_rule,
     optimized,
     plan_quants,
+    within_limits,
 )
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.runtime import Runtime
-from ggufctl.core.search import marked_by_limits
 from ggufctl.errors import (
     AmbiguousReference,
     GgufctlError,
@@ -44,7 +45,7 @@ from ggufctl.errors import (
     UnsupportedModel,
     UsageError,
 )
-from ggufctl.services.calibration import calibrated_catalogue
+from ggufctl.services.state import calibration_path
 from ggufctl.sources.base import OnEvent, ignore
 from ggufctl.sources.references import Reference, ReferenceKind, parse_reference
 from ggufctl.sources.resolve import (
@@ -55,6 +56,9 @@ from ggufctl.sources.resolve import (
     open_repo,
     open_variant,
 )
+
+if TYPE_CHECKING:
+    from ggufctl.core.optimize import Optimization
 
 __all__ = [
     "DEFAULT_N_CTX",
@@ -166,7 +170,7 @@ def estimate(
             f"An estimate is made of a Model and a Runtime, not of {got}.",
             "Use read_model(reference) to make a Model.",
         )
-    catalogue = calibrated_catalogue()
+    catalogue = _catalogue()
     given: object = (gpus,) if isinstance(gpus, str) else gpus or ()
     names = tuple(given) if isinstance(given, Iterable) else (given,)
     if not all(isinstance(name, str) for name in names):
@@ -230,7 +234,7 @@ def plan(
             )
     runtime = runtime or Runtime()
     constraints = constraints or Constraints()
-    catalogue = calibrated_catalogue()
+    catalogue = _catalogue()
     extras = _extras(runtime, ignore)
     planner = Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
     runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
@@ -255,6 +259,8 @@ def _for_goal(
     """The settings of the pick for a goal, or those asked for, and what the search found."""
     if constraints.goal is None or constraints.goal.objective is None:
         return runtime, None
+    from ggufctl.core.optimize import own_option
+
     runtime = runtime.with_(n_ctx=runtime.n_ctx or model.n_ctx_train)
     check_settings(model.shape, runtime)
     quant = model.quant or model.architecture
@@ -276,6 +282,16 @@ def plan_by_name(ref: str, error: GgufctlError | None = None) -> NamePlan:
         what = f"is in {found.format} format by its name" if found.format else "does not say GGUF"
         raise UnsupportedModel(f"{quoted(ref)} {what}, and only GGUF models are supported.")
     return NamePlan(ref, found, rule, error)
+
+
+def _catalogue() -> GpuCatalogue:
+    """The catalogue, tightened by the user's own runs where there are any."""
+    if not calibration_path().exists():
+        # What reads runs takes longer to import than many a plan does.
+        return load_catalogue()
+    from ggufctl.services.calibration import calibrated_catalogue
+
+    return calibrated_catalogue()
 
 
 def plan_or_name(
@@ -330,7 +346,7 @@ def plan_reference(
     resolved = workshop.open_model(reference, on_event=on_event)
     model = _model(resolved, workshop)
     runtime = _with_context(runtime, model, n_ctx)
-    catalogue = calibrated_catalogue()
+    catalogue = _catalogue()
     extras = _extras(runtime, on_event, workshop)
     planner = workshop.planner(model, catalogue, extras)
     runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
@@ -418,7 +434,7 @@ def _plan_repo(
     workshop: Workshop,
 ) -> Plan:
     """One header and the listing give the table; the header of the pick is read as well."""
-    catalogue = calibrated_catalogue()
+    catalogue = _catalogue()
     listing = workshop.open_repo(reference, on_event=on_event)
     by_label = _by_label(listing.models)
     if not by_label:
@@ -486,7 +502,7 @@ def _needed(
     """What the baseline would be put on, within the limits there are."""
     rows = planner.rows(runtime, allowed, with_max_n_ctx=False, single_first=True)
     goal = constraints.goal or Goal()
-    return choose(marked_by_limits(rows, planner, runtime, goal, model.size_bytes))
+    return choose(within_limits(rows, planner, runtime, goal, model.size_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,6 +524,8 @@ class _Opener:
         Sizes of files scale weights nearly, not to the byte: so the header of each pick is read,
         and the search is repeated with it, until a pick is one whose header is known.
         """
+        from ggufctl.core.optimize import QuantOption, own_option
+
         goal = constraints.goal
         assert goal is not None
         labels = [label for label, found in self.by_label.items() if len(found) == 1]

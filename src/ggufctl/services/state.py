@@ -1,0 +1,22 @@
+"""Where on this machine is kept what must outlive a command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["calibration_path", "state_dir"]
+
+
+def state_dir() -> Path:
+    """Where deployments are kept: `GGUFCTL_STATE_DIR`, or ggufctl under the user's state."""
+    if own := os.environ.get("GGUFCTL_STATE_DIR"):
+        return Path(os.path.expanduser(own))
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.local/state"))
+    return root / "ggufctl"
+
+
+def calibration_path() -> Path:
+    """Where the user's own runs are kept."""
+    return state_dir() / "calibration.jsonl"
