@@ -48,6 +48,7 @@ def check(found: Header, file_size: int) -> None:
     end = 0
     for name, tensor in found.tensors.items():
         assert name == tensor.name
+        # GGML_MAX_DIMS of ggml.h is 4, and a tensor has at least one.
         assert 1 <= len(tensor.shape) <= 4
         assert min(tensor.shape) > 0
         assert tensor.offset % found.alignment == 0

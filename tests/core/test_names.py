@@ -185,6 +185,7 @@ def test_every_quant_of_the_quality_order_is_known_and_weighed() -> None:
         assert normalize_quant(label.lower()) == label
         bits = bits_per_weight(label)
         assert bits is not None
+        # No type of ggml packs a weight into one bit, and none is wider than F32.
         assert 1.0 < bits <= 32.0
 
 

@@ -97,15 +97,7 @@ def bench(
     model: Annotated[
         str, typer.Option("--model", metavar="ID", help="Which model, at a server of several.")
     ] = "",
-    wait: Annotated[
-        float | None,
-        o.option(
-            "--wait",
-            metavar="SECONDS",
-            env="WAIT",
-            help="Longest wait for a server that starts. [default: what its start may take]",
-        ),
-    ] = None,
+    wait: o.Wait = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print it as JSON (see ggufctl schema bench).")
     ] = False,

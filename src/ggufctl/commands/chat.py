@@ -155,15 +155,7 @@ def chat(
             show_default=False,
         ),
     ] = None,
-    wait: Annotated[
-        float | None,
-        o.option(
-            "--wait",
-            metavar="SECONDS",
-            env="WAIT",
-            help="Longest wait for a server that starts. [default: what its start may take]",
-        ),
-    ] = None,
+    wait: o.Wait = None,
     timeout: Annotated[
         float,
         o.option(

@@ -35,6 +35,7 @@ __all__ = [
     "RequestsPerDay",
     "RuntimeOptions",
     "Verbose",
+    "Wait",
     "context",
     "is_max",
     "layers",
@@ -262,6 +263,15 @@ OutputTokens = Annotated[
         metavar="N",
         env="OUTPUT_TOKENS",
         help="Tokens of an answer, for speed and the month's bill (default 300).",
+    ),
+]
+Wait = Annotated[
+    float | None,
+    option(
+        "--wait",
+        metavar="SECONDS",
+        env="WAIT",
+        help="Longest wait for a server that starts. [default: what its start may take]",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -78,14 +79,14 @@ def named_folder(text: str, option: str) -> Path:
     return folder
 
 
-class _Place:
+class _Place(ABC):
     """What every destination on this machine does in the same way."""
 
     name: str
 
+    @abstractmethod
     def layout(self, selection: Selection) -> Layout:
         """Where a selection's files go."""
-        raise NotImplementedError
 
     def where(self, selection: Selection) -> str:
         """Where the files would lie, for people."""
