@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fakehub import FakeHub  # noqa: E402  # the environment comes first
 
 
+class _FailuresAtOnce:
+    """Prints each failure when it happens: a run that is cut off never gets to its summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_line(
+                f"\n{report.when} of {report.nodeid} failed:\n{report.longreprtext}"
+            )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_FailuresAtOnce(config))
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache directory that no other test sees."""
@@ -48,3 +67,22 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with FakeHub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of engines that are not here, unless GGUFCTL_TEST_ENGINES names them."""
+    named = os.environ.get("GGUFCTL_TEST_ENGINES", "").split(",")
+    left_out = []
+    for item in items:
+        mark = item.get_closest_marker("engine")
+        if mark is not None and mark.args[0] not in named and not _is_here(mark.args[0]):
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_here(engine: str) -> bool:
+    if engine == "llama-server":
+        return shutil.which("llama-server") is not None
+    return find_spec("llama_cpp") is not None

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.xdist_group("engine")
+@pytest.mark.timeout(1200)
 def test_thirty_cycles_of_serving_leave_nothing_behind(tmp_path):
     done = subprocess.run(
         (sys.executable, "-m", "tests.soak", "30"),
@@ -23,6 +24,7 @@ def test_thirty_cycles_of_serving_leave_nothing_behind(tmp_path):
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
+        timeout=280,
         check=False,
     )
 
