@@ -11,11 +11,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ggufctl.catalog import load_catalogue
@@ -26,7 +27,11 @@ from ggufctl.core.plan import plan_quants
 from ggufctl.core.planner import Allowed, Constraints, Planner
 from ggufctl.core.runtime import Runtime
 from ggufctl.report.compare import batch_report
-from ggufctl.services.batch import Batch, Defaults, read_rows
+from ggufctl.services.batch import Batch, BatchResult, BatchRow, Defaults, read_rows
+from ggufctl.services.plan import Workshop, plan_reference
+from ggufctl.sources.base import OnEvent, ignore
+from ggufctl.sources.references import Reference
+from ggufctl.sources.resolve import ResolvedModel, Role, open_model
 from tests import ggufs
 from tests.truth.pack import slim
 from tests.truth.recorded import headers
@@ -83,6 +88,7 @@ def main(real: str | None) -> None:
         _thirty_quants(name)
     for name in ("Llama-3.1-8B-Q4_K_M", "Qwen3-30B-A3B-Q4_K_M", "Llama-3.1-70B-Q4_K_M"):
         _batch(name)
+    _different_models()
 
 
 def _start_up(python: str) -> None:
@@ -158,6 +164,46 @@ def _batch(name: str) -> None:
         _batch_rate(f"batch: {name}, same settings", path, [{}] * 500)
         _batch_rate(f"batch: {name}, 100 contexts", path, contexts)
         _batch_rate(f"batch: {name}, {len(grid)} settings", path, grid)
+
+
+class _Opened(Workshop):
+    """Models whose headers are read already."""
+
+    def __init__(self, models: Mapping[str, ResolvedModel]) -> None:
+        self._models = models
+
+    def open_model(
+        self, ref: str | Reference, *, role: Role = Role.MODEL, on_event: OnEvent = ignore
+    ) -> ResolvedModel:
+        """The model that was opened before."""
+        return self._models[ref if isinstance(ref, str) else ref.text]
+
+
+def _different_models() -> None:
+    """CPU of plans that share nothing: every recorded model of a size, each planned once."""
+    known = {name: header for name, header in headers().items() if name[:4] not in ("tiny", "mid-")}
+    with tempfile.TemporaryDirectory() as folder:
+        models = {}
+        for name, header in known.items():
+            raw = slim(header)
+            end = max(tensor.offset + tensor.n_bytes for tensor in header.tensors.values())
+            path = ggufs.write(Path(folder) / f"{name}.gguf", raw, len(raw) + end)
+            models[str(path)] = open_model(str(path))
+    workshop = _Opened(models)
+    sizes = [(0, 16), (16, 48), (48, 1024)]
+    for low, high in sizes:
+        chosen = [ref for ref, m in models.items() if low << 30 <= m.header.file_size < high << 30]
+        spent = []
+        for ref in chosen[::3]:
+            started = time.process_time()
+            plan = plan_reference(ref, Runtime(), Constraints(), workshop=workshop)
+            assert json.dumps(batch_report(BatchResult(BatchRow(1, "", ref), plan, None)))
+            spent.append(time.process_time() - started)
+        what = f"{len(spent)} different models of {low} to {high} GiB"
+        print(
+            f"{what:44s} {len(spent) / sum(spent):8.0f} plans/s of one core, "
+            f"median {1000 * statistics.median(spent):.1f} ms; target >= 100"
+        )
 
 
 def _batch_rate(what: str, path: Path, settings: list[dict[str, object]]) -> None:

@@ -183,8 +183,11 @@ def _cpu_moe(case: Case) -> Best | None:
     hp = case.planner.shape.hp
     if hp.n_expert < 2:
         return None
-    found = _cheapest(case, case.runtime.with_(n_cpu_moe=hp.n_layer))
-    return None if found is None else Best(0, 0)
+    # With all of them there the host may be too small, so that only fewer do.
+    for n in range(hp.n_layer, 0, -1):
+        if _cheapest(case, case.runtime.with_(n_cpu_moe=n)) is not None:
+            return Best(0, 0)
+    return None
 
 
 def _gpu_layers(case: Case) -> Best | None:

@@ -237,7 +237,11 @@ def _context() -> Any:
 
 
 def _records(command: Any) -> set[tuple[str, str]]:
-    return {_record(option) for option in command.params if option.param_type_name == "option"}
+    return {_record(option) for option in command.params if _is_shown(option)}
+
+
+def _is_shown(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "option" and not parameter.hidden)
 
 
 def _record(option: Any) -> tuple[str, str]:
@@ -248,7 +252,7 @@ def _record(option: Any) -> tuple[str, str]:
 def _table(command: Any, is_wanted: Callable[[tuple[str, str]], bool]) -> list[str]:
     out = ["| option | |", "|---|---|"]
     for option in command.params:
-        if option.param_type_name == "option" and is_wanted(_record(option)):
+        if _is_shown(option) and is_wanted(_record(option)):
             names, about = (each.replace("|", "\\|") for each in _record(option))
             out.append(f"| `{names}` | {about} |")
     return out if len(out) > 2 else []

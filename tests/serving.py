@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from ggufctl.services import deployments
 from ggufctl.services.deployments import Deployment
 
 SOURCE = Path(__file__).parent.parent / "src"
-START_SECONDS = 300.0
+START_SECONDS = 280.0
 
 
 def model_path() -> Path:
@@ -101,19 +102,26 @@ def serving(*args: str, state: Path, model: Path | None = None) -> Iterator[Serv
     finally:
         if process.poll() is None:
             process.kill()
-            process.communicate()
+            process.communicate(timeout=60)
 
 
 def read_document(process: subprocess.Popen[str]) -> dict[str, Any]:
     """The JSON document on stdout, printed while the process goes on."""
     assert process.stdout is not None
     lines: list[str] = []
-    for line in process.stdout:
-        lines.append(line)
-        if line == "}\n":
-            found: dict[str, Any] = json.loads("".join(lines))
-            return found
-    _, err = process.communicate()
+    # A process that says nothing would be read from for ever.
+    limit = threading.Timer(START_SECONDS - 20, process.kill)
+    limit.daemon = True
+    limit.start()
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if line == "}\n":
+                found: dict[str, Any] = json.loads("".join(lines))
+                return found
+        _, err = process.communicate(timeout=60)
+    finally:
+        limit.cancel()
     raise AssertionError(f"exit code {process.returncode} before a document:\n{err}")
 
 

@@ -211,7 +211,7 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(folder):
 
 def test_a_reader_that_goes_away_still_gets_the_exit_code_of_the_plan(folder):
     process = subprocess.Popen(
-        [sys.executable, "-m", "ggufctl", "plan", MODEL, "--max-usd-per-hour", "0.01", "-q"],
+        [sys.executable, "-m", "ggufctl", "plan", MODEL, "--max-usd-per-hour", "0.01", "--json"],
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.PIPE,
@@ -242,25 +242,51 @@ def test_a_full_disk_is_an_error_in_plain_words(folder, arguments):
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize(
-    ("closed", "arguments", "code"),
-    [
-        (">&-", "--version", 0),
-        (">&-", f"plan {MODEL} -q", 0),
-        (">&-", f"plan {MODEL} --json", 0),
-        ("2>&-", "plan missing.gguf", 3),
-    ],
-)
-def test_a_closed_stream_changes_nothing_but_what_is_said(folder, closed, arguments, code):
-    done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -m ggufctl {arguments} {closed}'],
+def in_shell(folder, command: str, redirection: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m ggufctl {command} {redirection}'],
         cwd=folder,
         env=environment(folder),
         capture_output=True,
         check=False,
     )
 
+
+@pytest.mark.parametrize("inputs", ["", "<&-"])
+@pytest.mark.parametrize("command", ["--version", "--help", f"plan {MODEL} --json", "schema plan"])
+def test_output_that_a_closed_stdout_loses_is_an_error(folder, command, inputs):
+    done = in_shell(folder, command, f"{inputs} >&-")
+
+    said = b"error: The output cannot be written: standard output is closed.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", said)
+
+
+@pytest.mark.parametrize(
+    ("closed", "command", "code"),
+    [
+        ("2>&-", "plan missing.gguf", 3),
+        (">&- 2>&-", "plan missing.gguf", 3),
+        ("<&- >&- 2>&-", f"plan {MODEL}", 1),
+        (">&- 2>/dev/null", "ps", 0),
+    ],
+)
+def test_a_closed_stream_that_loses_nothing_leaves_the_code(folder, closed, command, code):
+    done = in_shell(folder, command, closed)
+
     assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+
+
+@pytest.mark.parametrize("command", ["--help", f"plan {MODEL} --json", "schema plan"])
+def test_a_reader_that_goes_away_is_no_failure(folder, command):
+    done = subprocess.run(
+        ["sh", "-c", f'{{ "{sys.executable}" -m ggufctl {command}; echo $? >&2; }} | head -c 1'],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.stderr == b"0\n"
 
 
 def test_a_terminal_that_knows_few_characters_gets_the_plan_too(folder):
@@ -353,11 +379,95 @@ def test_a_pipe_gets_tab_separated_values_that_are_never_cut(folder):
     assert_golden("plan-summary.txt", found.stderr)
 
 
-def test_quiet_keeps_the_summary_to_itself(folder):
-    found = ggufctl(folder, "plan", MODEL, "-q")
+@pytest.mark.parametrize(
+    "command",
+    [("plan", MODEL, "-q"), ("-q", "plan", MODEL), ("plan", MOE_REPO, "--name-only", "-q")],
+)
+def test_quiet_prints_nothing_and_leaves_the_word_to_the_exit_code(folder, command):
+    found = ggufctl(folder, *command)
 
-    assert found.stderr == ""
-    assert found.stdout == ggufctl(folder, "-q", "plan", MODEL).stdout
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_quiet_keeps_errors_and_the_json_that_was_asked_for(folder):
+    refused = ggufctl(folder, "plan", MODEL, "-q", "--max-usd-per-hour", "0.01")
+    asked = ggufctl(folder, "plan", MODEL, "-q", "--json")
+
+    assert (refused.returncode, refused.stdout) == (5, "")
+    assert refused.stderr.startswith("error: ")
+    assert asked.stdout == ggufctl(folder, "plan", MODEL, "--json").stdout
+
+
+def test_the_line_that_a_plan_says_to_run_is_taken_as_it_is(folder):
+    first = ggufctl(folder, "plan", MODEL, "-np", "2", "-ctk", "q8_0", "-ctv", "q8_0")
+    line = next(line for line in first.stderr.splitlines() if line.startswith("run: "))
+    options = line.partition(MODEL)[2].split()
+    again = ggufctl(folder, "plan", MODEL, *options)
+
+    assert "-fit" in options
+    assert (again.returncode, again.stdout, again.stderr) == (0, first.stdout, first.stderr)
+
+
+def test_what_llama_server_says_otherwise_means_the_same(folder):
+    def runtime(*options: str) -> dict[str, object]:
+        return json.loads(ggufctl(folder, "plan", MODEL, "--json", *options).stdout)["runtime"]
+
+    assert runtime("--no-mmap", "-np", "-1", "-ngl", "all") == runtime("-lm", "none")
+    assert runtime("--mlock") == runtime("-lm", "mmap+mlock")
+    assert runtime("--mlock", "--no-mmap") == runtime("-lm", "mlock")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-ts", "1,1"), "-ts/--tensor-split is not planned: "),
+        (("--tensor-split=1,1",), "-ts/--tensor-split is not planned: "),
+        (("-dev", "CUDA0"), "-dev/--device is not planned: --gpu says"),
+        (("--rope-scaling", "yarn"), "--rope-scaling is not planned: "),
+        (("-hf", "org/repo"), "-hf/--hf-repo is not taken: the model is the command's argument"),
+        (("-fit", "on"), "-fit/--fit on lets llama.cpp change what was planned."),
+        (("-zz", "3"), "No such option: -zz."),
+        (("--gpu", ""), "--gpu names no GPU."),
+    ],
+)
+def test_options_that_are_not_taken_are_named_in_full_with_the_reason(folder, options, said):
+    found = ggufctl(folder, "plan", MODEL, *options)
+
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith(f"error: {said}")
+
+
+def test_a_configuration_file_that_is_named_has_to_be_there(folder):
+    found = ggufctl(folder, "plan", MODEL, GGUFCTL_CONFIG="/nowhere/c.toml")
+
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: GGUFCTL_CONFIG names '/nowhere/c.toml'")
+
+
+def test_a_misspelt_variable_is_remarked_once_and_never_in_the_data(folder):
+    found = ggufctl(folder, "plan", MODEL, GGUFCTL_CTXSIZE="4096", GGUFCTL_THREADS="2")
+
+    assert found.returncode == 0
+    assert found.stderr.count("GGUFCTL_CTXSIZE") == 1
+    assert "GGUFCTL_THREADS" not in found.stderr
+    assert ggufctl(folder, "plan", MODEL, "-q", GGUFCTL_CTXSIZE="4096").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "options", [("-t", "-4"), ("--startup-timeout", "0"), ("--startup-timeout", "-1")]
+)
+def test_numbers_that_mean_nothing_are_refused_before_anything_is_done(folder, options):
+    found = ggufctl(folder, "serve", MODEL, "--on", "local", "--dry-run", *options)
+
+    assert (found.returncode, found.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("options", [("--temp", "-5"), ("--top-p", "2"), ("-t", "-1")])
+def test_samplers_and_threads_of_a_chat_are_held_to_their_ranges(folder, options):
+    found = ggufctl(folder, "chat", "http://127.0.0.1:9/v1", "Hi", *options)
+
+    assert found.returncode == 2
+    assert options[0].lstrip("-").partition("-")[0] in found.stderr
 
 
 def test_json_is_the_published_document_in_whole_numbers(folder):
@@ -489,7 +599,7 @@ def test_a_list_of_gpus_may_be_a_list_in_the_configuration_file(folder):
 
 
 def test_a_user_without_a_home_directory_can_plan_too(folder):
-    nobody = {"GGUFCTL_CACHE_DIR": "~nobody-at-all/x", "GGUFCTL_CONFIG": "~nobody-at-all/c.toml"}
+    nobody = {"GGUFCTL_CACHE_DIR": "~nobody-at-all/x", "XDG_CONFIG_HOME": "~nobody-at-all"}
 
     found = ggufctl(folder, "plan", "http://127.0.0.1:9/Model-7B-Q4_K_M.gguf", **nobody)
 

@@ -69,7 +69,7 @@ def test_requests_that_no_slot_holds_are_said(model, options, is_said):
 
 
 def test_tab_separated_values_have_the_figures_in_columns_of_their_own(model):
-    lines = run("plan", model, "-q", "--requests-per-day", 100).stdout.splitlines()
+    lines = run("plan", model, "--requests-per-day", 100).stdout.splitlines()
     head = lines[0].split("\t")
     rows = [dict(zip(head, line.split("\t"), strict=True)) for line in lines[1:]]
 

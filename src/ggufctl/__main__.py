@@ -13,6 +13,11 @@ __all__ = ["main"]
 _OF_OUTPUT = frozenset({errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT})
 """What only writing to standard output fails with: sources turn their own errors into ours."""
 
+_OF_FILES = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENOSPC}
+)
+"""What a named file that cannot be made fails with, such as a shell's settings for completion."""
+
 
 def main() -> None:
     """Run the command line and exit."""
@@ -21,26 +26,40 @@ def main() -> None:
     if arguments in (["--version"], ["-V"]):
         from ggufctl._version import VERSION
 
-        sys.stdout.write(f"ggufctl {VERSION}\n")
-        sys.exit(_flushed(0))
+        sys.exit(_written(f"ggufctl {VERSION}\n", 0))
     sys.exit(_run(arguments))
 
 
 def _prepare_streams() -> None:
     """Make both streams take any text, also where they are closed or know few characters."""
+    if sys.stdin is None:
+        _occupied(os.O_WRONLY)
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # as long as the process
+        # Output that is asked for and lost is an error, told when something is written.
+        taken = _occupied(os.O_RDONLY)
+        sys.stdout = open(taken, "w", encoding="utf-8")  # noqa: SIM115  # as long as the process
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # likewise
+        sys.stderr = open(_occupied(os.O_WRONLY), "w", encoding="utf-8")  # noqa: SIM115  # likewise
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None and "utf" not in (sys.stdout.encoding or "").lower():
         reconfigure(errors="replace")
+
+
+def _occupied(flags: int) -> int:
+    """The lowest free descriptor, which no file that is opened later can become then."""
+    descriptor = os.open(os.devnull, flags)
+    os.set_inheritable(descriptor, True)
+    return descriptor
 
 
 def _run(arguments: list[str]) -> int:
     import signal
 
     signal.signal(signal.SIGTERM, _terminate)
+    hang_up = getattr(signal, "SIGHUP", None)
+    # Under nohup, which ignores it, everything goes on when the terminal is closed.
+    if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_DFL:
+        signal.signal(hang_up, _terminate)
     try:
         from ggufctl.cli import UsageException, make_command
     except KeyboardInterrupt:
@@ -69,15 +88,20 @@ def _run(arguments: list[str]) -> int:
 
 
 def _terminate(signum: int, frame: object) -> None:
-    raise SystemExit(143)
+    """End in good order, once: `timeout` and service managers may say it twice."""
+    import signal
+
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + signum)
 
 
 def _usage(error: Exception, arguments: list[str], *, as_json: bool) -> int:
     """An error in the arguments, said as all others are."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
-        sys.stdout.write(f"{error}\n")
-        return _flushed(2)
+        return _written(f"{error}\n", 2)
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     if message[-1:] not in ".?!":
         message += "."
@@ -86,7 +110,19 @@ def _usage(error: Exception, arguments: list[str], *, as_json: bool) -> int:
     command = context.command_path if context is not None else " ".join(["ggufctl", *named])
     from ggufctl.errors import UsageError
 
-    _print_error(UsageError(message, f"Try '{command} --help'."), as_json=as_json)
+    hint = f"Try '{command} --help'."
+    if type(error).__name__ == "NoSuchOption":
+        from ggufctl.commands.unplanned import explain_unplanned
+
+        said = explain_unplanned(command.rpartition(" ")[2], arguments)
+        name = str(getattr(error, "option_name", ""))
+        whole = [a for a in arguments if a.startswith(name) and len(a) > len(name) == 2]
+        if said is not None:
+            message, hint = said[0], said[1] or hint
+        elif whole:
+            # Read as a row of short options, of which only the first is named otherwise.
+            message = f"No such option: {whole[0].partition('=')[0]}."
+    _print_error(UsageError(message, hint), as_json=as_json)
     return int(getattr(error, "exit_code", 2))
 
 
@@ -113,6 +149,15 @@ def _print_error(error: GgufctlError, *, as_json: bool) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
+def _written(text: str, code: int) -> int:
+    """As `_flushed`, with one more text."""
+    try:
+        sys.stdout.write(text)
+    except OSError as error:
+        return _unwritten(error) or code
+    return _flushed(code)
+
+
 def _flushed(code: int) -> int:
     """The exit code once everything is written, or that of what kept it from being so."""
     try:
@@ -127,6 +172,12 @@ def _unwritten(error: OSError) -> int:
 
     Raises: the error itself when it is about something else.
     """
+    if error.filename is not None and error.errno in _OF_FILES:
+        if os.environ.get("GGUFCTL_DEBUG") == "1":
+            raise error
+        path = error.filename if isinstance(error.filename, str) else repr(error.filename)
+        sys.stderr.write(f"error: {path!r} cannot be written: {error.strerror}.\n")
+        return 1
     if error.errno not in _OF_OUTPUT:
         raise error
     from ggufctl.stdout import drop_stdout
@@ -134,7 +185,8 @@ def _unwritten(error: OSError) -> int:
     drop_stdout()
     if isinstance(error, BrokenPipeError):
         return 0
-    sys.stderr.write(f"error: The output cannot be written: {error.strerror}.\n")
+    reason = "standard output is closed" if error.errno == errno.EBADF else error.strerror
+    sys.stderr.write(f"error: The output cannot be written: {reason}.\n")
     return 1
 
 

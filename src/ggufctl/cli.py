@@ -21,13 +21,14 @@ __all__ = ["UsageException", "app", "make_command"]
 
 EXIT_CODES = """\b
 Exit codes:
-  0  ok                         7  unsupported model or format
-  1  a bug in ggufctl           8  network, rate limit, Hub or Modal down
-  2  usage                      9  launch failed
-  3  model not found           10  nothing diagnosed
-  4  access denied             11  a check failed
-  5  does not fit             130  Ctrl-C
-  6  invalid GGUF             143  SIGTERM"""
+  0  ok                             8  network, rate limit, Hub or Modal down
+  1  a bug, or a failed write       9  launch failed
+  2  usage                         10  nothing diagnosed
+  3  model not found               11  a check failed
+  4  access denied                129  the terminal was closed (SIGHUP)
+  5  does not fit                 130  Ctrl-C
+  6  invalid GGUF                 143  SIGTERM
+  7  unsupported model or format"""
 
 app = typer.Typer(
     name="ggufctl",

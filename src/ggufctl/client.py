@@ -381,15 +381,28 @@ class Client:
             ) from None
         except (httpx2.TransportError, httpx2.StreamError) as error:
             raise AnswerBroken(
-                f"The connection to {redact_url(self.endpoint.url)} was lost "
-                f"({type(error).__name__})."
+                f"The connection to {redact_url(self.endpoint.url)} was lost: {_lost(error)}."
             ) from None
         except (httpx2.InvalidURL, UnicodeError, ValueError) as error:
             if isinstance(error, GgufctlError):
                 raise
             raise RemoteError(
-                f"{redact_url(self.endpoint.url)} cannot be asked: {type(error).__name__}."
+                f"{redact_url(self.endpoint.url)} cannot be asked: its address, or one it sends us "
+                "to, makes no sense."
             ) from None
+
+
+def _lost(error: Exception) -> str:
+    """What happened to a connection, in words."""
+    import httpx2
+
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return "the server ended it in the middle of an answer, or does not speak HTTP"
+    if isinstance(error, httpx2.ProxyError):
+        return "the proxy does not let it through"
+    if isinstance(error, httpx2.DecodingError):
+        return "the answer is compressed in a way that it does not say"
+    return "the server, or the network, cut it"
 
 
 def _read(response: httpx2.Response) -> Reply:

@@ -5,7 +5,16 @@ Tests hold them against the catalogue of GPUs and the labels of quants.
 
 from __future__ import annotations
 
-__all__ = ["CACHE_TYPES", "GPU_NAMES", "QUANTS", "SCHEMAS", "deployments", "gpus", "quants"]
+__all__ = [
+    "CACHE_TYPES",
+    "GPU_NAMES",
+    "QUANTS",
+    "SCHEMAS",
+    "deployments",
+    "gpus",
+    "present_deployments",
+    "quants",
+]
 
 GPU_NAMES = [
     "T4",
@@ -99,22 +108,50 @@ def gpus(incomplete: str) -> list[str]:
     ]
 
 
+def _state() -> str:
+    """Where deployments are kept; `services.state` is not imported for a keystroke."""
+    import os
+
+    own = os.environ.get("GGUFCTL_STATE_DIR")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = base if os.path.isabs(base) else os.path.expanduser("~/.local/state")
+    return os.path.expanduser(own) if own else os.path.join(root, "ggufctl")
+
+
 def deployments(incomplete: str) -> list[str]:
     """Names of deployments on this machine, and of those on Modal made from here."""
     import os
     from contextlib import suppress
 
-    own = os.environ.get("GGUFCTL_STATE_DIR")
-    base = os.environ.get("XDG_STATE_HOME", "")
-    root = base if os.path.isabs(base) else os.path.expanduser("~/.local/state")
-    state = os.path.expanduser(own) if own else os.path.join(root, "ggufctl")
-    found = set()
+    state, found = _state(), set()
     with suppress(OSError), os.scandir(os.path.join(state, "deployments")) as entries:
         found |= {e.name for e in entries if os.path.isfile(os.path.join(e.path, "state.json"))}
     with suppress(OSError), os.scandir(os.path.join(state, "modal")) as entries:
         names = (e.name.removesuffix(".json") for e in entries if e.name.endswith(".json"))
         found |= {name for name in names if not name.startswith(".")}
     return sorted(name for name in found if name.startswith(incomplete))
+
+
+def present_deployments(incomplete: str) -> list[str]:
+    """The same without those of this machine that have ended."""
+    import json
+    import os
+
+    found = []
+    folder = os.path.join(_state(), "deployments")
+    for name in deployments(incomplete):
+        try:
+            with open(os.path.join(folder, name, "state.json"), encoding="utf-8") as file:
+                status = json.load(file).get("status")
+        except FileNotFoundError:
+            # On Modal.
+            found.append(name)
+        except (OSError, ValueError, AttributeError):
+            continue
+        else:
+            # One that is lost has not written that it ended.
+            found += [name] if status in ("starting", "running") else []
+    return found
 
 
 def quants(incomplete: str) -> list[str]:

@@ -69,6 +69,10 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
+        if os.environ.get("GGUFCTL_CONFIG"):
+            raise UsageError(
+                f"GGUFCTL_CONFIG names {quoted(str(path))}, which is not there."
+            ) from None
         return {}
     except OSError as error:
         raise UsageError(f"{quoted(str(path))} cannot be read: {error.strerror}.") from None
@@ -163,15 +167,24 @@ _VARIABLES = (
 
 
 def own_variables(
-    options: Sequence[Option], environ: Mapping[str, str] = os.environ
+    options: Sequence[Option],
+    environ: Mapping[str, str] = os.environ,
+    *,
+    names: Collection[str] = (),
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """`(variable and value, variables of ours that nothing reads)`; of a secret `(set)` alone."""
+    """`(variable and value, variables of ours that nothing reads)`; of a secret `(set)` alone.
+
+    Args:
+        options: of all commands.
+        environ: the variables there are.
+        names: of further variables that something reads.
+    """
     found = tuple(
         (name, "(set)" if name in SECRETS else environ[name])
         for name in _VARIABLES
         if environ.get(name)
     )
-    read = {*_VARIABLES, *(option.variable for option in options)}
+    read = {*_VARIABLES, *(option.variable for option in options), *names}
     unread = (
         name
         for name in environ

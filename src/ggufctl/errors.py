@@ -12,11 +12,12 @@
     ├── InvalidGguf                   6   broken, truncated or hostile file; a shard missing
     ├── UnsupportedModel              7   not GGUF, or an architecture llama.cpp does not know
     ├── RemoteError                   8   network, rate limit, offline
-    ├── LaunchFailed                  9   started, never healthy
+    ├── LaunchFailed                  9   started, never healthy, or no place for its state
     ├── NoDiagnosis                  10   nothing recognised in the log
     └── CheckFailed                  11   a check FAILed
 
-Exit codes are part of the public contract: they change only with a major version.
+Output that cannot be written ends with 1 as well, as with the GNU tools; a reader that goes away
+is no failure. Exit codes are part of the public contract: they change only with a major version.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class RemoteError(GgufctlError):
 
 
 class LaunchFailed(GgufctlError):
-    """A server was started and never became healthy."""
+    """A server did not come up: it never became healthy, or nothing could be kept of it."""
 
     exit_code = 9
     code = "launch_failed"

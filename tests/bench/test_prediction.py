@@ -6,9 +6,11 @@ from ggufctl.client import Endpoint
 from ggufctl.core.bench import Settings
 from ggufctl.core.deployment import DeploymentSpec, WeightFile
 from ggufctl.core.runtime import Runtime
+from ggufctl.services import calibration
 from ggufctl.services.bench import _predicted
 from ggufctl.services.target import Place, Target
 from ggufctl.sources.resolve import open_model
+from tests.calibration.test_calibration import L4
 from tests.ggufs import llama, whole
 
 NAME = "tiny-Q8_0.gguf"
@@ -59,3 +61,16 @@ def test_without_a_plan_there_is_no_estimate(hub):
     assert _predicted(target(repo=""), Settings()) is None
     assert _predicted(target(gpus=("L4:x",)), Settings()) is None
     assert _predicted(target(commit="0" * 40), Settings()) is None
+
+
+def test_runs_of_ones_own_tighten_the_estimate_as_they_tighten_plans(hub):
+    hub.add("org/tiny-GGUF", {NAME: whole(*llama())})
+    before = _predicted(target(), Settings(n_prompt=64))
+    calibration.remember(L4)
+
+    after = _predicted(target(), Settings(n_prompt=64))
+
+    assert before is not None
+    assert after is not None
+    was, now = before.tokens_per_second, after.tokens_per_second
+    assert now.high - now.low < was.high - was.low

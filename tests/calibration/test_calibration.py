@@ -255,7 +255,7 @@ def test_the_commands_show_export_and_clear(tmp_path, state):
     shown = ggufctl(tmp_path, "calibration", "show", "--json", **environment(state))
     table = ggufctl(tmp_path, "calibration", "show", **environment(state))
     exported = ggufctl(tmp_path, "calibration", "export", **environment(state))
-    cleared = ggufctl(tmp_path, "calibration", "clear", "--json", **environment(state))
+    cleared = ggufctl(tmp_path, "calibration", "clear", "--yes", "--json", **environment(state))
     empty = ggufctl(tmp_path, "calibration", "show", **environment(state))
 
     document = CalibrationDocument.model_validate_json(shown.stdout)

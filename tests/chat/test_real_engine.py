@@ -14,7 +14,9 @@ import pytest
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.documents import schema_of
+from tests import projector
 from tests.chat.terminal import on_terminal
+from tests.projector import write_picture, write_projector
 from tests.serving import Serving, environment, ggufctl, is_gone, model_path, serving
 
 SMALL = ("-c", "512", "-np", "2", "-no-kvu")
@@ -61,6 +63,40 @@ def test_a_server_without_a_projector_takes_no_image(server, tmp_path):
 
     assert done.returncode == 2
     assert "takes no images" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("seeing")
+    file = write_projector(folder / "mmproj-tiny.gguf")
+    args = ("--name", "eye", "--mmproj", str(file), "-c", "512", "-np", "1", "--gpu", "cpu")
+    with serving(*args, state=folder / "state") as running:
+        yield running
+
+
+def test_a_server_with_a_projector_is_asked_about_a_picture(seeing, tmp_path):
+    picture = write_picture(tmp_path / "pic.png")
+    args = ("eye", "What is it?", "-n", "8", "--temp", "0", "--json")
+
+    without = json.loads(chat(seeing, *args).stdout)
+    done = chat(seeing, *args, "--image", str(picture))
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    schema_of("chat").model_validate(found)
+    assert found["answer"].strip()
+    assert found["n_tokens"] == 8
+    # A token for every patch of the picture.
+    assert found["n_prompt"] - without["n_prompt"] >= (projector.IMAGE // projector.PATCH) ** 2
+
+
+def test_a_projector_takes_what_was_planned_for_it(seeing):
+    rows = {row["term"]: row for row in seeing.document["memory"]}
+
+    assert seeing.document["is_as_planned"]
+    assert all(row["is_as_planned"] for row in rows.values())
+    # Two figures of the log, each to the nearest hundredth of a MiB.
+    assert abs(rows["projector"]["difference_bytes"]) <= (1 << 20) // 100
 
 
 def test_a_prompt_that_is_too_long_is_refused_in_the_servers_words(server):

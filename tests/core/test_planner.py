@@ -11,14 +11,18 @@ from tests.ggufs import header, llama
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.compat import check_settings, setting_warnings
 from ggufctl.core.estimate import Basis, Estimate
+from ggufctl.core.goal import Goal, Objective
 from ggufctl.core.header import parse_header
-from ggufctl.core.ladder import QuantSize, StepKind
+from ggufctl.core.ladder import SIMILAR, QuantSize, Step, StepKind
 from ggufctl.core.memory import ModelShape
 from ggufctl.core.model import File, Model, quant_of
-from ggufctl.core.plan import Plan, engine_args, make_plan
+from ggufctl.core.money import MAX_CONTAINER_MIB, Load
+from ggufctl.core.optimize import own_option
+from ggufctl.core.plan import Plan, engine_args, make_plan, optimized
 from ggufctl.core.planner import Allowed, Cards, Constraints, Planner, Scale, choose, parse_gpu_list
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import DoesNotFit, RefusedSettings, UsageError
+from ggufctl.render.plan import _step_line
 
 CATALOGUE = load_catalogue()
 SEVEN_B = {"n_layer": 32, "n_embd": 4096, "n_vocab": 32000, "n_merges": 10}
@@ -140,6 +144,20 @@ def test_a_budget_is_kept_and_the_ladder_names_the_next_gpu():
     with pytest.raises(DoesNotFit) as caught:
         found.require_choice()
     assert "budget" in caught.value.message
+    assert caught.value.hint == "A budget of $0.60 per hour rents T4, which holds it as asked."
+
+
+@pytest.mark.parametrize("budget", [0.6, 0.85, 1.5, 3.0, 7.0])
+def test_the_ladder_rents_nothing_above_the_budget_without_saying_so(budget):
+    found = plan("T4:1", budget, of=model(**SEVENTY_B))
+
+    assert found.choice is None
+    for step in found.ladder:
+        if step.kind is StepKind.GPU and "budget" in step.text:
+            assert step is found.ladder[-1]
+            assert step.usd_per_hour > budget
+        else:
+            assert step.usd_per_hour <= budget
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
@@ -305,17 +323,18 @@ def test_a_step_of_the_ladder_fits_when_it_is_taken():
     assert plan("T4:1", runtime=Runtime(n_ctx=shorter.n_ctx), of=big).choice is not None
 
 
-def moe() -> Model:
-    metadata, tensors = llama(**SEVEN_B, type_="q4_K", llama__expert_count=8)
+@cache
+def moe(n_expert: int = 8) -> Model:
+    metadata, tensors = llama(**SEVEN_B, type_="q4_K", llama__expert_count=n_expert)
     metadata |= {"llama.expert_used_count": 2, "llama.context_length": 8192}
     experts = []
     for tensor in tensors:
         if ".ffn_" in tensor.name and "norm" not in tensor.name:
             name = tensor.name.replace(".weight", "_exps.weight")
-            experts.append(tensor._replace(name=name, shape=(*tensor.shape, 8)))
+            experts.append(tensor._replace(name=name, shape=(*tensor.shape, n_expert)))
             if ".ffn_up." in tensor.name:
                 gate = tensor.name.replace("ffn_up", "ffn_gate_inp")
-                experts.append(tensor._replace(name=gate, type="f32", shape=(4096, 8)))
+                experts.append(tensor._replace(name=gate, type="f32", shape=(4096, n_expert)))
         else:
             experts.append(tensor)
     raw, size = header(metadata, experts)
@@ -351,6 +370,146 @@ def test_whole_blocks_stay_where_moving_experts_is_enough():
 
     assert StepKind.CPU_MOE in kinds
     assert StepKind.GPU_LAYERS not in kinds
+
+
+HUGE = 240
+"""Experts of a model of which no container holds all on its host."""
+
+
+def test_what_no_container_has_the_host_memory_for_does_not_fit_and_says_why():
+    huge = Runtime(n_ctx=4096, n_cpu_moe=32)
+    found = plan("A100-80GB:8", runtime=huge, of=moe(HUGE))
+    (row,) = found.gpus
+
+    assert moe(HUGE).size_bytes > MAX_CONTAINER_MIB << 20
+    assert not row.short_by_bytes
+    assert not row.fits
+    assert "a container has at most 336 GiB" in row.reason
+    with pytest.raises(DoesNotFit, match=r"GiB of host memory, and a container has at most 336"):
+        found.require_choice()
+    assert found.ladder[0].changes in (("--n-cpu-moe", "0"), ())
+    for step in found.ladder:
+        assert step.host_bytes < MAX_CONTAINER_MIB << 20
+
+
+@pytest.mark.parametrize("gpus", ["A10,L4", "A100-80GB,H100", "H100:4", "B200:2"])
+def test_the_ladder_offers_no_container_that_nobody_rents(gpus):
+    for step in plan(gpus, runtime=Runtime(n_ctx=4096), of=moe(HUGE)).ladder:
+        row = planner_of(moe(HUGE)).row(CATALOGUE.find(step.gpu), step.count, as_said(step))
+        assert row.fits
+        assert row.memory_mib <= MAX_CONTAINER_MIB
+
+
+def planner_of(of: Model) -> Planner:
+    return Planner(of.shape, CATALOGUE, is_sharded=of.is_sharded)
+
+
+def as_said(step: Step) -> Runtime:
+    fields = {"--n-cpu-moe": "n_cpu_moe", "-ngl": "n_gpu_layers", "-c": "n_ctx", "-ub": "n_ubatch"}
+    runtime = Runtime(n_ctx=4096)
+    for flag, value in zip(step.changes[::2], step.changes[1::2], strict=True):
+        runtime = runtime.with_(**{fields[flag]: int(value)}) if flag in fields else runtime
+    return runtime
+
+
+def test_a_budget_counts_the_host_memory_that_weights_left_there_need():
+    on_host = Runtime(n_ctx=4096, n_cpu_moe=32)
+    few = moe(64)
+    (row,) = plan("L4:1", runtime=on_host, of=few).gpus
+
+    assert row.fits
+    assert row.counted_usd_per_hour > row.usd_per_hour + 0.3
+    assert row.counted_usd_per_hour < row.in_use_usd_per_hour
+    refused = plan("L4:1", budget=row.counted_usd_per_hour - 0.01, runtime=on_host, of=few)
+    assert refused.choice is None
+    with pytest.raises(DoesNotFit, match="for host memory"):
+        refused.require_choice()
+    taken = plan("L4:1", budget=row.counted_usd_per_hour, runtime=on_host, of=few)
+    assert taken.choice is not None
+
+
+def test_a_budget_of_a_gpus_price_admits_what_is_all_on_the_gpu():
+    assert plan("L4", budget=0.80).choice is not None
+    assert plan("L4", budget=0.80).require_choice().row.beyond_usd_per_hour == 0
+
+
+def test_the_ladder_keeps_to_the_budget_with_host_memory_counted():
+    found = plan("L4", budget=1.0, runtime=Runtime(n_ctx=4096), of=moe(64))
+
+    for step in found.ladder:
+        if "budget of" not in step.text:
+            row = planner_of(moe(64)).row(CATALOGUE.find(step.gpu), step.count, as_said(step))
+            assert row.counted_usd_per_hour <= 1.0
+
+
+def test_the_first_step_is_the_cheapest_by_its_whole_price_with_all_on_gpus_before_about_alike():
+    for gpus in ("T4:1", "L4:2", "L40S:1"):
+        steps = plan(gpus, runtime=Runtime(n_ctx=4096), of=moe(32)).ladder
+        prices = [step.in_use_usd_per_hour for step in steps]
+        first = steps[0]
+        assert first.in_use_usd_per_hour <= SIMILAR * min(prices)
+        alike = [s for s in steps if s.in_use_usd_per_hour <= SIMILAR * min(prices)]
+        assert first.leaves_on_host == all(step.leaves_on_host for step in alike)
+
+
+def test_a_step_with_weights_on_the_host_says_what_it_costs_in_use_and_how_fast_it_is():
+    steps = plan("T4:1", runtime=Runtime(n_ctx=4096), of=moe()).ladder
+    step = next(step for step in steps if step.leaves_on_host)
+
+    assert step.in_use_usd_per_hour > step.usd_per_hour
+    assert step.tokens_per_s is not None
+    assert f"${step.in_use_usd_per_hour:.2f}/h in use" in _step_line(step)
+    assert "tokens/s" in _step_line(step)
+
+
+def test_with_a_load_the_month_decides_and_the_reason_says_so():
+    load = Load(100_000)
+    by_hour, by_month = (
+        make_plan(model(), Runtime(n_ctx=8192), Constraints(load=each), CATALOGUE)
+        for each in (None, load)
+    )
+    months = {
+        row.gpu.name: found.cost.month.usd.best
+        for row, found in zip(by_month.gpus, by_month.economics, strict=True)
+        if found is not None and found.cost.month is not None
+    }
+    chosen = by_month.require_choice()
+
+    assert by_hour.require_choice().row.gpu.name == "T4"
+    assert months[chosen.row.gpu.name] == min(months.values()) < months["T4"]
+    assert "a month is the least for that load" in chosen.reason
+    assert by_month.cheaper == ()
+
+
+def test_searching_for_the_cheapest_with_a_load_finds_the_cheapest_month():
+    goal = Goal(objective=Objective.COST)
+    constraints = Constraints(load=Load(100_000), goal=goal)
+    own = own_option("Q4_K_M", model().size_bytes, model().n_params, planner_of(model()))
+    runtime = Runtime(n_ctx=8192)
+    found = optimized((own,), runtime, constraints, CATALOGUE)
+    plain = make_plan(model(), runtime, Constraints(load=Load(100_000)), CATALOGUE)
+
+    assert found is not None
+    assert found.pick is not None
+    assert found.pick.gpu.name == plain.require_choice().row.gpu.name
+    assert "a month with that load" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"override_tensor": ("foo=CPU",)}, "-ot 'foo=CPU' matches no tensor"),
+        ({"n_cpu_moe": 5}, "-ncmoe/-cmoe has no effect"),
+        ({"draft_model": "x.gguf"}, "Speculation is not modelled"),
+    ],
+)
+def test_settings_without_effect_are_remarked(settings, said):
+    runtime = Runtime(n_ctx=4096, **settings)
+
+    assert any(text.startswith(said) for text in setting_warnings(model().shape, runtime))
+    assert setting_warnings(model().shape, Runtime(n_ctx=4096)) == ()
+    taken = Runtime(n_ctx=4096, override_tensor=("ffn_up=CPU",))
+    assert setting_warnings(model().shape, taken) == ()
 
 
 def test_an_objection_to_one_card_does_not_hide_what_several_would_hold():

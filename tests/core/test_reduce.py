@@ -25,3 +25,17 @@ def test_a_shorter_context_is_never_longer_than_the_models_own(runtime, expected
     steps = reductions(shape, runtime, FailureKind.OOM_HOST, on_gpu=False)
 
     assert [step.runtime.n_ctx for step in steps] == [expected]
+
+
+def test_experts_go_to_the_host_only_where_the_engine_can_put_them_there():
+    metadata, tensors = llama(llama__expert_count=8, llama__expert_used_count=2)
+    shape = ModelShape(parse_header(*header(metadata, tensors)))
+    kind, runtime = FailureKind.OOM_WEIGHTS, Runtime(n_ctx=4096)
+    able, unable = (
+        [step.flags[0] for step in reductions(shape, runtime, kind, on_gpu=True, engine=engine)]
+        for engine in ("llama-server", "llama-cpp-python")
+    )
+
+    assert able[0] == "-ncmoe"
+    assert unable == able[1:]
+    assert "-ngl" in unable

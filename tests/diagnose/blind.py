@@ -3,8 +3,10 @@
 The lines are what programs printed in public reports (addresses beside them), names and paths
 taken out, and some excerpts that broke off completed in the program's own wording; the cause was
 written down before `diagnose` was run. Group `a` was then used to mend
-the table, `b` was kept aside meanwhile, `c` and `d` were collected after it had been mended. A
-second batch was split at random: `e` was mended from, `f` kept aside.
+the table, `b` was kept aside meanwhile, `c` and `d` were collected after it had been mended.
+Three later batches were each split at random: `e`, `g` and `i` were mended from, `f`, `h` and `j`
+kept aside. `k` are healthy ones collected with the last. Two causes were added to what is right
+where the table later told the same more closely (a proxy, a backend that ended).
 
     python -m tests.diagnose.blind           # the figures
     python -m tests.diagnose.blind --missed  # and what is still told wrongly

@@ -392,3 +392,66 @@ def test_a_sample_that_is_called_real_stands_in_a_recorded_log(signature):
     recorded = "\n".join((LOGS / f"{name}.log").read_text() for name in RECORDED)
 
     assert signature.sample in recorded
+
+
+BAD = "llama_model_load: error loading model: unknown model architecture: 'qwen9'"
+
+
+def test_lines_that_repeat_are_counted_and_the_first_are_shown():
+    log = "".join(f"2026-01-02T03:04:{n % 60:02}Z {BAD} #{n}\n" for n in range(5000))
+
+    (found,) = report_of(log).diagnoses
+
+    assert found.n_lines == 5000
+    assert [evidence.line for evidence in found.evidence] == [1, 2, 3, 4]
+
+
+def test_numbers_that_matter_are_told_apart_among_lines_that_repeat():
+    log = "job ended, exit code 3\n" * 50 + "job ended, exit code 137\n"
+
+    assert causes(log) == ["oom-killed"]
+
+
+def test_pods_whose_names_differ_in_a_number_are_told_apart():
+    log = "".join(f"[pod/llama-1/llama] {BAD}\n" for _ in range(20))
+    log += "".join(f"[pod/llama-1/llama] {line}\n" for line in UP.splitlines())
+    log += "".join(f"[pod/llama-1/llama] {BAD}\n" for _ in range(20))
+
+    assert causes(log + f"[pod/llama-2/llama] {BAD}\n") == ["unknown-architecture"]
+
+
+def test_what_was_survived_once_and_comes_again_is_blamed():
+    again = "".join(f"{KV}" for _ in range(20))
+    log = HEADER + again + "llama_server: model loaded\n"
+
+    assert causes(log) == []
+    assert causes(log + "srv    load_model: loading model '/m.gguf'\n" + again)[:1] == ["oom-kv"]
+
+
+def test_a_root_comes_before_a_gpu_that_is_not_used():
+    log = f"warning: no usable GPU found, --gpu-layers option will be ignored\n{BAD}\n"
+
+    assert causes(log)[0] == "unknown-architecture"
+
+
+def test_an_error_that_nobody_knows_is_told_in_its_own_words():
+    (found,) = report_of("2026-01-02T03:04:05Z ERROR the frobnicator is out of tune\n").diagnoses
+
+    assert found.cause.endswith("of its own: the frobnicator is out of tune.")
+    assert found.confidence < 0.3
+
+
+def test_a_warning_that_nobody_knows_is_not_told():
+    assert causes("2026-01-02T03:04:05Z WARN failed to tune the frobnicator\n") == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'INFO:     10.0.0.1:50312 - "GET /favicon.ico HTTP/1.1" 404 Not Found',
+        'INFO:httpx:HTTP Request: HEAD https://huggingface.co/o/r "HTTP/1.1 404 Not Found"',
+        "srv  log_server_r: done request: POST /v1/chat/completions 10.0.0.1 401",
+    ],
+)
+def test_requests_that_were_refused_are_no_failed_downloads(line):
+    assert causes(f"{line}\n") == []

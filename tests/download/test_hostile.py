@@ -294,3 +294,40 @@ def test_pruning_keeps_every_model_of_a_repository_that_holds_several(hub):
 
     assert {each.files[0].path for each in found.kept} == {"Small-Q8_0.gguf", "Large-Q6_K.gguf"}
     assert len(found.removed) == 2
+
+
+@pytest.mark.parametrize("to", ["local", "folder"])
+@pytest.mark.parametrize("letter", ["a", "ä"])
+def test_a_name_as_long_as_a_disk_takes_is_fetched_continued_and_removed(hub, tmp_path, to, letter):
+    name = letter * ((250 - len("sub-Q8_0")) // len(letter.encode())) + "-Q8_0.gguf"
+    name = "m" * (255 - len(name.encode())) + name
+    content = model(1)
+    hub.add(REPO, {name: content})
+    to = to if to == "local" else str(tmp_path / "to")
+    hub.faults[name] = [Fault(drop_after=1000), Fault(status=403, at_hub=True)]
+    with pytest.raises(AccessDenied):
+        fetch(f"{REPO}/{name}", to)
+    hub.faults.clear()
+    sent = hub.n_file_bytes()
+
+    (path,) = fetch(f"{REPO}/{name}", to)
+
+    assert len(name.encode()) == 255
+    assert Path(path).read_bytes() == content.head
+    assert hub.n_file_bytes() - sent < content.size + (4 << 10)
+    store = open_store(to)
+    (kept,) = store.models()
+    assert kept.state is State.VERIFIED
+    store.remove([kept])
+    assert store.models() == ()
+
+
+@pytest.mark.parametrize("to", ["local", "folder"])
+def test_a_name_longer_than_a_disk_takes_is_no_question_of_access(hub, tmp_path, to):
+    name = "m" * 251 + ".gguf"
+    hub.add(REPO, {name: model(1)})
+
+    with pytest.raises(UsageError, match="its name is too long for the disk"):
+        fetch(f"{REPO}/{name}", to if to == "local" else str(tmp_path / "to"))
+
+    assert hub.n_file_bytes() < model(1).size

@@ -21,7 +21,7 @@ from ggufctl.errors import (
 )
 from ggufctl.services import models as service
 from ggufctl.services.download import choose_files, destination, download, plan_download
-from ggufctl.services.models import find, open_store, prune
+from ggufctl.services.models import find, kept, open_store, prune
 from ggufctl.sources.base import ModelFile
 from ggufctl.sources.fetch import fetch_files, missing_bytes
 
@@ -362,3 +362,49 @@ def test_what_is_named_is_found_in_every_way_of_writing(hub, repo):
         find(models, "Tiny-Q8_0.gguf")
     with pytest.raises(ModelNotFound, match="not kept"):
         find(models, "acme/tiny-ggu")
+
+
+def test_two_models_of_one_quant_are_called_by_their_files(hub):
+    paths = ("Small-Q4_K_M.gguf", "big/Large-Q4_K_M.gguf", "Small-Q8_0.gguf", "mmproj-Q8_0.gguf")
+    hub.add(REPO, {path: model(40 + i) for i, path in enumerate(paths)})
+    for path in paths[:3]:
+        fetch(f"{REPO}/{path}", include=["mmproj"])
+    store = open_store("local")
+
+    everything = kept(store)
+
+    by_file = {f"{REPO}/{path}" for path in (*paths[:2], paths[3])}
+    assert set(refs(everything)) == {*by_file, f"{REPO}:Q8_0"}
+    for each in everything:
+        assert find(everything, each.ref) == (each,)
+    with pytest.raises(AmbiguousReference) as error:
+        service.one(everything, f"{REPO}:Q4_K_M")
+    assert set(error.value.choices) == {f"{REPO}/{path}" for path in paths[:2]}
+    store.remove(find(everything, f"{REPO}/{paths[1]}"))
+    assert set(refs(kept(store))) == {f"{REPO}:Q4_K_M", f"{REPO}:Q8_0", f"{REPO}/{paths[3]}"}
+
+
+def test_two_revisions_of_one_quant_are_called_by_their_commits(hub, repo):
+    fetch(f"{REPO}:Q6_K", include=["mmproj"])
+    later = hub.add(REPO, {**repo.files, "Tiny-Q6_K.gguf": model(50)})
+    fetch(f"{REPO}:Q6_K", include=["mmproj"])
+    everything = kept(open_store("local"))
+
+    commits = {repo.commit, later.commit}
+    assert {r for r in refs(everything) if "mmproj" not in r} == {
+        f"{REPO}@{commit}:Q6_K" for commit in commits
+    }
+    for each in everything:
+        assert find(everything, each.ref) == (each,)
+    assert len(find(everything, f"{REPO}:Q6_K")) == 2
+
+
+def test_files_of_one_name_from_several_urls_are_called_by_their_places(hub, own_cache):
+    for folder in ("one", "two"):
+        hub.plain[f"{folder}/m-Q8_0.gguf"] = model(60)
+        fetch(f"{hub.url}/plain/{folder}/m-Q8_0.gguf")
+    everything = kept(open_store("local"))
+
+    assert len({each.ref for each in everything}) == 2
+    for each in everything:
+        assert find(everything, each.ref) == (each,)

@@ -47,6 +47,7 @@ class Containers:
     def __init__(self, state: State) -> None:
         self.state = state
         self.held: dict[str, Input] = {}
+        self.is_closing = False
         self.service: Any = None
         self.codec: Any = None
 
@@ -162,6 +163,9 @@ class Containers:
             if self.state.faults.restarts and not task.is_stopping:
                 self.state.faults.restarts -= 1
                 self.start(function)
+            elif self.state.apps[function.app_id].is_live and not self.is_closing:
+                # As many run as are wanted, however often they fail.
+                await self.scale_up(function)
 
     async def _set(self, task: Task, state: int) -> None:
         task.state = state
@@ -182,7 +186,8 @@ class Containers:
             await self._process(function, definition, task, folder, socket)
         finally:
             server.close()
-            await server.wait_closed()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), KILL_AFTER)
 
     def _socket(self, task: Task) -> str:
         # Paths of sockets are short: 107 bytes is all there is.
@@ -230,7 +235,7 @@ class Containers:
             "STANDIN_SOURCE": str(SOURCE),
             "STANDIN_SCENARIO": self._scenario(definition),
             "STANDIN_GPU": task.gpu,
-            "PYTHONPATH": str(root),
+            "PYTHONPATH": f"{root}{os.pathsep}{HERE / 'site'}",
             "PYTHONUNBUFFERED": "1",
             "MODAL_SERVER_URL": f"unix://{socket}",
             "MODAL_TASK_ID": task.id,
@@ -335,7 +340,9 @@ class Containers:
         finally:
             watch.cancel()
             self._kill_rest(task, socket)
-            await pumps
+            # What holds its output open although it was killed is not waited for.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(pumps, KILL_AFTER)
         await self._say_end(task)
 
     def _kill_rest(self, task: Task, socket: str) -> None:
@@ -373,6 +380,24 @@ class Containers:
         for other in self.state.live_tasks(function.id):
             if other.version < task.version:
                 await self.stop(other)
+        await self._scale_down(function, definition, task)
+
+    async def _scale_down(self, function: Function, definition: api.Function, task: Task) -> None:
+        """End a container that nobody asks, unless so many are wanted."""
+        while True:
+            await asyncio.sleep(0.1)
+            limit = self.state.faults.idle_seconds
+            if limit is None:
+                continue
+            window = function.settings.scaledown_window or 60
+            idle = time.time() - max(task.ready_at, task.used_at)
+            current = self._current(function)
+            is_wanted = task in current and len(current) <= function.settings.min_containers
+            if not task.n_requests and idle > min(limit, window) and not is_wanted:
+                task.is_stopping = True
+                task.stopped_at = time.time()
+                self._signal(task, signal.SIGTERM)
+                return
 
     async def _say_end(self, task: Task) -> None:
         if task.is_stopping or (task.exit_code == 0 and task.result is None):
@@ -421,4 +446,8 @@ class Containers:
             await self.answer(each, result, api.DATA_FORMAT_PICKLE, task.id)
 
     async def close(self) -> None:
-        await asyncio.gather(*(self.stop(task) for task in self.state.live_tasks()))
+        self.is_closing = True
+        try:
+            await asyncio.gather(*(self.stop(task) for task in self.state.live_tasks()))
+        finally:
+            self.is_closing = False

@@ -8,6 +8,7 @@ becomes the program. SOCKET exists once something listens on PORT.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import signal
@@ -19,6 +20,7 @@ import time
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFNAME, IFF_UP = 0x8913, 0x8914, 0x8923, 1
 SIZE = 1 << 16
+PR_SET_PDEATHSIG = 1
 
 
 def bring_up_loopback() -> None:
@@ -59,10 +61,14 @@ def is_open(port: int) -> bool:
     return True
 
 
-def forward(path: str, port: int) -> None:
+def forward(path: str, port: int, container: int) -> None:
     """Until the container is killed: a stop leaves time for requests that are being answered."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # With its container, however that ends: nobody else knows of it.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != container:
+        os._exit(0)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
@@ -79,8 +85,9 @@ def forward(path: str, port: int) -> None:
 def main() -> None:
     path, port, *command = sys.argv[1:]
     bring_up_loopback()
+    container = os.getpid()
     if os.fork() == 0:
-        forward(path, int(port))
+        forward(path, int(port), container)
     os.execvp(command[0], command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import threading
@@ -20,6 +21,9 @@ from .state import RATES, Faults, Function, Record, State, Task
 from .web import Web
 
 T = TypeVar("T")
+
+RUN_SECONDS = 120.0
+"""Longer than everything takes that is done in the stand-in's thread."""
 
 
 class StandIn:
@@ -45,12 +49,15 @@ class StandIn:
     def __exit__(self, *exc: object) -> None:
         self.run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(30)
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something in the stand-in's own thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Do something in the stand-in's own thread.
+
+        Raises: TimeoutError, as what hangs must not hang who waits for it.
+        """
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(RUN_SECONDS)
 
     async def _start(self) -> None:
         for folder in ("contents", "blobs", "blocks", "volumes", "tasks"):
@@ -74,11 +81,13 @@ class StandIn:
         await self.containers.close()
         await self.web.close()
         self._server.close()
-        await self._server.wait_closed()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._server.wait_closed(), 10)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for other in others:
             other.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others:
+            await asyncio.wait(others, timeout=10)
 
     def reset(self, *, keep_volumes: bool = False) -> None:
         """Forget everything that ran; what still runs is stopped."""
@@ -140,6 +149,10 @@ class StandIn:
         """Every command of a function's image, from its base on."""
         chain = self.containers._chain(function.definition.image_id)
         return "\n".join(line for i in chain for line in self.state.images[i].commands)
+
+    def says(self, words: str) -> bool:
+        """Whether a line of a log has these words."""
+        return any(words in line.text for line in list(self.state.logs))
 
     def text(self, app: str = "") -> str:
         """All that was logged, in order."""

@@ -465,7 +465,10 @@ class Service:
 
     def _secret_metadata(self, secret: Secret) -> api.SecretMetadata:
         return api.SecretMetadata(
-            name=secret.name, keys=sorted(secret.env), environment_name=ENVIRONMENT
+            name=secret.name,
+            keys=sorted(secret.env),
+            environment_name=ENVIRONMENT,
+            creation_info=api.CreationInfo(created_at=secret.created_at),
         )
 
     async def SecretGetOrCreate(

@@ -86,6 +86,8 @@ class Faults:
     """So often a container that has ended by itself is started again without being asked for."""
     rpc_seconds: dict[str, float] = field(default_factory=dict)
     """How long an RPC takes."""
+    idle_seconds: float | None = None
+    """Containers without requests end after this long, if not after their scaledown window."""
     die_at_start: bool = False
     """Containers exit before they have loaded anything."""
 
@@ -249,6 +251,10 @@ class Task:
     is_stopping: bool = False
     ready_at: float = 0.0
     stopped_at: float = 0.0
+    used_at: float = 0.0
+    """When it last began or ended to answer a request."""
+    n_requests: int = 0
+    """That it answers now."""
     process: asyncio.subprocess.Process | None = None
     job: asyncio.Task[None] | None = None
 

@@ -128,6 +128,8 @@ class Web:
         self, task: Task, request: web.Request, seen: HttpRequest
     ) -> web.StreamResponse:
         seen.task_id = task.id
+        task.n_requests += 1
+        task.used_at = time.time()
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         target = f"http://container{request.rel_url}"
         data = await request.read()
@@ -154,3 +156,6 @@ class Web:
         except ClientError as error:
             seen.status = 502
             return web.Response(status=502, text=f"modal-http: {error}\n")
+        finally:
+            task.n_requests -= 1
+            task.used_at = time.time()

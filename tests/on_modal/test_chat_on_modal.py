@@ -78,6 +78,23 @@ def test_a_benchmark_says_its_price_first_and_keeps_to_its_limit(modal, deployed
     assert done.stderr.startswith("about $")
 
 
+def test_a_cold_benchmark_of_a_warm_deployment_waits_until_it_sleeps(modal, deployed, run):
+    args = ("bench", NAME, "-n", "2", "-p", "4", "--concurrency", "1", "--requests", "2", "--json")
+    run("chat", NAME, "Hello")
+    awake = run(*args)
+    (warm,) = modal.live_tasks()
+    modal.faults.idle_seconds = 20.0
+
+    done = run(*args, "--cold")
+
+    assert awake.returncode == 0, awake.stderr
+    assert json.loads(awake.stdout)["cold_start_seconds"] is None
+    assert done.returncode == 0, done.stderr
+    assert "until the container ends, which takes about 60 s" in done.stderr
+    assert json.loads(done.stdout)["cold_start_seconds"] > 0
+    assert warm not in modal.live_tasks()
+
+
 def test_a_name_that_nobody_knows_is_said(deployed, run):
     done = run("chat", "nonesuch", "Hello")
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def published(document: str, text: str) -> dict[str, Any]:
     found = json.loads(text)
     schema_of(document).model_validate(found)
     return found
+
+
+def wait_for(
+    is_so: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120.0
+) -> None:
+    """Until something is so, while a command goes on."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert process.poll() is None, "the command has ended"
+        assert time.monotonic() < end, f"not so after {seconds:.0f} s"
+        time.sleep(0.1)
 
 
 def serve_args(tiny: Path) -> tuple[str, ...]:
@@ -175,14 +187,12 @@ def test_a_start_that_is_interrupted_leaves_nothing(modal, own_state, tiny, numb
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     try:
-        while not any("load_model" in line.text for line in list(modal.state.logs)):
-            assert process.poll() is None
-            time.sleep(0.1)
+        wait_for(lambda: modal.says("load_model"), process)
         process.send_signal(number)
         process.communicate(timeout=60)
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
     assert process.returncode == code
     modal.assert_nothing_is_left()
@@ -200,16 +210,14 @@ def test_a_second_ctrl_c_does_not_cut_the_end_short(modal, own_state, tiny):
         text=True,
     )
     try:
-        while not any("load_model" in line.text for line in list(modal.state.logs)):
-            assert process.poll() is None
-            time.sleep(0.1)
+        wait_for(lambda: modal.says("load_model"), process)
         for _ in range(3):
             process.send_signal(signal.SIGINT)
             time.sleep(0.8)
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
     assert process.returncode == 130
     assert "Still stopping" in err
@@ -227,7 +235,13 @@ def test_an_emitted_app_is_deployed_by_its_own_instructions(modal, run, tiny, tm
     env = environment(tmp_path, PYTHONPATH=None)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     did = subprocess.run(
-        ("sh", "-ec", steps), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        ("sh", "-ec", steps),
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert did.returncode == 0, did.stdout + did.stderr
 
@@ -259,10 +273,18 @@ def test_a_model_from_the_hub_to_the_volume_and_away_again(modal, run, published
     assert published("download", planned.stdout)["is_dry_run"]
     assert modal.state.tasks == {}
 
-    done = run("download", published_tiny, "--to", "modal", "--json")
+    assert json.loads(planned.stdout)["price"]["usd_per_hour"] > 0
+    quiet = run("download", published_tiny, "--to", "modal", "--dry-run", "-q", "--json")
+    assert (quiet.stderr, json.loads(quiet.stdout)["price"]["usd"] > 0) == ("", True)
+
+    # A price is said before it is spent, whoever is to be quiet.
+    done = run("download", published_tiny, "--to", "modal", "-q", "--json")
     assert done.returncode == 0, done.stderr
-    assert published("download", done.stdout)["to"] == "modal"
+    document = published("download", done.stdout)
+    assert document["to"] == "modal" and document["price"]["usd_per_month"] >= 0
     assert "per hour" in done.stderr
+    again = run("download", published_tiny, "--to", "modal", "-q", "--json")
+    assert (again.stderr, json.loads(again.stdout)["price"]) == ("", None)
 
     (row,) = published("models", run("models", "ls", "--on", "modal", "--json").stdout)["models"]
     assert row["state"] == "verified"
@@ -313,14 +335,12 @@ def test_a_switch_that_is_interrupted_brings_the_former_back(modal, own_state, r
         text=True,
     )
     try:
-        while not any(task.gpu == "H100" and task.started_at for task in modal.live_tasks()):
-            assert process.poll() is None
-            time.sleep(0.1)
+        wait_for(lambda: any(t.gpu == "H100" and t.started_at for t in modal.live_tasks()), process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
     assert process.returncode == 130
     assert modal.function(f"ggufctl-{NAME}", "llama").gpus == ["T4"]

@@ -115,7 +115,7 @@ def test_the_doctor_notices_a_token_that_was_revoked(modal, tmp_path):
     found = modal_checks(tmp_path)
 
     assert found["modal"].status is Status.FAIL
-    assert "modal token new" in found["modal"].fix
+    assert "modal setup" in found["modal"].fix
     assert "as-test" not in found["modal"].text
 
 

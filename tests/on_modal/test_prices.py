@@ -142,7 +142,10 @@ def test_without_a_token_it_exits_with_access_denied(modal, run):
     found = run("gpus", "--refresh", MODAL_TOKEN_ID=None, MODAL_TOKEN_SECRET=None)
 
     assert found.returncode == 4
-    assert "modal token new" in found.stderr
+    assert found.stderr == (
+        "error: There is no Modal token on this machine, so nothing can be asked of Modal.\n\n"
+        "hint: Run modal setup.\n"
+    )
     assert found.stdout == ""
 
 

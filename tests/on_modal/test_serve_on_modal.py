@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from grpclib import Status
@@ -214,6 +215,11 @@ def test_a_name_in_use_is_refused_and_left_alone(serving, modal, request_for):
     assert status(f"{serving.base_url}/models", Authorization=f"Bearer {serving.key.value}") == 200
 
 
+def note_on_the_volume(modal) -> Path:
+    (volume,) = modal.state.volumes.values()
+    return volume.path / ".ggufctl" / "deployments" / f"{NAME}.json"
+
+
 def settled(modal, n: int) -> list:
     """The containers that run, once there are so many."""
     end = time.monotonic() + 30
@@ -234,7 +240,11 @@ class Asking(threading.Thread):
     def run(self) -> None:
         key = f"Bearer {self.server.key.value}"
         while not self.is_over.is_set():
-            self.seen.append(status(f"{self.server.base_url}/models", Authorization=key))
+            try:
+                found = status(f"{self.server.base_url}/models", Authorization=key)
+            except OSError:
+                found = 0
+            self.seen.append(found)
 
     def __enter__(self) -> Asking:
         self.start()
@@ -252,8 +262,10 @@ def test_a_switch_keeps_the_key_and_the_url_and_drops_no_request(serving, modal,
         server = switch_modal(NAME, ("H100",), heard)
         (left,) = settled(modal, 1)
         n_during = len(asking.seen)
-        while len(asking.seen) < n_during + 5:
+        end = time.monotonic() + 60
+        while len(asking.seen) < n_during + 5 and time.monotonic() < end:
             time.sleep(0.01)
+    assert len(asking.seen) >= n_during + 5
 
     assert modal.function(server.spec.app, "llama").gpus == ["H100"]
     assert (left.gpu, server.key.value, server.url) == ("H100", key, serving.url)
@@ -346,11 +358,22 @@ def test_a_switch_to_what_does_not_fit_changes_nothing(modal, request_for, heard
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec": {}, "request": {}}', '{"spec": 1'])
 def test_what_is_remembered_may_be_cut_off_anywhere(serving, modal, text):
     (state_dir() / "modal" / f"{NAME}.json").write_text(text)
+    assert key_file(NAME) == ""
+    server = switch_modal(NAME, ("H100",))
+
+    assert modal_deployments()[0].name == NAME
+    assert server.key.value == serving.key.value
+    assert key_file(NAME) == str(serving.key.path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"spec": {}, "request": {}}'])
+def test_without_anything_to_go_by_a_switch_is_refused(serving, modal, text):
+    for path in (state_dir() / "modal" / f"{NAME}.json", note_on_the_volume(modal)):
+        path.write_text(text)
     with pytest.raises(UsageError):
         switch_modal(NAME, ("H100",))
 
     assert modal_deployments()[0].name == NAME
-    assert key_file(NAME) == ""
     assert len(modal.live_tasks()) == 1
 
 
@@ -463,7 +486,7 @@ def test_nothing_of_the_current_folders_repository_is_told(
 ):
     for command in ("init -q", "commit -q --allow-empty -m secret-message"):
         identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
-        subprocess.run(("git", *identity, *command.split()), cwd=tmp_path, check=True)
+        subprocess.run(("git", *identity, *command.split()), cwd=tmp_path, check=True, timeout=60)
     monkeypatch.chdir(tmp_path)
     modal.faults.engine["*"] = "healthy"
     serve_modal(request_for(), heard)

@@ -61,6 +61,10 @@ def test_a_server_is_asked_only_when_that_is_wanted(serving, modal):
 
 def test_a_deployment_from_elsewhere_is_seen_by_what_modal_knows(serving, modal):
     forget(NAME)
+    (volume,) = modal.state.volumes.values()
+    note = volume.path / ".ggufctl" / "deployments" / f"{NAME}.json"
+    assert (modal_status(NAME).n_slots, modal_status(NAME).problems) == (2, ())
+    note.unlink()
     found = modal_status(NAME)
 
     assert found.status == "running"

@@ -268,10 +268,14 @@ def test_a_changed_file_of_this_machine_is_uploaded_again(modal, request_for, ti
 
 
 def test_the_price_of_fetching_is_said_before(modal, sharded):
-    text = modal_destination().price_text(sharded.size_bytes)
+    text = modal_destination().price(sharded.size_bytes).text
 
     assert "per hour" in text and "per month" in text
-    assert container_price(37_000_000_000) in modal_destination().price_text(37_000_000_000)
+    large = modal_destination().price(37_000_000_000)
+    assert container_price(37_000_000_000) in large.text
+    assert large.usd == pytest.approx(large.usd_per_hour * 400 / 3600)
+    assert large.usd_per_month > 0
+    assert modal_destination().price(0) is None
 
 
 def test_without_a_token_nothing_is_done(modal, monkeypatch):

@@ -169,6 +169,40 @@ def test_weights_repacked_for_the_cpu_are_in_the_range_and_said():
     assert "repacked" in row.note
 
 
+def test_what_is_loaded_beside_a_model_is_counted_apart_from_it():
+    log = EngineLog()
+    for line in (
+        "llama_model_loader: loaded meta data with 33 key-value pairs and 272 tensors",
+        "load_tensors:        CUDA0 model buffer size =   100.00 MiB",
+        "sched_reserve:      CUDA0 compute buffer size =    10.00 MiB",
+        "llama_model_loader: loaded meta data with 33 key-value pairs and 99 tensors",
+        "load_tensors:        CUDA0 model buffer size =    20.00 MiB",
+        "sched_reserve:      CUDA0 compute buffer size =     2.00 MiB",
+        "clip_ctx: CLIP using CUDA0 backend",
+        "load_hparams: model size:         8.00 MiB",
+        "reserve_compute_meta:      CUDA0 compute buffer size =     7.00 MiB",
+        "reserve_compute_meta:        CPU compute buffer size =     0.50 MiB",
+        # Once more without flash attention, in the place of the former.
+        "reserve_compute_meta:      CUDA0 compute buffer size =     9.00 MiB",
+        "clip_ctx: CLIP using CUDA0 backend",
+        "load_hparams: model size:         8.00 MiB",
+        "reserve_compute_meta:      CUDA0 compute buffer size =     3.00 MiB",
+    ):
+        log.feed(line)
+
+    found = [(b.where, b.term, b.n_bytes >> 20) for b in log.buffers]
+    assert found == [
+        ("CUDA0", "weights", 100),
+        ("CUDA0", "compute", 10),
+        ("CUDA0", "draft model", 20),
+        ("CUDA0", "draft model", 2),
+        ("CUDA0", "projector", 8),
+        ("CUDA0", "projector", 9),
+        ("host", "projector", 0),
+        ("CUDA0", "projector", 3),
+    ]
+
+
 def test_offloaded_layers_are_read_without_the_prefix_of_a_line():
     log = EngineLog()
 

@@ -116,6 +116,7 @@ def test_when_nothing_more_can_be_saved_other_quants_are_named(state, home, hub)
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        timeout=serving.START_SECONDS,
         check=False,
     )
 

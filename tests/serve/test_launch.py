@@ -104,6 +104,8 @@ def test_llama_cpp_python_is_told_its_own_words():
     assert "--n_ctx 2048 --n_batch 256" in " ".join(args)
     assert "--use_mmap False --use_mlock True" in " ".join(args)
     assert "--n_gpu_layers -1" in " ".join(args)
+    # Its server keeps logits of every token of the context otherwise.
+    assert "--logits_all False" in " ".join(args)
 
 
 @pytest.mark.parametrize(

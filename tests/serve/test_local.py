@@ -196,7 +196,7 @@ def test_stop_ends_it_from_elsewhere(state):
 def test_a_supervisor_killed_outright_leaves_no_engine(state):
     with serving.serving("-c", "512", "-np", "1", "--name", "one", state=state) as running:
         running.process.kill()
-        running.process.communicate()
+        running.process.communicate(timeout=60)
 
         assert is_gone(running.document["engine_pid"])
         (row,) = json.loads(ggufctl("ps", "--json", state=state).stdout)["deployments"]
@@ -206,12 +206,20 @@ def test_a_supervisor_killed_outright_leaves_no_engine(state):
 
 
 def test_an_engine_that_dies_is_explained(state):
-    with serving.serving("-c", "512", "-np", "1", state=state) as running:
+    with serving.serving("-c", "512", "-np", "1", "--name", "one", state=state) as running:
         os.kill(running.document["engine_pid"], signal.SIGKILL)
         _, err = running.process.communicate(timeout=60)
 
     assert running.process.returncode == 9
-    assert "killed" in err
+    assert "killed (signal 9)" in err
+    shown = ggufctl("status", "one", state=state)
+    asked = ggufctl("chat", "one", "Hi", state=state)
+
+    assert shown.returncode == 11
+    assert "failed" in shown.stdout
+    assert asked.returncode == 3
+    assert "has failed" in asked.stderr
+    assert "Start it again: ggufctl serve " in asked.stderr
 
 
 def test_a_signal_while_it_starts_leaves_nothing(state):
@@ -232,6 +240,8 @@ def test_a_signal_while_it_starts_leaves_nothing(state):
     assert process.returncode == 130
     assert engine
     assert not is_running(engine)
+    (row,) = json.loads(ggufctl("ps", "--all", "--json", state=state).stdout)["deployments"]
+    assert row["status"] == "stopped"
 
 
 def test_events_are_json_lines_that_tell_the_start(state):

@@ -16,7 +16,7 @@ from ggufctl import Runtime
 from ggufctl.core.engine_log import FailureKind
 from ggufctl.core.escape import redact
 from ggufctl.core.reduce import Reduction, reductions
-from ggufctl.errors import AccessDenied, UsageError
+from ggufctl.errors import UsageError
 from ggufctl.services import deployments
 from ggufctl.services.deployments import DeploymentNotFound
 from ggufctl.services.keys import open_key
@@ -56,7 +56,7 @@ def test_a_file_without_a_usable_key_is_refused(tmp_path, text):
 
 
 def test_a_key_file_that_cannot_be_made_is_said(tmp_path):
-    with pytest.raises(AccessDenied):
+    with pytest.raises(UsageError):
         open_key(tmp_path / "no" / "key")
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_name_is_refused_and_not_found(state, name):
 
 def test_a_deployment_whose_process_is_gone_is_lost_and_can_be_replaced(state):
     process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
+    process.wait(60)
     put("one", pid=process.pid, pid_start="12345")
 
     assert deployments.find("one").status == "lost"
@@ -114,7 +114,7 @@ def test_a_process_that_only_has_the_same_number_is_left_alone(state):
         assert serving.is_running(bystander.pid)
     finally:
         bystander.kill()
-        bystander.wait()
+        bystander.wait(60)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"name": "one"}', "\0"])

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import resource
 import signal
+import socket
 import threading
+import time
+import urllib.error
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,10 +20,37 @@ from ggufctl.documents.serve import DemoDocument, PsDocument, ServeDocument, Ser
 from ggufctl.errors import LaunchFailed, UsageError
 from ggufctl.remote.supervisor import Event, ask
 from ggufctl.services import deployments
-from ggufctl.services.local_switch import Switch, SwitchRefused, ask_for_switch, pending
+from ggufctl.services.local_switch import (
+    Replies,
+    Switch,
+    SwitchRefused,
+    ask_for_switch,
+    pending,
+)
+from ggufctl.services.placeholder import Placeholder, can_share_port
 from serving import ggufctl, is_running, put
 
 pytestmark = pytest.mark.xdist_group("engine")
+
+SECONDS = 120.0
+"""Nothing that a test here waits for takes so long."""
+
+
+def ended(thread: threading.Thread) -> None:
+    """Wait for a thread, but not for ever."""
+    thread.join(SECONDS)
+    assert not thread.is_alive(), f"still running after {SECONDS:.0f} s"
+
+
+def request_in(directory: Path, asking: threading.Thread) -> Replies:
+    """The request that somebody is about to make there."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        if (found := pending(directory)) is not None:
+            return found
+        assert asking.is_alive(), "who asked has ended"
+        time.sleep(0.01)
+    raise AssertionError(f"no request after {SECONDS:.0f} s")
 
 
 def n_ctx(running: serving.Serving) -> int:
@@ -96,10 +127,10 @@ def test_answers_that_are_being_written_are_finished_first(state):
             base_url, model = running.url.removesuffix("/v1"), running.document["alias"]
             found.append(ask(base_url, model, "One, two,", key=running.key, n_predict=64))
 
-        thread = threading.Thread(target=question)
+        thread = threading.Thread(target=question, daemon=True)
         thread.start()
         done = ggufctl("switch", "one", "-c", "512", state=state)
-        thread.join()
+        ended(thread)
 
         assert done.returncode == 0, done.stderr
         assert found[0].n_tokens > 8 or found[0].finish_reason == "stop"
@@ -143,6 +174,80 @@ def test_every_document_is_as_published(state):
     DemoDocument.model_validate(json.loads(demo.stdout))
 
 
+def test_who_asks_during_a_switch_is_told_when_to_come_again(state):
+    statuses: list[int] = []
+    waits: set[str] = set()
+    is_over = threading.Event()
+
+    def ask_on(url: str) -> None:
+        while not is_over.is_set():
+            try:
+                with urllib.request.urlopen(f"{url}/health", timeout=60) as answer:
+                    statuses.append(answer.status)
+            except urllib.error.HTTPError as error:
+                with error:
+                    statuses.append(error.code)
+                    waits.add(str(error.headers["Retry-After"]))
+                    assert json.load(error)["error"]["type"] == "unavailable_error"
+            except OSError:
+                statuses.append(0)
+
+    with serving.serving("-c", "512", "-np", "1", "--name", "one", state=state) as running:
+        base_url = running.url.removesuffix("/v1")
+        first = ggufctl("switch", "one", "-c", "1024", state=state)
+        asking = threading.Thread(target=ask_on, args=(base_url,), daemon=True)
+        asking.start()
+        second = ggufctl("switch", "one", "-c", "512", state=state)
+        is_over.set()
+        ended(asking)
+
+        assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+        assert n_ctx(running) == 512
+        assert {200, 503} <= set(statuses)
+        assert statuses[-1] == 200
+        # The engine itself, while it loads, does not say when.
+        assert {int(wait) >= 1 for wait in waits - {"None"}} == {True}
+        # One engine's end leaves connections that it had not taken yet, and a port for a moment.
+        assert 10 * statuses.count(0) <= statuses.count(503)
+
+
+def test_a_placeholder_waits_for_its_port_and_answers_whole_requests():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        placeholder = Placeholder("127.0.0.1", port, "one", 2.4)
+    try:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/x", data=bytes(1 << 20))
+        error = None
+        until = time.monotonic() + SECONDS
+        while not isinstance(error, urllib.error.HTTPError) and time.monotonic() < until:
+            with pytest.raises(OSError) as caught:
+                urllib.request.urlopen(request, timeout=10)
+            error = caught.value
+        assert isinstance(error, urllib.error.HTTPError)
+        with error:
+            assert (error.code, error.headers["Retry-After"]) == (503, "3")
+    finally:
+        placeholder.close()
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("engine", "build", "can"),
+    [
+        ("xllamacpp", "b11549", True),
+        ("llama-server", "b11434", True),
+        ("llama-server", "b4000", False),
+        ("llama-server", "unknown", False),
+        ("llama-cpp-python", "0.3.36", False),
+    ],
+)
+def test_only_an_engine_that_is_known_to_can_share_a_port(engine, build, can):
+    assert can_share_port(engine, build) is can
+
+
 def test_a_request_reaches_who_serves_and_its_answers_who_asked(state):
     deployment = put("one")
     heard: list[Event | dict[str, object]] = []
@@ -150,15 +255,14 @@ def test_a_request_reaches_who_serves_and_its_answers_who_asked(state):
     def ask_for_it() -> None:
         heard.extend(ask_for_switch(deployment, Switch(n_ctx=4096, runtime={"n_batch": 64})))
 
-    thread = threading.Thread(target=ask_for_it)
+    thread = threading.Thread(target=ask_for_it, daemon=True)
     thread.start()
-    while (replies := pending(deployment.directory)) is None:
-        pass
+    replies = request_in(deployment.directory, thread)
     assert replies.switch == Switch(n_ctx=4096, runtime={"n_batch": 64})
     replies.hear(Event("phase", 1.0, "weights"))
     replies.hear(Event("log", 1.0, "a line of the engine's"))
     replies.done({"n_ctx": 4096})
-    thread.join()
+    ended(thread)
 
     assert [e.kind for e in heard if isinstance(e, Event)] == ["switch", "phase"]
     assert heard[-1] == {"n_ctx": 4096}
@@ -175,12 +279,11 @@ def test_a_refusal_keeps_its_words_and_its_exit_code(state):
             list(ask_for_switch(deployment, Switch(gpu="1")))
         caught.append(error.value)
 
-    thread = threading.Thread(target=ask_for_it)
+    thread = threading.Thread(target=ask_for_it, daemon=True)
     thread.start()
-    while (replies := pending(deployment.directory)) is None:
-        pass
+    replies = request_in(deployment.directory, thread)
     replies.refuse(UsageError("It cannot be.", "Do not."))
-    thread.join()
+    ended(thread)
 
     (error,) = caught
     assert (error.message, error.hint, error.exit_code) == ("It cannot be.", "Do not.", 2)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests import projector
 from tests.ggufs import header, llama, shards, write
 
 from fakehub import FakeFile, FakeHub
@@ -242,3 +243,67 @@ def test_a_quant_that_several_files_have_is_loaded_by_its_file(hub: FakeHub):
 
     assert found.model.launch_args[:3] == ("-hf", "acme/Two-GGUF", "-hff")
     assert found.model.launch_args[3].startswith("b/")
+
+
+def clip() -> FakeFile:
+    return FakeFile(*header(projector.metadata(), projector.tensors()))
+
+
+@pytest.mark.parametrize("ref", ["acme/Eye-GGUF", "hf://acme/Eye-GGUF/mmproj-F16.gguf"])
+def test_a_projector_of_the_hub_is_named_by_the_url_that_llama_server_takes(hub: FakeHub, ref):
+    hub.add("acme/Big-GGUF", files("Q4_K_M", "Q8_0", n_layer=2))
+    eye = hub.add("acme/Eye-GGUF", {"mmproj-F16.gguf": clip()})
+    url = f"{hub.url}/acme/Eye-GGUF/resolve/{eye.commit}/mmproj-F16.gguf"
+
+    for model in ("acme/Big-GGUF", "acme/Big-GGUF:Q4_K_M"):
+        found = plan_reference(model, Runtime(mmproj=ref), Constraints(), n_ctx=2048)
+        args = found.require_choice().engine_args
+        assert args[args.index("--mmproj-url") + 1] == url
+        assert "--mmproj" not in args
+        assert found.warnings == ()
+
+
+def test_what_llama_server_only_takes_as_a_file_is_named_as_one_and_how_it_gets_there(
+    hub: FakeHub, tmp_path: Path
+):
+    hub.add("acme/Big-GGUF", files("Q4_K_M", n_layer=2))
+    hub.add("acme/Small-GGUF", files("Q8_0", n_layer=1))
+    hub.add("acme/Two-GGUF", {f"{n}/{k}": v for n in "ab" for k, v in files("Q8_0").items()})
+    hub.plain["draft-Q8_0.gguf"] = files("Q8_0", n_layer=1)["Big-Q8_0.gguf"]
+    local = write(tmp_path / "draft-Q8_0.gguf", *header(*llama(n_layer=4)))
+
+    def flags(draft: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        runtime = Runtime(n_parallel=1, draft_model=draft)
+        found = plan_reference("acme/Big-GGUF", runtime, Constraints(), n_ctx=2048)
+        args = found.require_choice().engine_args
+        first = min(args.index(flag) for flag in ("-hfd", "-md") if flag in args)
+        *said, last = found.warnings
+        assert last.startswith("Speculation is not modelled")
+        return args[first : args.index("-fit")], tuple(said)
+
+    assert flags("acme/Small-GGUF") == (("-hfd", "acme/Small-GGUF:Q8_0"), ())
+    assert flags("acme/Two-GGUF/b")[0] == ("-hfd", "acme/Two-GGUF", "-md", "b/Big-Q8_0.gguf")
+    assert flags(str(local)) == (("-md", str(local)), ())
+    args, (warning,) = flags(f"{hub.url}/plain/draft-Q8_0.gguf?sig=s3cret")
+    assert args == ("-md", "draft-Q8_0.gguf")
+    assert warning.startswith("llama-server's -md takes a file: fetch ")
+    assert "s3cret" not in warning
+
+
+def test_one_unnamed_model_of_a_repository_is_planned_with_all_its_warnings(hub: FakeHub):
+    made = {"thing.gguf": FakeFile(*header(*llama(**BIG)))}
+    hub.add("acme/Plain-GGUF", made, revisions=("main", "v2"))
+
+    said = plan("acme/Plain-GGUF@v2").warnings
+
+    assert len(said) == 1
+    assert "v2" in said[0]
+
+
+@pytest.mark.parametrize("ref", ["acme/Big-GGUF", "acme/Big-GGUF:Q4_K_M"])
+def test_a_plan_without_the_hub_says_that_the_repository_may_have_changed(hub: FakeHub, ref):
+    hub.add("acme/Big-GGUF", files("Q4_K_M", n_layer=2))
+    plan(ref)
+    hub.fail_with = 503
+
+    assert any("as it was last seen" in text for text in plan(ref).warnings)

@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent.parent)]
 
 from tests.soak.cycles import run_cycles  # noqa: E402  # needs the path
-from tests.soak.inside import run_inside  # noqa: E402  # likewise
+from tests.soak.inside import leaks, run_inside  # noqa: E402  # likewise
 
 REQUESTS_A_DAY = 288
 """Starts in a day of a server that is used every five minutes and ends in between."""
@@ -31,8 +31,7 @@ def main() -> int:
     for problem in soak.problems:
         print(f"PROBLEM {problem}")
     print(f"{n_cycles} cycles, {len(soak.problems)} problems, {time.monotonic() - started:.0f} s")
-    leaks = after.files > before.files or after.threads > before.threads
-    return 1 if soak.problems or leaks else 0
+    return 1 if soak.problems or leaks(before, after) else 0
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Soak:
         finally:
             if process.poll() is None:
                 process.kill()
-            _, err = process.communicate()
+            _, err = process.communicate(timeout=60)
             self.expect("Traceback" not in err, f"serve: traceback: {err[-800:]}")
 
     def ended(self, running: serving.Serving, codes: set[int]) -> None:
@@ -274,11 +274,12 @@ def run_cycles(folder: Path, n_cycles: int, seed: int) -> Soak:
     order: list[Callable[[Soak], None]] = []
     while len(order) < n_cycles:
         order += soak.random.sample(CYCLES, len(CYCLES))
-    for cycle in order[:n_cycles]:
+    for number, cycle in enumerate(order[:n_cycles], 1):
+        print(f"{number} of {n_cycles}: {cycle.__name__}", file=sys.stderr, flush=True)
         soak.reset()
         try:
             cycle(soak)
-        except AssertionError as error:
+        except (AssertionError, subprocess.TimeoutExpired) as error:
             soak.problems.append(f"{cycle.__name__}: {error}")
         soak.reset()
         soak.check(cycle.__name__)

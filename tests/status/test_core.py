@@ -32,8 +32,10 @@ METRICS = """\
 llamacpp:prompt_tokens_total 120
 # TYPE llamacpp:tokens_predicted_total counter
 llamacpp:tokens_predicted_total 1234
-llamacpp:prompt_tokens_seconds 32.0605
-llamacpp:predicted_tokens_seconds 58.8181
+llamacpp:prompt_seconds_total 3.75
+llamacpp:tokens_predicted_seconds_total 20
+llamacpp:prompt_tokens_seconds 0
+llamacpp:predicted_tokens_seconds 0
 llamacpp:requests_processing 3
 llamacpp:requests_deferred 2
 """
@@ -76,8 +78,8 @@ def test_the_counters_of_the_engine_are_read():
     assert parse_metrics(METRICS) == Counters(
         prompt_tokens=120,
         predicted_tokens=1234,
-        prompt_tokens_per_second=32.0605,
-        predicted_tokens_per_second=58.8181,
+        prompt_tokens_per_second=32.0,
+        predicted_tokens_per_second=61.7,
         n_processing=3,
         n_deferred=2,
     )

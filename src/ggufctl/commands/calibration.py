@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ggufctl.commands import options as o
-from ggufctl.commands.output import is_terminal, print_json, say
+from ggufctl.commands.output import confirm, is_terminal, print_json, say
 
 __all__ = ["register"]
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command(epilog="\b\nExamples:\n  ggufctl calibration show --json\n")(show)
     group.command(epilog="\b\nExamples:\n  ggufctl calibration export > runs.jsonl\n")(export)
-    group.command(epilog="\b\nExamples:\n  ggufctl calibration clear\n")(clear)
+    group.command(epilog="\b\nExamples:\n  ggufctl calibration clear --yes\n")(clear)
     app.add_typer(group, name="calibration")
 
 
@@ -62,11 +62,16 @@ def export(as_json: o.AsJson = False) -> None:
         typer.echo(run.to_line())
 
 
-def clear(as_json: o.AsJson = False) -> None:
+def clear(yes: o.Yes = False, as_json: o.AsJson = False) -> None:
     """Forget all runs."""
     from ggufctl.report import SCHEMA_VERSION
     from ggufctl.services.calibration import clear as forget
+    from ggufctl.services.calibration import load_runs
 
+    n_kept = len(load_runs())
+    if n_kept:
+        runs = "the run" if n_kept == 1 else f"all {n_kept} runs"
+        confirm(yes, f"Forget {runs}?", "Say --yes, or keep them first with export.")
     n = forget()
     if as_json:
         print_json({"schema_version": SCHEMA_VERSION, "n_runs": n})

@@ -198,6 +198,7 @@ def chat(
         presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty,
     )
+    _check_ranges(temp=temp, top_p=top_p, min_p=min_p, threads=threads)
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
     asked = _questions(question or (), questions)
@@ -345,6 +346,18 @@ def _check_finite(**given: float | None) -> None:
     for name, value in given.items():
         if value is not None and not math.isfinite(value):
             raise UsageError(f"--{name.replace('_', '-')} must be a number, not {value}.")
+
+
+def _check_ranges(**given: float | None) -> None:
+    """Refuse what no sampler can mean, where servers take it silently.
+
+    Raises: UsageError.
+    """
+    for name, value in given.items():
+        most = 1.0 if name in ("top_p", "min_p") else math.inf
+        if value is not None and not 0 <= value <= most:
+            wanted = "from 0 to 1" if most == 1.0 else "at least 0"
+            raise UsageError(f"--{name.replace('_', '-')} must be {wanted}, not {value:g}.")
 
 
 @contextlib.contextmanager

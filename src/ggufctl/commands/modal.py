@@ -14,7 +14,7 @@ import typer
 
 from ggufctl.commands.listening import make_listener, show_key_once
 from ggufctl.commands.output import print_json, print_line, say
-from ggufctl.errors import AccessDenied
+from ggufctl.errors import AccessDenied, UsageError
 
 if TYPE_CHECKING:
     from ggufctl.remote.supervisor import Event
@@ -59,8 +59,8 @@ def require_token() -> None:
     """
     if not has_token():
         raise AccessDenied(
-            "There is no Modal token on this machine, so nothing can be deployed there.",
-            "Run modal token new, or serve on this machine with --on local.",
+            "There is no Modal token on this machine, so nothing can be asked of Modal.",
+            "Run modal setup, or serve on this machine with --on local.",
         )
 
 
@@ -71,7 +71,7 @@ def require_deployment(name: str) -> None:
     """
     from ggufctl.services.modal import find_modal
 
-    find_modal(name)
+    find_modal(name, say)
 
 
 def serve_on_modal(
@@ -93,6 +93,11 @@ def serve_on_modal(
     hear = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
     if dry_run or emit_to:
         plan = modal.plan_modal(request, hear)
+        if emit_to and plan.urls:
+            raise UsageError(
+                "An app that is written down would hold the model's URL.",
+                "Download the file and emit with its path.",
+            )
         if emit_to:
             _write_app(emit(plan.spec), emit_to)
         elif as_json:
@@ -113,7 +118,6 @@ def _write_app(source: str, path: str) -> None:
         typer.echo(source, nl=False)
         return
     from ggufctl.core.escape import quoted
-    from ggufctl.errors import UsageError
 
     try:
         with open(path, "x", encoding="utf-8") as file:
@@ -166,7 +170,7 @@ def ps_on_modal() -> tuple[list[dict[str, Any]], list[str]]:
     from ggufctl.report.modal import modal_row_report
     from ggufctl.services.modal import key_file, modal_deployments
 
-    found = modal_deployments()
+    found = modal_deployments(say)
     return [modal_row_report(each, key_file(each.name)) for each in found], modal_rows(found)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ggufctl.commands import options as o
-from ggufctl.commands.output import is_terminal, print_json, say
-from ggufctl.errors import CheckFailed, UsageError
+from ggufctl.commands.output import confirm, is_terminal, print_json, say
+from ggufctl.errors import CheckFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,7 +40,7 @@ On = Annotated[
     str,
     o.option("--on", env="ON", help="Where: modal (its Volume), local (this machine) or a folder."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = o.Yes
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say everything, do nothing.")]
 Refs = Annotated[
     list[str] | None,
@@ -109,9 +108,9 @@ def download(
         include=include or (),
         on_event=_said if ctx.obj["verbose"] and not quiet else _unheard,
     )
-    price = place.price_text(plan.bytes_to_come)
-    if price and not quiet:
-        say(f"cost     {price}")
+    # What is about to cost money is said in any case.
+    if plan.price is not None and not (quiet and dry_run):
+        say(f"cost     {plan.price.text}")
     if dry_run:
         if as_json:
             print_json(download_report(plan, is_dry_run=True))
@@ -145,10 +144,10 @@ def list_models(
     """What is kept: quant, size, whether it was verified, when it was last used, what it costs."""
     from ggufctl.render import models as render
     from ggufctl.report.models import models_report
-    from ggufctl.services.models import open_store, shown
+    from ggufctl.services.models import kept, open_store, shown
 
     store = open_store(on)
-    models = shown(store.models())
+    models = shown(kept(store))
     if as_json:
         print_json(models_report(store.name, models))
     elif not is_terminal():
@@ -167,10 +166,10 @@ def show_model(
     """Everything about one kept model: files, places, checksums."""
     from ggufctl.render import models as render
     from ggufctl.report.models import models_report
-    from ggufctl.services.models import find, open_store, shown
+    from ggufctl.services.models import find, kept, open_store, shown
 
     store = open_store(on)
-    found = shown(find(store.models(), model))
+    found = shown(find(kept(store), model))
     if as_json:
         print_json(models_report(store.name, found))
         return
@@ -190,10 +189,10 @@ def remove_models(
     quiet: o.Quiet = False,
 ) -> None:
     """Remove kept models; what another revision shares with them stays."""
-    from ggufctl.services.models import find, open_store, shown
+    from ggufctl.services.models import find, kept, open_store, shown
 
     store = open_store(on)
-    everything = store.models()
+    everything = kept(store)
     wanted = [each for ref in models for each in find(everything, ref)]
     found = shown(list(dict.fromkeys(wanted)))
     gone = set(found)
@@ -248,10 +247,10 @@ def verify_models(
     """Hash kept models again, all or those named; exits with 11 when one is not as it should be."""
     from ggufctl.core.stored import State
     from ggufctl.report.models import models_report
-    from ggufctl.services.models import find, open_store, shown
+    from ggufctl.services.models import find, kept, open_store, shown
 
     store = open_store(on)
-    everything = store.models()
+    everything = kept(store)
     wanted = [each for ref in models or () for each in find(everything, ref)]
     chosen = shown(list(dict.fromkeys(wanted)) if models else everything)
     if store.name == "modal" and chosen:
@@ -301,39 +300,21 @@ def _remove(
     from ggufctl.report.models import models_report
     from ggufctl.services.models import require_unserved
 
-    refs = Counter(each.ref for each in (*models, *left))
-
-    def name_of(model: StoredModel) -> str:
-        # A repository may hold several models of one quant.
-        is_told_apart = refs[model.ref] == 1 or not model.files
-        return escape(model.ref if is_told_apart else f"{model.repo}/{model.files[0].path}")
-
     n_bytes = store.freed_by(models)
     if not quiet:
         if show_left:
-            say(*(f"stays    {name_of(each)} {format_bytes(each.size_bytes)}" for each in left))
-        say(*(f"removes  {name_of(each)} {format_bytes(each.size_bytes)}" for each in models))
+            say(*(f"stays    {escape(each.ref)} {format_bytes(each.size_bytes)}" for each in left))
+        say(*(f"removes  {escape(each.ref)} {format_bytes(each.size_bytes)}" for each in models))
         say(f"frees    {format_bytes(n_bytes)}")
     if models and not dry_run:
         require_unserved(store, models)
-        _confirm(yes, f"Remove {len(models)} of {len(models) + len(left)}?")
+        question = f"Remove {len(models)} of {len(models) + len(left)}?"
+        confirm(yes, question, "Say --yes, or look first with --dry-run.")
         n_bytes = store.remove(models)
     if as_json:
         print_json(
             models_report(store.name, left, removed=models, freed_bytes=n_bytes, is_dry_run=dry_run)
         )
-
-
-def _confirm(yes: bool, question: str) -> None:
-    """Ask on stderr, unless that was settled.
-
-    Raises: UsageError where nobody can be asked.
-    """
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("Nobody can be asked here.", "Say --yes, or look first with --dry-run.")
-    typer.confirm(question, abort=True, err=True)
 
 
 def progress_view(*, quiet: bool) -> ProgressView:

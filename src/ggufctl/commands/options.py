@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -36,11 +37,14 @@ __all__ = [
     "RuntimeOptions",
     "Verbose",
     "Wait",
+    "Yes",
     "context",
     "is_max",
     "layers",
     "load_of",
+    "named_gpus",
     "option",
+    "warn_of_unread",
     "with_runtime",
 ]
 
@@ -210,6 +214,16 @@ _RUNTIME: dict[str, tuple[Any, Any]] = {
 }
 """Parameter → its option and default."""
 
+_HIDDEN: dict[str, tuple[Any, Any]] = {
+    "fit": (Annotated[str, typer.Option("-fit", "--fit", hidden=True)], ""),
+    "mmap": (Annotated[bool | None, typer.Option("--mmap/--no-mmap", hidden=True)], None),
+    "mlock": (Annotated[bool, typer.Option("--mlock", hidden=True)], False),
+    "no_mmproj": (Annotated[bool, typer.Option("--no-mmproj", hidden=True)], False),
+    "mmproj_url": (Annotated[str, typer.Option("-mmu", "--mmproj-url", hidden=True)], ""),
+    "draft_repo": (Annotated[str, typer.Option("-hfd", "--hf-repo-draft", hidden=True)], ""),
+}
+"""What llama-server's command lines say as well, in the line `run:` of a plan or from elsewhere."""
+
 RUNTIME_NAMES = tuple(_RUNTIME)
 """Parameters that `with_runtime` takes."""
 
@@ -235,7 +249,10 @@ Quant = Annotated[
 MaxUsdPerHour = Annotated[
     float | None,
     option(
-        "--max-usd-per-hour", metavar="USD", env="MAX_USD_PER_HOUR", help="Budget for the GPUs."
+        "--max-usd-per-hour",
+        metavar="USD",
+        env="MAX_USD_PER_HOUR",
+        help="Budget for the GPUs, and for host memory beyond 16 GiB.",
     ),
 ]
 RequestsPerDay = Annotated[
@@ -244,7 +261,7 @@ RequestsPerDay = Annotated[
         "--requests-per-day",
         metavar="N",
         env="REQUESTS_PER_DAY",
-        help="Estimate a month's bill for so many requests a day.",
+        help="Estimate a month's bill for so many requests a day, and pick by it.",
     ),
 ]
 PromptTokens = Annotated[
@@ -275,6 +292,7 @@ Wait = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the engine's log as well.")]
 
@@ -289,18 +307,92 @@ def with_runtime(command: Callable[..., None]) -> Callable[..., None]:
         if name == "ctx_size":
             parameters += [
                 inspect.Parameter(key, parameter.kind, default=default, annotation=option)
-                for key, (option, default) in _RUNTIME.items()
+                for key, (option, default) in (_RUNTIME | _HIDDEN).items()
             ]
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
         settings = {key: values.pop(key) for key in _RUNTIME}
+        hidden = {key: values.pop(key) for key in _HIDDEN}
+        for key, value in _of_hidden(hidden, settings).items():
+            settings[key] = value
+            # Whoever asks what was named on the command line sees the option it stands for.
+            values["ctx"].set_parameter_source(key, _named_by(values["ctx"], key))
         command(**values, runtime=_runtime(settings))
 
     del run.__wrapped__
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _of_hidden(hidden: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that llama-server's other spellings stand for.
+
+    Raises: UsageError for what would change a plan, or says a thing twice.
+    """
+    if hidden["fit"] not in ("", "off"):
+        raise UsageError(
+            f"-fit/--fit {hidden['fit']} lets llama.cpp change what was planned.",
+            "Leave it out: engines are started with -fit off.",
+        )
+    found: dict[str, Any] = {}
+    mmap, mlock = hidden["mmap"], hidden["mlock"]
+    if mmap is not None or mlock:
+        modes = {(True, False): "mmap", (True, True): "mmap+mlock", (False, True): "mlock"}
+        found["load_mode"] = modes.get((mmap is not False, mlock), "none")
+    if hidden["no_mmproj"] and settings["mmproj"]:
+        raise UsageError("--mmproj and --no-mmproj exclude each other.")
+    if hidden["mmproj_url"]:
+        found["mmproj"] = hidden["mmproj_url"]
+    if repo := hidden["draft_repo"]:
+        file = settings["model_draft"]
+        found["model_draft"] = f"{repo}/{file}" if file else repo
+    return found
+
+
+_STANDS_FOR = {
+    "load_mode": ("mmap", "mlock"),
+    "mmproj": ("mmproj_url",),
+    "model_draft": ("draft_repo",),
+}
+
+
+def _named_by(ctx: typer.Context, key: str) -> Any:
+    """Where the value of a setting comes from that another spelling of it gave."""
+    sources = (ctx.get_parameter_source(name) for name in _STANDS_FOR[key])
+    return max((source for source in sources if source is not None), key=_is_on_line)
+
+
+def _is_on_line(source: Any) -> bool:
+    return bool(source.name == "COMMANDLINE")
+
+
+def named_gpus(text: str) -> str:
+    """What `--gpu` says.
+
+    Raises: UsageError where it says nothing.
+    """
+    if not text.strip():
+        raise UsageError("--gpu names no GPU.", "Leave it out, or say auto, for all there are.")
+    return text
+
+
+def warn_of_unread(ctx: typer.Context) -> None:
+    """Say once which variables of ours nothing reads: most are misspelt."""
+    from ggufctl.config import own_variables
+
+    if not any(name.startswith("GGUFCTL_") for name in os.environ):
+        return
+    own = {p.envvar for p in ctx.command.params if isinstance(p.envvar, str)}
+    _, unread = own_variables((), names=own)
+    if not unread:
+        return
+    from ggufctl.commands.status import all_options
+
+    _, unread = own_variables(all_options())
+    for name in unread:
+        typer.echo(f"warning: {name} is set, and no option reads it.", err=True)
 
 
 def load_of(
@@ -328,7 +420,8 @@ def _runtime(values: Mapping[str, Any]) -> Runtime:
     from ggufctl.core.runtime import Runtime
 
     return Runtime(
-        n_parallel=values["parallel"],
+        # llama-server's own word for its default.
+        n_parallel=None if values["parallel"] == -1 else values["parallel"],
         kv_unified=values["kv_unified"],
         cache_type_k=values["cache_type_k"],
         cache_type_v=values["cache_type_v"],

@@ -8,7 +8,9 @@ import sys
 
 import typer
 
-__all__ = ["is_terminal", "print_json", "print_line", "say"]
+from ggufctl.errors import UsageError
+
+__all__ = ["confirm", "is_terminal", "print_json", "print_line", "say"]
 
 
 def is_terminal() -> bool:
@@ -20,6 +22,23 @@ def say(*lines: str) -> None:
     """Lines for people, on stderr."""
     for line in lines:
         typer.echo(line, err=True)
+
+
+def confirm(yes: bool, question: str, hint: str) -> None:
+    """Ask on stderr before something is gone, unless that was settled.
+
+    Args:
+        yes: whether it was.
+        question: to be answered with yes or no; no ends the command.
+        hint: what to do where nobody can be asked.
+
+    Raises: UsageError where nobody can be asked.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("Nobody can be asked here.", hint)
+    typer.confirm(question, abort=True, err=True)
 
 
 def print_line(document: object) -> None:

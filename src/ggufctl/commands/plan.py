@@ -24,7 +24,7 @@ __all__ = ["register"]
 EXIT_CODES = """\b
 Exit codes:
   0  ok                         6  invalid GGUF, or a shard missing
-  1  a bug in ggufctl           7  unsupported model or format
+  1  a bug, or a failed write   7  unsupported model or format
   2  usage                      8  network, rate limit, Hub down
   3  model not found           11  a check failed
   4  access denied            130  Ctrl-C
@@ -35,7 +35,7 @@ Examples:
   ggufctl plan bartowski/Llama-3.3-70B-Instruct-GGUF
   ggufctl plan unsloth/Qwen3-235B-A22B-GGUF:UD-Q4_K_XL -c 32768 -np 4
   ggufctl plan ./model-00001-of-00003.gguf --gpu L40S,H100 --json
-  ggufctl plan org/repo:Q4_K_M --gpu L4 && deploy.sh
+  ggufctl plan org/repo:Q4_K_M --gpu L4 -q && deploy.sh
   ggufctl plan --compare org/repo:Q4_K_M org/repo:Q8_0 other/repo
   ggufctl plan --batch references.txt --output plans.jsonl
   ggufctl plan org/repo --plot plan.png
@@ -114,29 +114,36 @@ def plan(
 ) -> None:
     """What a model needs on every GPU, the cheapest that holds it, and the flags to run it.
 
-    Reads headers only. Exits with 5 when nothing allowed fits, with a ladder of what would;
-    --compare and --batch exit with the code of the first model that fails.
+    Picks one card before several, by the GPU's price per hour, or with --requests-per-day by the
+    month's. Memory is in GiB: used/usable of the fullest GPU, rest = buffers and CUDA's own;
+    a verdict of -2.2 lacks 2.2 GiB over all GPUs. Reads headers only. Exits with 5 when nothing
+    allowed fits, with a ladder of what would; --compare and --batch exit with the code of the
+    first model that fails. -q prints nothing but errors, and JSON where --json asks for it.
     """
-    from ggufctl.core.economics import priced
     from ggufctl.core.planner import Constraints, parse_gpu_list
     from ggufctl.services.plan import NamePlan, plan_by_name, plan_or_name
 
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
     named = models or []
+    if not quiet:
+        o.warn_of_unread(ctx)
     _check_mode(named, compare=compare, batch=batch, output=output, plot=plot, name_only=name_only)
     if name_only:
-        _show_name(plan_by_name(many.one_model(named)), as_json=as_json)
+        by_name = plan_by_name(many.one_model(named))
+        if as_json or not quiet:
+            _show_name(by_name, as_json=as_json)
         return
     n_ctx = o.context(ctx_size)
     load = o.load_of(requests_per_day, prompt_tokens, output_tokens)
     if load is not None and (batch or compare):
         raise UsageError("A load is for the plan of one model: leave out --batch or --compare.")
     constraints = Constraints(
-        gpus=parse_gpu_list(gpu),
+        gpus=parse_gpu_list(o.named_gpus(gpu)),
         max_usd_per_hour=max_usd_per_hour,
         max_context=o.is_max(ctx_size),
         goal=goal,
+        load=load,
     )
     if batch:
         from ggufctl.services.batch import Defaults
@@ -161,13 +168,11 @@ def plan(
         model, runtime, constraints, n_ctx=n_ctx, quant=quant, on_event=_listener(verbose)
     )
     if isinstance(found, NamePlan):
-        if not as_json:
+        if not (as_json or quiet):
             _show_name(found, as_json=False)
         if found.error is not None:
             raise found.error
         return
-    if load is not None:
-        found = priced(found, load)
     if plot:
         many.plot_to(plot, found, quiet=quiet)
     try:
@@ -228,6 +233,8 @@ def _show_plan(plan: Plan, *, as_json: bool, quiet: bool, verbose: bool) -> None
         if verbose:
             _explain(plan, err=True)
         return
+    if quiet:
+        return
     from ggufctl.render import plan as render
 
     if is_terminal():
@@ -241,8 +248,7 @@ def _show_plan(plan: Plan, *, as_json: bool, quiet: bool, verbose: bool) -> None
         typer.echo(tsv_front(plan.optimization), nl=False)
     else:
         typer.echo(render.tsv_plan(plan), nl=False)
-    if not quiet:
-        typer.echo("\n".join((render.headline(plan), *render.summary(plan))), err=True)
+    typer.echo("\n".join((render.headline(plan), *render.summary(plan))), err=True)
     if verbose:
         _explain(plan, err=True)
 
@@ -266,7 +272,7 @@ def _show_name(plan: NamePlan, *, as_json: bool) -> None:
     elif is_terminal():
         render.show_name(plan)
     else:
-        typer.echo("# from the name only, header not read")
+        typer.echo(f"# {render.name_heading(plan)}")
         typer.echo(render.tsv_name(plan), nl=False)
 
 

@@ -90,15 +90,14 @@ def show_comparison(
         from ggufctl.report.compare import compare_report
 
         print_json(compare_report(found))
-    else:
+    elif not quiet:
         from ggufctl.render import compare as render
 
         if is_terminal():
             render.show_compare(found)
         else:
             typer.echo(render.tsv_compare(found), nl=False)
-            if not quiet:
-                say(*render.summary(found))
+            say(*render.summary(found))
     code = next((model.exit_code for model in found if model.exit_code), 0)
     if code:
         raise typer.Exit(code)

@@ -15,7 +15,7 @@ from ggufctl.commands import modal
 from ggufctl.commands import options as o
 from ggufctl.commands.goal import GoalOptions, with_goal
 from ggufctl.commands.listening import make_listener, show_key_once
-from ggufctl.commands.output import print_json, print_line, say
+from ggufctl.commands.output import is_terminal, print_json, print_line, say
 from ggufctl.errors import GgufctlError, UsageError
 from ggufctl.report import SCHEMA_VERSION
 
@@ -29,11 +29,14 @@ __all__ = ["register"]
 
 EXIT_CODES = """\b
 Exit codes:
-  0  ok                         6  invalid GGUF, or a shard missing
-  2  usage                      8  network, rate limit, Hub or Modal down
-  3  nothing of that name       9  started, never healthy
-  4  no token, or no access   130  Ctrl-C
-  5  does not fit             143  SIGTERM"""
+  0  ok                               8  network, rate limit, Hub or Modal down
+  2  usage                            9  never healthy, or no place for its state
+  3  nothing of that name           129  the terminal was closed (not under nohup)
+  4  no token, or no access         130  Ctrl-C
+  5  does not fit                   143  SIGTERM
+  6  invalid GGUF, or a shard missing"""
+
+MAX_PORT = 65535
 
 Threads = Annotated[
     int, o.option("-t", "--threads", env="THREADS", help="Threads to compute with; 0 = automatic.")
@@ -48,7 +51,8 @@ EngineName = Annotated[
     ),
 ]
 Port = Annotated[
-    int, o.option("--port", env="PORT", help="Port on 127.0.0.1; 0 = any that is free.")
+    int,
+    o.option("--port", env="PORT", help="Port on 127.0.0.1; 0 = any that is free."),
 ]
 Events = Annotated[
     bool,
@@ -62,6 +66,14 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME", help="As ggufctl ps shows it.", autocompletion=completion.deployments
+    ),
+]
+PresentName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="As ggufctl ps shows it.",
+        autocompletion=completion.present_deployments,
     ),
 ]
 
@@ -80,7 +92,7 @@ def register(app: typer.Typer) -> None:
         (o.with_runtime(with_goal(serve)), _SERVE_EXAMPLES),
         (ps, "ggufctl ps\n  ggufctl ps --json"),
         (logs, "ggufctl logs smollm2 -f"),
-        (stop, "ggufctl stop smollm2"),
+        (stop, "ggufctl stop smollm2\n  ggufctl stop --all"),
         (o.with_runtime(switch), _SWITCH_EXAMPLES),
         (demo, "ggufctl demo"),
     ):
@@ -217,6 +229,16 @@ def serve(
     """
     if on not in ("modal", "local"):
         raise UsageError(f"--on is modal or local, not {on!r}.")
+    o.named_gpus(gpu)
+    _check_numbers(threads, startup_timeout)
+    if not (quiet or ctx.obj["quiet"]):
+        o.warn_of_unread(ctx)
+    if not 0 <= port <= MAX_PORT:
+        raise UsageError(f"--port must be between 0 and {MAX_PORT}, not {port}.")
+    if name:
+        from ggufctl.services.deployments import check_name
+
+        check_name(name)
     if on == "modal" and not (dry_run or emit):
         modal.require_token()
     load = o.load_of(requests_per_day, prompt_tokens, output_tokens)
@@ -288,6 +310,17 @@ def serve(
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
     listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
     _serve_local(request, listener, as_json=as_json, dry_run=dry_run, quiet=quiet, events=events)
+
+
+def _check_numbers(threads: int, startup_timeout: float | None) -> None:
+    """Refuse numbers that mean nothing.
+
+    Raises: UsageError.
+    """
+    if threads < 0:
+        raise UsageError(f"-t/--threads must be at least 0, not {threads}.", "0 is automatic.")
+    if startup_timeout is not None and not 0 < startup_timeout < float("inf"):
+        raise UsageError(f"--startup-timeout must be above 0 seconds, not {startup_timeout:g}.")
 
 
 def _gpu_here(ctx: typer.Context, gpu: str) -> str:
@@ -391,10 +424,15 @@ def ps(
         lines += more_lines
     if as_json:
         print_json({"schema_version": SCHEMA_VERSION, "deployments": rows})
-    elif rows:
-        typer.echo("\n".join(lines))
-    else:
+    elif not rows:
         say("Nothing is being served.")
+    elif is_terminal():
+        render_serve.show_deployments(lines)
+    else:
+        typer.echo("\n".join(lines))
+    n_lost = sum(deployment.status == "lost" for deployment in found)
+    if n_lost and not (as_json or everything):
+        say("Lost ones are gone without a word; ggufctl stop NAME, or --all, takes them off.")
 
 
 def _asks_modal(on: str) -> bool:
@@ -451,7 +489,10 @@ def logs(
 
 
 def stop(
-    name: Name,
+    name: PresentName = "",
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Everything on this machine; --json as ps has it.")
+    ] = False,
     on: On = "all",
     as_json: o.AsJson = False,
 ) -> None:
@@ -459,6 +500,11 @@ def stop(
     from ggufctl.report import serve as report_serve
     from ggufctl.services import deployments
 
+    if everything:
+        _stop_all(name, on, as_json=as_json)
+        return
+    if not name:
+        raise UsageError("Nothing is named.", "Say ggufctl stop NAME, or --all.")
     if _is_on_modal(name, on):
         row = modal.stop_on_modal(name)
         if as_json:
@@ -478,6 +524,25 @@ def stop(
         say(f"{stopped.name} is stopped.")
 
 
+def _stop_all(name: str, on: str, *, as_json: bool) -> None:
+    """Stop what runs on this machine; what is paid for by others is never stopped unnamed."""
+    from ggufctl.report import serve as report_serve
+    from ggufctl.services import deployments
+
+    if name:
+        raise UsageError("--all and a name exclude each other.")
+    if on not in ("all", "local"):
+        raise UsageError("--all is for this machine: on Modal say which, by name.")
+    stopped = [deployments.stop(each.name) for each in deployments.listed()]
+    if as_json:
+        rows = [report_serve.deployment_report(each) for each in stopped]
+        print_json({"schema_version": SCHEMA_VERSION, "deployments": rows})
+        return
+    say(*(f"{each.name} is stopped." for each in stopped))
+    if not stopped:
+        say("Nothing is being served on this machine.")
+
+
 _FIELDS = {
     "parallel": "n_parallel",
     "batch_size": "n_batch",
@@ -493,7 +558,7 @@ _FIELDS = {
 
 def switch(
     ctx: typer.Context,
-    name: Name,
+    name: PresentName,
     runtime: o.RuntimeOptions,
     ctx_size: o.CtxSize = "",
     gpu: o.Gpu = "auto",
@@ -508,7 +573,7 @@ def switch(
     the new one does not come up, the former is brought back. On this machine requests that are
     being answered are finished first; new ones are refused until the new engine answers.
     """
-    from ggufctl.services.deployments import DeploymentNotFound, find
+    from ggufctl.services.deployments import DeploymentNotFound, find, has_ended
     from ggufctl.services.local_switch import Switch
 
     given = {
@@ -516,6 +581,7 @@ def switch(
         for option in (*o.RUNTIME_NAMES, "ctx_size", "gpu")
         if (source := ctx.get_parameter_source(option)) is not None and source.name == "COMMANDLINE"
     }
+    o.named_gpus(gpu)
     fields = {_FIELDS.get(option, option) for option in given & set(o.RUNTIME_NAMES)}
     wanted = Switch(
         gpu=gpu if "gpu" in given else None,
@@ -531,6 +597,8 @@ def switch(
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
     is_here = deployment is not None and deployment.is_alive
     if not is_here:
+        if deployment is not None and not modal.has_token():
+            raise has_ended(deployment)
         modal.require_token()
         modal.require_deployment(name)
     if wanted.is_nothing:

@@ -14,7 +14,7 @@ from ggufctl import completion
 from ggufctl.commands import modal
 from ggufctl.commands import options as o
 from ggufctl.commands.output import is_terminal, print_json, print_line, say
-from ggufctl.errors import UsageError
+from ggufctl.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from ggufctl.config import Option
@@ -51,9 +51,9 @@ Environment:
 \b
 Exit codes:
   0  ok                         8  Modal is down
-  2  usage                    130  Ctrl-C
-  3  nothing of that name     143  SIGTERM
-  4  no token, or no access"""
+  2  usage                     11  NAME has failed, is lost, or does not answer
+  3  nothing of that name     130  Ctrl-C
+  4  no token, or no access   143  SIGTERM"""
 
 _CONFIG_EPILOG = """\b
 Examples:
@@ -132,6 +132,7 @@ def status(
     path = Path(os.path.expanduser(prometheus)) if prometheus else None
     watcher = _Watcher(name, on, in_background=watch)
     quiet = quiet or ctx.obj["quiet"]
+    seen: list[ServerStatus] = []
 
     def kept(show: Callable[[tuple[ServerStatus, ...]], None]) -> None:
         found = watcher.look()
@@ -139,6 +140,7 @@ def status(
             # The speed of answers being written lies between two looks.
             time.sleep(SECOND_LOOK_SECONDS)
             found = watcher.look()
+        seen[:] = found
         if path is not None:
             write_prometheus(path, found)
         if not quiet:
@@ -151,6 +153,8 @@ def status(
             kept(lambda found: _print(found, as_json=as_json))
             if watcher.problem:
                 say(f"warning: Modal: {watcher.problem}")
+            if name and any(each.is_broken for each in seen):
+                raise typer.Exit(CheckFailed.exit_code)
     finally:
         watcher.stop()
 
@@ -319,7 +323,7 @@ def config(
     from ggufctl.services.deployments import state_dir
     from ggufctl.sources.cache import cache_dir
 
-    options = _all_options()
+    options = all_options()
     names = list(dict.fromkeys(option.command for option in options))
     if command and command not in names:
         raise UsageError(f"There is no command {command!r}.", f"Use {', '.join(names)}.")
@@ -350,7 +354,7 @@ def config(
         say(f"warning: {name} is set, and no option reads it.")
 
 
-def _all_options() -> tuple[Option, ...]:
+def all_options() -> tuple[Option, ...]:
     """Every option of every command that the configuration file or a variable can set."""
     from ggufctl.cli import make_command
     from ggufctl.config import Option
@@ -359,7 +363,8 @@ def _all_options() -> tuple[Option, ...]:
     for name, command in sorted(make_command().commands.items()):
         for parameter in command.params:
             long = [option for option in parameter.opts if option.startswith("--")]
-            if not long or parameter.name == "help":
+            is_hidden = getattr(parameter, "hidden", False)
+            if not long or is_hidden or parameter.name == "help":
                 continue
             variable = parameter.envvar
             default = parameter.default

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from ggufctl.core._pins import LLAMA_CPP_BUILD, OLDEST_COMPUTE_CAPABILITY
+from ggufctl.core.escape import quoted
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.gpus import Gpu
 from ggufctl.core.hparams import HParams, Memory
@@ -13,6 +17,8 @@ from ggufctl.errors import RefusedSettings
 
 __all__ = ["check_gpus", "check_settings", "gpu_objection", "setting_warnings", "settled"]
 
+NO_TENSOR = "^$"
+"""A pattern of no tensor, for what an override does besides."""
 _SAME_CACHE_TYPES = frozenset({"deepseek4"})
 _EVEN_SLOTS = frozenset({"kimi-linear", "minimax-01"})
 _ONE_STREAM = frozenset({"t5"})
@@ -186,7 +192,22 @@ def setting_warnings(shape: ModelShape, runtime: Runtime) -> tuple[str, ...]:
             f"-np {runtime.n_seq_max} divides the context: {ctx.n_ctx_seq} tokens per slot "
             "(-kvu shares it instead)."
         )
-    return tuple(found)
+    return (*found, *_without_effect(hp, runtime))
+
+
+def _without_effect(hp: HParams, runtime: Runtime) -> Iterator[str]:
+    """Settings that change nothing of what is planned."""
+    for entry in runtime.override_tensor:
+        pattern = entry.rpartition("=")[0]
+        if pattern != NO_TENSOR and not any(re.search(pattern, name) for name in hp.tensors):
+            yield f"-ot {quoted(entry)} matches no tensor of this model."
+    if runtime.n_cpu_moe and not hp.n_expert:
+        yield "-ncmoe/-cmoe has no effect: the model has no experts."
+    if runtime.draft_model:
+        yield (
+            "Speculation is not modelled: memory counts the draft, speed is that of the model "
+            "alone."
+        )
 
 
 def gpu_objection(gpu: Gpu, shape: ModelShape, runtime: Runtime, quant: str = "") -> str:

@@ -19,20 +19,25 @@ from ggufctl.errors import UsageError
 
 __all__ = [
     "APP_PREFIX",
+    "ATTEMPT_TAG",
     "SERVER_NAME",
     "TOOL_TAG",
+    "UNTIL_TAG",
     "VOLUME_BYTES_PER_SECOND",
     "VOLUME_NAME",
+    "VOLUME_TAG",
     "Auth",
     "DeploymentSpec",
     "WeightFile",
     "Weights",
     "app_name",
     "checked_windows",
+    "claim_name",
     "cpu_and_memory",
     "engine_image",
     "host_usd_per_hour",
     "idle_usd",
+    "is_name",
     "secret_name",
     "startup_limits",
     "tag_value",
@@ -45,6 +50,16 @@ APP_PREFIX = "ggufctl-"
 
 TOOL_TAG = "ggufctl"
 """Key of the tag that every app of ours carries."""
+
+ATTEMPT_TAG = "attempt"
+"""Key of the tag that says which of our attempts an app was deployed by."""
+
+UNTIL_TAG = "starting-until"
+"""Key of the tag that an app has until its start or switch is over: by when that is, in seconds
+since the epoch. Only while it is there may a container be held that nobody asks for."""
+
+VOLUME_TAG = "volume"
+"""Key of the tag that names the Volume."""
 
 SERVER_NAME = "llama"
 """The server's name within its app."""
@@ -256,12 +271,17 @@ class DeploymentSpec:
             raise UsageError("What is remembered of the deployment cannot be read.") from None
 
 
+def is_name(name: str) -> bool:
+    """Whether a deployment can be called so."""
+    return bool(name) and slug(name) == name and len(APP_PREFIX + name) <= 63
+
+
 def app_name(name: str) -> str:
     """The app of a deployment of this name; Modal takes at most 63 characters.
 
     Raises: UsageError for a name that is none.
     """
-    if not name or slug(name) != name or len(APP_PREFIX + name) > 63:
+    if not is_name(name):
         raise UsageError(
             f"{quoted(name)} is no name of a deployment.",
             "Use at most 55 lower-case letters, digits, dots and dashes.",
@@ -272,6 +292,12 @@ def app_name(name: str) -> str:
 def secret_name(name: str) -> str:
     """The Secret that holds a deployment's key."""
     return f"{app_name(name)}-key"[:63]
+
+
+def claim_name(name: str) -> str:
+    """The Secret that exists while something starts under a name: only one can make it."""
+    app = app_name(name)
+    return f"{app[:45]}-{hashlib.sha256(app.encode()).hexdigest()[:8]}-starting"
 
 
 def tag_value(text: str) -> str:

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import NamedTuple
 
 from ggufctl.core.escape import redact
 from ggufctl.core.logfacts import FACT_WORDS, FILTER_TEXTS, FILTER_WORDS, FactReader, LogFacts
-from ggufctl.core.logtext import Filter, LogLine, LogReader
+from ggufctl.core.logtext import Filter, LogLine, LogReader, shape_of
 from ggufctl.core.shortage import Shortage, explain_shortage
 from ggufctl.core.signatures import (
     SIGNATURES,
@@ -45,10 +46,19 @@ MAX_TEXT = 400
 MAX_STREAMS = 256
 """Containers and units that are told apart in one log."""
 
+MAX_SHAPES = 4096
+"""Kinds of lines that are remembered."""
+
 _NEAR = 40
 """Lines within which an allocation that failed belongs to what is said next."""
 
-_CONFIDENCE = {Tier.ROOT: 0.95, Tier.REQUEST: 0.9, Tier.SYMPTOM: 0.6, Tier.GENERIC: 0.3}
+_CONFIDENCE = {
+    Tier.ROOT: 0.95,
+    Tier.REQUEST: 0.9,
+    Tier.SYMPTOM: 0.6,
+    Tier.GENERIC: 0.3,
+    Tier.QUOTED: 0.2,
+}
 
 _BEGIN_LOADING = (
     "load_model: loading model",
@@ -79,7 +89,8 @@ _FILTER_WORDS = frozenset(
     (
         "loading loaded initializing idle starting runner uvicorn custom perf timings "
         "clip pipeline "
-        "vram ok"
+        "vram ok "
+        "error err fatal critical severe"
     ).split()
 )
 """Runs of letters of which every line of the tables here has one."""
@@ -92,7 +103,6 @@ _ALLOCATION = re.compile(
 )
 _ABSORBS = {
     "hub-gated": {"download-denied", "hub-token"},
-    "hub-not-found": {"download-denied"},
     "hub-rate-limit": {"download-denied", "image-not-found"},
     "projector-as-model": {"unknown-architecture"},
     "projector-mismatch": {"projector-failed"},
@@ -128,14 +138,81 @@ _ABSORBS = {
     "start-timeout": {"modal-runner-failed"},
     "read-error": {"header-truncated"},
     "model-load-failed": {"python-exception"},
+    "image-not-found": {"download-denied", "hub-not-found"},
+    "hub-not-found": {"download-denied", "file-missing"},
+    "gpu-not-schedulable": {"not-schedulable"},
+    "lmstudio-engine": {"shared-library-missing"},
+    "metal-failed": {"backend-missing"},
+    "vulkan-error": {"cxx-exception"},
+    "proxy-failed": {"download-denied", "hub-not-found", "network-broken"},
+    "build-dependency-missing": {"compile-error", "cuda-link"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
+
+_KINDS = {
+    "out-of-memory": frozenset({"gpu-allocation-failed", "build-out-of-memory"}),
+    "permission-denied": frozenset(
+        {
+            "cache-not-writable",
+            "docker-error",
+            "download-denied",
+            "file-permission",
+            "gpu-permission",
+            "hub-gated",
+            "image-not-found",
+            "not-executable",
+            "port-privileged",
+            "port-taken",
+            "read-error",
+            "service-not-running",
+        }
+    ),
+    "file-not-gguf": frozenset(
+        {
+            "big-endian",
+            "file-empty",
+            "file-is-html",
+            "file-is-lfs-pointer",
+            "file-is-old-ggml",
+            "gguf-v1",
+            "gguf-version-new",
+        }
+    ),
+    "vulkan-error": frozenset({"oom-vulkan", "vulkan-device-lost", "vulkan-no-device"}),
+    "cuda-error": frozenset({"gpu-hang", "gpu-permission"}),
+}
+"""Cause of which only the kind is known → what tells the same more closely."""
+
+_SURVIVABLE = frozenset(
+    {
+        "cuda-init-failed",
+        "engine-built-without-gpu",
+        "gpu-not-found",
+        "gpu-permission",
+        "package-conflict",
+    }
+)
+"""Roots that an engine lives with, so that another one beside them is the reason."""
+
+_STILL_DUE_TO_GPU = ("oom-", "start-timeout", "ollama-load-timeout")
+"""Causes that may follow from a GPU that is not used."""
 
 _NEEDED_MEMORY = frozenset(
     {"oom-weights", "oom-kv", "oom-compute", "oom-mmproj", "oom-draft", "oom-scheduler-copies"}
 )
 
+_BY_CONTEXT = ("oom-", "gpu-allocation", "projector-", "draft-", "out-of-memory")
+"""Causes that lines before a line decide upon."""
+
+_WORDS_OF_CONTEXT = (*FACT_WORDS, "allocat", "clip", "pipeline")
+"""Lines with any of these are always read."""
+
 _KILLED_BY_KERNEL = re.compile(r"oom|out of memory|signal: killed|Killed ", re.IGNORECASE)
+_WHOLE = re.compile(r"(?P<why>.{8,})")
+_ACCESS = re.compile(
+    r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH) \S+(?: \"?HTTP/\d| .{0,40}\b[1-5]\d\d$)"
+)
+"""Lines of who asked for what: the server's own lines say why it was refused."""
 _PLACE = re.compile(r"(?: of)?[:,]? ?\(?\0+(?: (?:tokens|MiB|s)\b)?(?: against \0+)?\)?")
 
 
@@ -186,6 +263,8 @@ class _Hit:
     values: dict[str, str] = field(default_factory=dict)
     count: int = 0
     is_survived: bool = False
+    is_dropped: bool = False
+    """Whether its stream has forgotten it."""
     shortage: Shortage | None = None
 
     def add(self, line: LogLine, match: re.Match[str]) -> None:
@@ -209,6 +288,38 @@ class _Stream:
     hits: dict[str, _Hit] = field(default_factory=dict)
 
 
+class _Reading(NamedTuple):
+    """What a line showed, and the circumstances in which another would show the same."""
+
+    stream: _Stream
+    is_up: bool
+    hits: tuple[_Hit, ...]
+    epoch: int | None
+    """None for a line that marks no new phase."""
+
+    def holds(self, epoch: int) -> bool:
+        """Whether they are still the same."""
+        return self.stream.is_up == self.is_up and (
+            self.epoch == epoch
+            if self.epoch is not None
+            else not any(hit.is_dropped for hit in self.hits)
+        )
+
+
+@dataclass(slots=True)
+class _Shape:
+    """Lines that differ in their digits only, and what they show."""
+
+    stream_at: tuple[int, int]
+    """Where the name of the stream stands in each.  [bytes]"""
+    is_one: bool
+    """Whether the digits make no difference."""
+    is_empty: bool = False
+    """Whether they show nothing, whatever was before."""
+    last: dict[bytes, _Reading] = field(default_factory=dict)
+    """Stream → what one of them showed when it was read last."""
+
+
 class Diagnoser:
     """Reads a log and says what is wrong, while it is read and at its end.
 
@@ -222,13 +333,88 @@ class Diagnoser:
         self._streams: dict[str, _Stream] = {}
         self._facts = FactReader()
         self._survived: dict[str, _Hit] = {}
+        self._epoch = 0
+        self._shapes: dict[bytes, _Shape] = {}
+        self._seen: set[bytes] = set()
         self.n_lines = 0
+
+    def is_known(self, raw: bytes, shape: bytes) -> bool:
+        """Whether a line only repeats what many lines said before, numbers aside; it is counted.
+
+        Args:
+            raw: the line as it was read.
+            shape: the same with every digit as 0.
+        """
+        known = self._shapes.get(shape)
+        if known is None:
+            return False
+        if known.is_empty:
+            return True
+        begin, end = known.stream_at
+        reading = known.last.get(raw[begin:end])
+        if reading is None or not reading.holds(self._epoch):
+            return False
+        for hit in reading.hits:
+            hit.count += 1
+        return True
+
+    def note_empty(self, shape: bytes) -> None:
+        """Take note of a line without anything to look for, by its shape."""
+        if shape not in self._seen:
+            if len(self._seen) >= MAX_SHAPES:
+                self._seen.clear()
+            self._seen.add(shape)
+        elif shape not in self._shapes and len(shape) <= MAX_TEXT:
+            known = self._new_shape(shape, b"", shape)
+            known.is_empty = known.is_one
 
     def feed(self, line: LogLine) -> tuple[Diagnosis, ...]:
         """Take one line.
 
         Returns: causes that it shows for the first time, as far as can be said by now.
         """
+        epoch = self._epoch
+        hits: list[_Hit] = []
+        new = self._feed(line, hits)
+        if line.raw and epoch == self._epoch:
+            self._remember(line, hits)
+        return new
+
+    def _remember(self, line: LogLine, hits: list[_Hit]) -> None:
+        """Note a line that says nothing new, so that others like it need not be read."""
+        if any(
+            len(hit.evidence) < MAX_EVIDENCE or hit.signature.id.startswith(_BY_CONTEXT)
+            for hit in hits
+        ):
+            return
+        low = line.text.lower()
+        if any(word in low for word in _WORDS_OF_CONTEXT):
+            return
+        shape = shape_of(line.raw)
+        known = self._shapes.get(shape)
+        if known is None:
+            known = self._new_shape(line.raw, line.stream.encode(), shape)
+        if known.is_one:
+            begin, end = known.stream_at
+            if len(known.last) >= MAX_STREAMS:
+                known.last.clear()
+            stream = self._stream(line.stream)
+            is_mark = any(word in low for word in (*_LOADED, *_BEGIN_LOADING))
+            known.last[line.raw[begin:end]] = _Reading(
+                stream, stream.is_up, tuple(hits), self._epoch if is_mark else None
+            )
+
+    def _new_shape(self, raw: bytes, stream: bytes, shape: bytes) -> _Shape:
+        """Remember what lines like one have in common."""
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        begin = raw.find(stream)
+        text = shape.decode("utf-8", "replace").lower()
+        is_one = begin >= 0 and not self._index.heeds_digits(text)
+        known = self._shapes[shape] = _Shape((begin, begin + len(stream)), is_one)
+        return known
+
+    def _feed(self, line: LogLine, hits: list[_Hit]) -> tuple[Diagnosis, ...]:
         self.n_lines = line.number
         low = line.text.lower()
         stream = self._stream(line.stream)
@@ -241,17 +427,26 @@ class Diagnoser:
         self._read_context(stream, line, low)
         if any(word in low for word in FACT_WORDS):
             self._facts.feed(line.text)
-        new = []
+        new: list[Diagnosis] = []
         if " - kv " in low:
             # Metadata of the model, chat templates among them: anything may stand there.
+            return ()
+        if "/" in low and _ACCESS.search(line.text):
+            self._read_marks(stream, low)
             return ()
         found = self._index.search(line.text)
         if any(signature.severity is Severity.REMARK for signature, _ in found):
             # The engine says on this line that it goes on.
             found = [row for row in found if row[0].severity is Severity.REMARK]
+        if line.is_error is False:
+            found = [row for row in found if row[0].id != "told-by-itself"]
+        elif not found and line.is_error and (match := _WHOLE.fullmatch(line.text)):
+            found = [(self._by_id["told-by-itself"], match)]
         for signature, match in found:
-            hit = self._record(stream, line, signature, match)
+            hit, is_new = self._record(stream, line, signature, match)
             if hit is not None:
+                hits.append(hit)
+            if hit is not None and is_new:
                 new.append(self._diagnosis(hit))
         self._read_marks(stream, low)
         return tuple(new)
@@ -296,8 +491,8 @@ class Diagnoser:
 
     def _record(
         self, stream: _Stream, line: LogLine, signature: Signature, match: re.Match[str]
-    ) -> _Hit | None:
-        """Keep a hit; returned when it is a cause that was not known."""
+    ) -> tuple[_Hit | None, bool]:
+        """Keep a hit, and say whether it is a cause that was not known."""
         signature = self._refined(signature, stream, line)
         if (
             stream.is_up
@@ -305,16 +500,17 @@ class Diagnoser:
             and signature.tier <= Tier.SYMPTOM
             and signature.severity is Severity.FATAL
         ):
-            return None
+            return None, False
         hit = stream.hits.get(signature.id)
         is_new = hit is None
         if hit is None:
+            self._epoch += 1
             hit = stream.hits[signature.id] = _Hit(signature, line.stream, line.number)
         hit.add(line, match)
         if hit.shortage is None and line.number - stream.shortage_line < _NEAR:
             hit.shortage = stream.shortage
         is_told = signature.severity is Severity.FATAL and signature.tier >= Tier.REQUEST
-        return hit if is_new and is_told else None
+        return hit, is_new and is_told
 
     def _refined(self, signature: Signature, stream: _Stream, line: LogLine) -> Signature:
         """The signature that the context of a line makes of it."""
@@ -336,10 +532,15 @@ class Diagnoser:
             return self._by_id["oom-host"]
         return signature
 
-    @staticmethod
-    def _forget(stream: _Stream, *ids: str) -> None:
+    def _forget(self, stream: _Stream, *ids: str) -> None:
         for id in ids:
-            stream.hits.pop(id, None)
+            if id in stream.hits:
+                self._drop(stream, stream.hits[id])
+
+    def _drop(self, stream: _Stream, hit: _Hit) -> None:
+        self._epoch += 1
+        hit.is_dropped = True
+        del stream.hits[hit.signature.id]
 
     def _is_copies(self, stream: _Stream) -> bool:
         """Whether a buffer is far larger than all GPUs together, with pipeline parallelism."""
@@ -351,22 +552,23 @@ class Diagnoser:
     def _read_marks(self, stream: _Stream, low: str) -> None:
         if any(word in low for word in _LOADED):
             self._survive(stream, Phase.SERVE)
+            self._epoch += not stream.is_up
             stream.is_up = True
             for other in self._streams.values():
                 self._settle(other)
         elif any(word in low for word in _BEGIN_LOADING):
             self._survive(stream, Phase.LOAD)
+            self._epoch += stream.is_up
             stream.is_up = False
             stream.shortage_line = -_NEAR
         elif "retrying without pipeline parallelism" in low:
             self._forget(stream, "oom-compute", "gpu-allocation-failed", "oom-scheduler-copies")
 
-    @staticmethod
-    def _settle(stream: _Stream) -> None:
+    def _settle(self, stream: _Stream) -> None:
         """Forget that others waited for what is there now."""
         for hit in list(stream.hits.values()):
             if hit.signature.tier <= Tier.SYMPTOM and hit.signature.phase < Phase.LOAD:
-                del stream.hits[hit.signature.id]
+                self._drop(stream, hit)
 
     def _survive(self, stream: _Stream, phase: Phase) -> None:
         """Everything before a phase that has been reached was no reason to fail."""
@@ -374,7 +576,7 @@ class Diagnoser:
             signature = hit.signature
             if signature.severity is Severity.REMARK or signature.phase >= phase:
                 continue
-            del stream.hits[signature.id]
+            self._drop(stream, hit)
             if signature.tier >= Tier.REQUEST:
                 hit.is_survived = True
                 self._survived.setdefault(signature.id, hit)
@@ -413,7 +615,7 @@ def diagnose_chunks(chunks: Iterable[bytes]) -> Iterator[Diagnosis | LogReport]:
         chunks: the log, in pieces of any size.
     """
     diagnoser = Diagnoser()
-    reader = LogReader(log_filter())
+    reader = LogReader(log_filter(), diagnoser)
     for line in reader.read(chunks):
         yield from diagnoser.feed(line)
     diagnoser.n_lines = reader.n_lines
@@ -498,6 +700,9 @@ def _without_consequences(hits: list[_Hit]) -> list[_Hit]:
             or any(_KILLED_BY_KERNEL.search(e.text) for e in hit.evidence)
         ]
     absorbed = {id for key in ids for id in _ABSORBS.get(key, ())}
+    absorbed |= {id for id, closer in _KINDS.items() if ids & closer}
+    if any(id.startswith("oom-") for id in ids):
+        absorbed.add("out-of-memory")
     hits = [hit for hit in hits if hit.signature.id not in absorbed]
     best = max((hit.signature.tier for hit in hits), default=Tier.GENERIC)
     if best is Tier.REQUEST and any(hit.signature.tier is Tier.SYMPTOM for hit in hits):
@@ -508,5 +713,39 @@ def _without_consequences(hits: list[_Hit]) -> list[_Hit]:
 
 
 def _ranked(hits: list[_Hit]) -> list[_Hit]:
-    """Roots first; of equals, what was seen first."""
-    return sorted(hits, key=lambda hit: (-hit.signature.tier, hit.first_line))
+    """Roots first; of equals, what says most, then what was seen first."""
+    reasons = [hit for hit in hits if hit.signature.id not in _SURVIVABLE]
+    follows = all(hit.signature.id.startswith(_STILL_DUE_TO_GPU) for hit in reasons)
+
+    def order(hit: _Hit) -> tuple[int, bool, int, int]:
+        is_beside = hit.signature.id in _SURVIVABLE and not follows
+        return (-hit.signature.tier, is_beside, _emptiness(hit), hit.first_line)
+
+    return sorted(hits, key=order)
+
+
+_EMPTY = {
+    id: emptiness
+    for emptiness, ids in enumerate(
+        (
+            "network-broken out-of-memory permission-denied image-pull compile-error vulkan-error",
+            "cuda-error failed-check docker-error wheel-build-failed start-timeout",
+            "decode-failed build-step-failed segfault cxx-exception modal-runner-failed",
+            "aborted",
+            "ollama-runner-died",
+            "model-load-failed",
+            "crash-loop",
+            "python-exception",
+            "connection-refused",
+            "still-loading",
+            "exit-code",
+        ),
+        start=1,
+    )
+    for id in ids.split()
+}
+"""Of causes that say little more than that it failed, how little they say."""
+
+
+def _emptiness(hit: _Hit) -> int:
+    return 0 if hit.values.get("why") else _EMPTY.get(hit.signature.id, 0)

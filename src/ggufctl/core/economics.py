@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ggufctl.core.planner import GpuPlan
     from ggufctl.core.runtime import Runtime
 
-__all__ = ["SCALEDOWN_SECONDS", "Economics", "economics_of", "priced"]
+__all__ = ["SCALEDOWN_SECONDS", "Economics", "choose_by_month", "economics_of", "priced"]
 
 SCALEDOWN_SECONDS = 300.0
 """A container stays this long without requests, where nothing else is said.  [s]"""
@@ -86,6 +86,22 @@ def economics_of(
         prices_source=row.gpu.price_source,
     )
     return Economics(speed, start, cost)
+
+
+def choose_by_month(
+    rows: Iterable[GpuPlan], model: Model, runtime: Runtime, prices: Prices, load: Load
+) -> tuple[GpuPlan, float] | None:
+    """The row whose month costs least for a load, and that price; one card before several.
+
+    None where no row may be chosen, or no speed is known.
+    """
+    found: list[tuple[bool, float, GpuPlan]] = []
+    for row in rows:
+        each = economics_of(model, row, runtime, prices, load=load) if row.is_candidate else None
+        if each is not None and each.cost.month is not None:
+            found.append((row.count > 1, each.cost.month.usd.best, row))
+    best = min(found, key=lambda item: item[:2], default=None)
+    return None if best is None else (best[2], best[1])
 
 
 def priced(plan: Plan, load: Load | None = None) -> Plan:

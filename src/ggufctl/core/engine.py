@@ -6,24 +6,31 @@ Source: llama.cpp src/llama-context.cpp `sched_reserve`, `graph_reserve`,
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 
 from ggufctl.core.extras import Adapter
-from ggufctl.core.folding import Fold, is_settled
-from ggufctl.core.ggml.alloc import Allocator, Live
+from ggufctl.core.folding import Fold, add_loops, are_twins, cuts
+from ggufctl.core.ggml.alloc import Live, Recorder, Tape
 from ggufctl.core.ggml.cuda import Capability
 from ggufctl.core.ggml.scheduler import MAX_COPIES, Scheduler
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import Architecture
+from ggufctl.core.growing import NotGrowing, Span
 from ggufctl.core.hparams import HParams
 from ggufctl.core.layout import ContextParams, Layout
 from ggufctl.core.placement import Placement
 
-__all__ = ["Buffers", "Engine"]
+__all__ = ["Buffers", "Engine", "Program"]
 
 GENERATION_RATIO = 16
 """Tokens per sequence from which a prompt needs more memory than one token each does."""
+
+ATTENTION = "FLASH_ATTN_EXT"
+"""The operation that `-fa auto` uses only if every block's would land on its own device."""
+
+_GATHERED = frozenset(("token_embd.weight", "position_embd.weight", "per_layer_token_embd.weight"))
+"""Weights of which rows are gathered on the host, however many tokens a batch has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,29 @@ class Buffers:
     peaks: tuple[tuple[Live, ...], ...]
     flash_attn: bool
     n_copies: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What a graph is built for, beside the context's length."""
+
+    n_tokens: int
+    n_seqs: int
+    n_outputs: int
+    flash: bool
+    unfused: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a graph asks of every buffer, for all contexts of a span."""
+
+    tapes: list[Tape]
+    span: Span
+    misplaced: frozenset[str]
+    """Fused operations of which some block's is not on the block's device."""
+    is_blind: bool
+    """Whether where operations run does not depend on how many tokens there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +78,23 @@ class Engine:
         adapters: LoRA adapters in use.
         folds: ways to leave out repeating blocks, the shortest first.
         probed: answers of probes already made for this placement.
+        programs: graphs already gone through, of all placements.
+        key: what tells this placement from others.
         capabilities: compute capability per GPU; none = Ada Lovelace or newer.
     """
 
     arch: Architecture
     hp: HParams
     ctx: ContextParams
-    layout: Layout
     placement: Placement
     dry_run: bool = False
     can_pipeline: bool = True
     auto_flash: bool = True
     adapters: tuple[Adapter, ...] = ()
     folds: tuple[Fold, ...] = ()
-    probed: dict[Hashable, bool] = field(default_factory=dict)
+    probed: dict[Hashable, frozenset[str]] = field(default_factory=dict)
+    programs: dict[Hashable, list[Program | None]] = field(default_factory=dict)
+    key: Hashable = None
     capabilities: tuple[Capability, ...] = ()
 
     @property
@@ -71,33 +104,28 @@ class Engine:
         pipelined = p.n_gpus > 1 and p.full_offload and p.kv_offload and not p.has_overrides
         return MAX_COPIES if pipelined and self.can_pipeline else 1
 
-    def reserve(self, *, explain: bool = False, fold: bool = True) -> Buffers:
+    def unfolded(self) -> Engine:
+        """The same with every block in its graphs."""
+        return replace(self, folds=(), programs={})
+
+    def reserve(self, *, explain: bool = False) -> Buffers:
         """Reserve the worst-case graph of a prompt.
 
         Args:
             explain: record what is alive at each buffer's peak.
-            fold: leave out blocks that repeat where that is proved to change nothing.
         """
-        folds = self.folds if fold else ()
-        layers = folds[0].layers if folds else None
-        flash = self._resolve_flash_attention(layers)
-        unfused = self._resolve_fused_ops(flash, layers)
         n_seqs = self.ctx.n_seq_max
         n_tokens = min(self.ctx.n_ctx, self.ctx.n_ubatch)
-        n_outputs = min(n_tokens, self.ctx.n_outputs_max)
-
-        def reserved(n_tokens: int, n_seqs: int, n_outputs: int) -> Buffers:
-            return self._reserve(
-                n_tokens, n_seqs, n_outputs, flash, folds, explain, unfused=unfused
-            )
-
-        buffers = reserved(n_tokens, n_seqs, n_outputs)
+        prompt = _Batch(n_tokens, n_seqs, min(n_tokens, self.ctx.n_outputs_max), False)
+        prompt = self._resolved(prompt)
+        buffers = self._reserve(prompt, explain)
         if self.dry_run:
             return buffers
         if self.arch.reserve_one_seq and n_seqs > 1:
-            buffers = _larger(buffers, reserved(n_tokens, 1, n_outputs))
+            buffers = _larger(buffers, self._reserve(replace(prompt, n_seqs=1), explain))
         if self._reserves_more_for_generation(n_tokens, n_seqs):
-            buffers = _larger(buffers, reserved(n_seqs, n_seqs, n_seqs))
+            one_each = replace(prompt, n_tokens=n_seqs, n_outputs=n_seqs)
+            buffers = _larger(buffers, self._reserve(one_each, explain))
         return buffers
 
     def _reserves_more_for_generation(self, n_tokens: int, n_seqs: int) -> bool:
@@ -110,66 +138,116 @@ class Engine:
         from_host = p.n_gpus > 0 and is_split
         return from_host or n_tokens < GENERATION_RATIO * n_seqs
 
-    def _reserve(
-        self,
-        n_tokens: int,
-        n_seqs: int,
-        n_outputs: int,
-        flash: bool,
-        folds: Sequence[Fold],
-        explain: bool,
-        *,
-        unfused: frozenset[str],
-    ) -> Buffers:
-        pin = not self.dry_run
-        # The allocator often alternates between two arrangements, so one repetition seldom
-        # settles; the shortest fold serves the probes.
-        choices: list[Fold | None] = [*(folds[1:] or folds), None]
-        for fold in choices:
-            layers = fold.layers if fold else None
-            builder = self._build(
-                n_tokens, n_seqs, n_outputs, flash, pin=pin, layers=layers, unfused=unfused
-            )
-            allocator = self._allocate(builder, explain)
-            if fold is None or is_settled(fold, builder.layers.starts, builder.graph.nodes):
-                break
-        peaks = tuple(allocator.peaks) if explain else ()
-        return Buffers(tuple(allocator.sizes), peaks, flash, self.n_copies)
+    def _reserve(self, batch: _Batch, explain: bool) -> Buffers:
+        if explain:
+            # Every block is there, so that what is alive has its own name.
+            program = self._record(batch, self.ctx, Span(self.ctx.step), None, explain=True)
+            assert program is not None
+            fold = None
+        else:
+            program, fold = self._program(batch)
+        steps = self.ctx.step - program.span.here
+        if fold is None:
+            played = [tape.play(steps) for tape in program.tapes]
+        else:
+            asked = list(zip(fold.seats, fold.left_out, strict=True))
+            answers = {
+                (seat, left_out): program.tapes[seat].play(steps, left_out)
+                for seat, left_out in dict.fromkeys(asked)
+            }
+            played = [answers[one] for one in asked]
+        peaks = tuple(one.peak for one in played) if explain else ()
+        return Buffers(tuple(one.size for one in played), peaks, batch.flash, self.n_copies)
 
-    def _allocate(self, builder: Builder, explain: bool) -> Allocator:
-        scheduler = Scheduler(self.placement.n_gpus, self.n_copies)
-        allocator = Allocator(
-            self.placement.n_gpus, explain=explain, capabilities=self.capabilities
-        )
-        allocator.reserve(scheduler.schedule(builder.graph))
-        return allocator
+    def _program(self, batch: _Batch) -> tuple[Program, Fold | None]:
+        """The program of a batch whose span has this context, with what it leaves out."""
+        settings = (batch, self.ctx.settings, self.dry_run, self.can_pipeline)
+        cards = frozenset(self.capabilities)
+        are_equal = len(cards) < 2
+        for i, fold in enumerate(self.folds):
+            if fold.has_twins and not are_equal:
+                continue
+            structure = fold.structure if are_equal else None
+            graph = (self.key, i) if structure is None else structure
+            program = self._known(
+                batch, (settings, cards if structure else self.capabilities, graph), fold
+            )
+            if program is not None and not (fold.has_twins and not are_twins(program.tapes)):
+                return program, fold
+        program = self._known(batch, (settings, self.capabilities, self.key), None)
+        assert program is not None
+        return program, None
+
+    def _known(self, batch: _Batch, key: Hashable, fold: Fold | None) -> Program | None:
+        """The program under a key, or a new one; None where the fold changes what is asked."""
+        known = self.programs.setdefault(key, [])
+        here = self.ctx.step
+        for program in known:
+            if program is None or here in program.span:
+                return program
+        found = self._new_program(batch, fold)
+        known.append(found)
+        return found
+
+    def _new_program(self, batch: _Batch, fold: Fold | None) -> Program | None:
+        try:
+            ctx, span = self.ctx.growing()
+            return self._record(batch, ctx, span, fold)
+        except NotGrowing:
+            span = Span(self.ctx.step)
+            span.only_here()
+            return self._record(batch, self.ctx, span, fold)
+
+    def _record(
+        self,
+        batch: _Batch,
+        ctx: ContextParams,
+        span: Span,
+        fold: Fold | None,
+        *,
+        explain: bool = False,
+    ) -> Program | None:
+        n_gpus = self.placement.n_gpus
+        layout = self.arch.lay_out(self.hp, ctx)
+        builder = self._build(batch, ctx, layout, fold, pin=not self.dry_run)
+        graph = builder.graph
+        schedule = Scheduler(n_gpus, self.n_copies).schedule(graph)
+        recorder = Recorder(n_gpus, explain=explain, capabilities=self.capabilities)
+        tapes = recorder.tapes
+        if fold is None:
+            recorder.record(schedule)
+        else:
+            starts = builder.layers.starts
+            marks = recorder.record(schedule, cuts(fold, starts, graph.nodes))
+            if not add_loops(fold, starts, graph.nodes, tapes, marks):
+                return None
+            tapes = [tapes[where] for where in fold.devices]
+        return Program(tapes, span, self._misplaced(builder), _is_blind(builder, self.placement))
 
     def _build(
         self,
-        n_tokens: int,
-        n_seqs: int,
-        n_outputs: int,
-        flash: bool,
+        batch: _Batch,
+        ctx: ContextParams,
+        layout: Layout,
+        fold: Fold | None,
         *,
         pin: bool,
-        layers: list[int] | None = None,
-        unfused: frozenset[str] = frozenset(),
     ) -> Builder:
-        rounded = -(-n_tokens // n_seqs) * n_seqs
+        rounded = -(-batch.n_tokens // batch.n_seqs) * batch.n_seqs
         builder = Builder(
             self.hp,
-            self.ctx,
-            self.layout,
+            ctx,
+            layout,
             self.placement,
             n_tokens=rounded,
-            n_seqs=n_seqs,
-            n_outputs=n_outputs,
-            flash_attn=flash,
+            n_seqs=batch.n_seqs,
+            n_outputs=batch.n_outputs,
+            flash_attn=batch.flash,
             pin_norms=pin,
             mixed_batch=self.arch.mixed_batch,
-            layers=layers,
+            layers=fold.layers if fold else None,
             adapters=self.adapters,
-            unfused=unfused,
+            unfused=batch.unfused,
             in_use=not self.dry_run,
         )
         self.arch.build(builder)
@@ -177,44 +255,62 @@ class Engine:
         builder.mark_outputs()
         return builder
 
-    def _resolve_flash_attention(self, layers: list[int] | None) -> bool:
-        """Fuse attention unless some block's would land on another device.
-
-        llama.cpp builds a graph of one token per sequence to find out.
-
-        Args:
-            layers: blocks that stand for all, None = all.
-        """
-        if not self.ctx.flash_attn or not self.auto_flash:
-            return self.ctx.flash_attn
-        # Nothing that a longer context changes decides where an operation runs.
-        ctx = self.ctx
-        key = (ctx.n_seq_max, ctx.kv_unified, ctx.type_k, ctx.type_v, ctx.embeddings)
-        if key not in self.probed:
-            self.probed[key] = self._probe_flash_attention(layers)
-        return self.probed[key]
-
-    def _probe_flash_attention(self, layers: list[int] | None) -> bool:
-        n = self.ctx.n_seq_max
-        probe = self._build(n, n, n, True, pin=True, layers=layers)
-        Scheduler(self.placement.n_gpus, self.n_copies).assign(probe.graph)
+    def _misplaced(self, builder: Builder) -> frozenset[str]:
+        """Fused operations of which some block's is not on the block's device."""
         backends = self.placement.layer_backends
-        return all(t.backend == backends[il] for t, il in probe.fused_attention)
+        fused = (*builder.fused_attention, *builder.fused_nodes)
+        return frozenset(t.op for t, il in fused if t.backend != backends[il])
 
-    def _resolve_fused_ops(self, flash: bool, layers: list[int] | None) -> frozenset[str]:
-        """Operations that must be spelled out, as some block's would land elsewhere.
+    def _resolved(self, batch: _Batch) -> _Batch:
+        """The batch with what llama.cpp finds can be fused.
 
-        llama.cpp probes one operation after the other, each with what it found before.
+        It fuses attention unless some block's would land on another device, and spells out
+        other operations of which some block's would, probing one after the other, each with
+        what it found before.
         """
-        unfused: frozenset[str] = frozenset()
-        n = self.ctx.n_seq_max
-        backends = self.placement.layer_backends
+        flash = self.ctx.flash_attn
+        if flash and self.auto_flash:
+            flash = self._is_fused(replace(batch, flash=True))
+        batch = replace(batch, flash=flash)
         for op in self.arch.fused_ops:
-            probe = self._build(n, n, n, flash, pin=True, layers=layers, unfused=unfused)
-            Scheduler(self.placement.n_gpus, self.n_copies).assign(probe.graph)
-            if any(t.backend != backends[il] for t, il in probe.fused_nodes if t.op == op):
-                unfused |= {op}
-        return unfused
+            if op in self._probe(batch):
+                batch = replace(batch, unfused=batch.unfused | {op})
+        return batch
+
+    def _is_fused(self, prompt: _Batch) -> bool:
+        """Whether `-fa auto` fuses attention.
+
+        Where a prompt's graph is assigned without regard to its tokens, as one of a few tokens
+        would be, it answers itself: fewer tokens only make layouts more contiguous.
+        """
+        p = self.placement
+        if p.full_offload and not self.dry_run and not self.arch.fused_ops:
+            program, _ = self._program(prompt)
+            if program.is_blind and ATTENTION not in program.misplaced:
+                return True
+        return ATTENTION not in self._probe(prompt)
+
+    def _probe(self, batch: _Batch) -> frozenset[str]:
+        """Fused operations that a graph of one token per sequence has on another device."""
+        # Nothing that a longer context changes decides where an operation runs.
+        n = self.ctx.n_seq_max
+        probe = _Batch(n, n, n, batch.flash, batch.unfused)
+        key = (probe, self.ctx.settings)
+        found = self.probed.get(key)
+        if found is None:
+            fold = self.folds[0] if self.folds else None
+            layout = self.arch.lay_out(self.hp, self.ctx)
+            builder = self._build(probe, self.ctx, layout, fold, pin=True)
+            Scheduler(self.placement.n_gpus, self.n_copies).assign(builder.graph)
+            found = self.probed[key] = self._misplaced(builder)
+        return found
+
+
+def _is_blind(builder: Builder, placement: Placement) -> bool:
+    """Whether no operation on weights of the host moves to a GPU for a large batch."""
+    return placement.full_offload and all(
+        w.buffer != placement.host or w.name in _GATHERED for w in builder.weights
+    )
 
 
 def _larger(a: Buffers, b: Buffers) -> Buffers:

@@ -29,6 +29,9 @@ __all__ = [
 HOST = "host"
 """Name of the host among devices."""
 
+PROJECTOR, DRAFT = "projector", "draft model"
+"""Terms of what is loaded beside a model, as estimates name them."""
+
 _MIB = 1 << 20
 
 ROUNDING_BYTES = _MIB // 200 + 1
@@ -44,6 +47,10 @@ _BUFFER = re.compile(
     r"(?<!\S)(?P<device>\S+) +(?P<kind>model|KV|RS|output|compute|LoRA) buffer size = +"
     r"(?P<mib>[\d.]+) MiB"
 )
+_LOADED = "llama_model_loader: loaded meta data"
+_ENCODER = re.compile(r"clip_ctx: CLIP using (\S+) backend")
+_ENCODER_WEIGHTS = re.compile(r"load_hparams: model size: +([\d.]+) MiB")
+_ENCODER_GRAPH = "reserve_compute_meta: "
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _BUILD = re.compile(r"build_info: (\S+)|build:? (\d+) \((\w+)\) with")
 _DEVICE = re.compile(r"  - (\S+) *: (.+) \((\d+) MiB, (\d+) MiB free\)")
@@ -352,7 +359,7 @@ _EXIT_CODES = {
     135: Failure(FailureKind.BAD_FILE, "The engine read beyond the end of a mapped file.", _AGAIN),
     137: Failure(
         FailureKind.OOM_HOST,
-        "The engine was killed, most likely because the host ran out of memory.",
+        "The engine was killed (signal 9), mostly because the host ran out of memory.",
         "Use a smaller -c or quant, or more host memory.",
     ),
     139: Failure(FailureKind.CRASH, "The engine crashed with a segmentation fault."),
@@ -412,6 +419,9 @@ class EngineLog:
         """Whether a line said that the engine does not come up."""
         self._fatal_line = ""
         self._is_weak = False
+        self._n_loaded = 0
+        self._encoder = ""
+        self._encoder_graphs: dict[str, int] = {}
 
     def feed(self, line: str) -> Phase | None:
         """Take one line; the phase it begins, or None."""
@@ -443,7 +453,21 @@ class EngineLog:
     def _read_facts(self, text: str) -> None:
         if found := _BUFFER.search(text):
             n_bytes = round(float(found["mib"]) * _MIB)
-            self.buffers.append(Buffer(found["device"], _KINDS[found["kind"]], n_bytes))
+            if _ENCODER_GRAPH in text:
+                self._read_encoder_graph(found["device"], n_bytes)
+                return
+            term = _KINDS[found["kind"]] if self._n_loaded < 2 else DRAFT
+            self.buffers.append(Buffer(found["device"], term, n_bytes))
+        elif _LOADED in text:
+            # What is loaded after the model itself is its draft.
+            self._n_loaded += 1
+        elif found := _ENCODER.search(text):
+            self._encoder, self._encoder_graphs = found[1], {}
+        elif self._encoder and (found := _ENCODER_WEIGHTS.search(text)):
+            # Each encoder of a file prints the size of the whole file.
+            if not any(buffer.term == PROJECTOR for buffer in self.buffers):
+                n_bytes = round(float(found[1]) * _MIB)
+                self.buffers.append(Buffer(self._encoder, PROJECTOR, n_bytes))
         elif found := _OFFLOADED.search(text):
             self.offloaded = (int(found[1]), int(found[2]))
         elif found := _BUILD.search(text):
@@ -455,6 +479,11 @@ class EngineLog:
             self.settings.setdefault(found[1], int(found[2]))
         elif found := _FLASH.search(text):
             self.flash_attn = found[1].casefold() == "enabled"
+
+    def _read_encoder_graph(self, device: str, n_bytes: int) -> None:
+        """A reservation of an encoder's graph, which takes the place of its former one."""
+        at = self._encoder_graphs.setdefault(device, len(self.buffers))
+        self.buffers[at : at + 1] = [Buffer(device, PROJECTOR, n_bytes)]
 
     def _read_failure(self, text: str) -> None:
         if _RECOVERED.search(text):
@@ -507,6 +536,7 @@ def compare(estimate: Estimate, buffers: Sequence[Buffer]) -> tuple[Comparison, 
     is_repacked = any(buffer.device.endswith("_REPACK") for buffer in buffers)
     is_range = bool(estimate.devices) and any(b.device == "CPU_Mapped" for b in buffers)
     whole = sum(term.high_bytes for _, term in planned if term.name == "weights")
+    drafts = any(term.name == DRAFT for _, term in planned)
     found = []
     for where, term in planned:
         n_bytes = actual.pop((where, term.name), None)
@@ -520,9 +550,10 @@ def compare(estimate: Estimate, buffers: Sequence[Buffer]) -> tuple[Comparison, 
             high, note = whole, "a range of the file"
         if is_repacked and where == HOST and term.name == "weights":
             high, note = 2 * term.high_bytes, "repacked for this CPU"
-        found.append(
-            Comparison(where, term.name, term.n_bytes, n_bytes or 0, term.low_bytes, high, note)
-        )
+        low = term.low_bytes
+        if drafts and term.name == "outputs":
+            low, note = 0, "grows when the first draft is checked"
+        found.append(Comparison(where, term.name, term.n_bytes, n_bytes or 0, low, high, note))
     found += [
         Comparison(where, name, 0, n_bytes, 0, 0, "not in the plan")
         for (where, name), n_bytes in actual.items()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import ceil
 
-from ggufctl.core.compat import check_settings
+from ggufctl.core.compat import NO_TENSOR, check_settings
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.gpus import Gpu
 from ggufctl.core.layout import CONTEXT_PADDING, pad
 from ggufctl.core.planner import Allowed, GpuPlan, Planner, Scale, choose
+from ggufctl.core.ranges import Range
 from ggufctl.core.runtime import Runtime
+from ggufctl.core.speed import predict_speed
+from ggufctl.core.units import format_usd
 from ggufctl.errors import RefusedSettings
 
 __all__ = ["QuantSize", "Step", "StepKind", "cheaper_steps", "ladder"]
@@ -29,8 +33,11 @@ SMALL_CHANGE = 2
 MAX_OFFERS = 2
 """Offers of a cheaper GPU: a plan is not a catalogue of compromises."""
 
-NO_PIPELINE = "^$=CPU"
+NO_PIPELINE = f"{NO_TENSOR}=CPU"
 """An override of no tensor: with any at all llama.cpp keeps no copies of inputs."""
+
+SIMILAR = 1.1
+"""Steps that cost at most this many times the cheapest are told apart by what they give up."""
 
 ROOMIEST = 3
 """How many of the GPUs with the most memory are tried for a part of the blocks."""
@@ -86,6 +93,15 @@ class Step:
     host_bytes: int
     """Host memory it then needs.  [bytes]"""
     quant: str | None = None
+    in_use_usd_per_hour: float = 0.0
+    """With the container's cores and host memory."""
+    tokens_per_s: Range | None = None
+    """Of one stream; None where it is not estimated."""
+
+    @property
+    def leaves_on_host(self) -> bool:
+        """Whether it puts weights into host memory."""
+        return self.kind in (StepKind.CPU_MOE, StepKind.GPU_LAYERS)
 
 
 def ladder(
@@ -98,23 +114,54 @@ def ladder(
 ) -> tuple[Step, ...]:
     """What would fit when nothing asked for does, the smallest change of each kind.
 
+    The one to take comes first: the cheapest by its whole price, of those that cost about as
+    much what leaves everything on GPUs, and of those the smallest change.
+
     Args:
         planner: of the model.
         runtime: the settings that do not fit.
         allowed: names, numbers and budget to keep to; every number of a GPU is tried, as a
             change may help where fewer were said to lack something else than memory.
-        everything: the same without restriction, for the next GPU.
+        everything: the same without restriction, for the next GPU; one above the budget is
+            named last, with the budget that it takes, and only where there is no other.
         quants: smaller quants, the best first.
         size_bytes: of the quant that was planned.
     """
-    search = _Search(planner, runtime, planner.every_row(runtime, allowed))
+    budget = allowed.max_usd_per_hour
+    rows = [
+        replace(row, is_allowed=row.is_allowed or allowed.is_affordable(row.usd_per_hour))
+        for row in planner.every_row(runtime, allowed)
+    ]
+    search = _Search(planner, runtime, rows, budget=budget)
     steps: list[Step | None] = [search.shorter_context(), *search.cache_types()]
     steps += [search.fewer_slots(), search.smaller_ubatch(), search.without_pipeline()]
     # Experts on the host cost less speed than whole blocks there.
     steps.append(search.more_cpu_moe() or search.fewer_gpu_layers())
-    steps.append(_next_gpu(planner, runtime, everything))
+    affordable = _next_gpu(planner, runtime, replace(everything, max_usd_per_hour=budget))
+    steps.append(affordable)
+    if affordable is None and runtime.n_cpu_moe:
+        steps.append(_all_on_gpus(planner, runtime, replace(everything, max_usd_per_hour=budget)))
     steps.append(search.next_quant(quants, size_bytes))
-    return tuple(step for step in steps if step is not None)
+    found = _by_choice(step for step in steps if step is not None)
+    if affordable is None and budget is not None:
+        # What costs more than was to be spent is the last resort, and said to be that.
+        dearer = _next_gpu(planner, runtime, everything, is_dearer=True)
+        found += [dearer] if dearer is not None else []
+    return tuple(found)
+
+
+def _by_choice(steps: Iterable[Step]) -> list[Step]:
+    """Steps in the order in which a user would take them."""
+    left = sorted(steps, key=lambda step: step.in_use_usd_per_hour)
+    order = list(StepKind)
+    found = []
+    while left:
+        most = SIMILAR * left[0].in_use_usd_per_hour
+        similar = [step for step in left if step.in_use_usd_per_hour <= most]
+        best = min(similar, key=lambda step: (step.leaves_on_host, order.index(step.kind)))
+        found.append(best)
+        left.remove(best)
+    return found
 
 
 def cheaper_steps(
@@ -147,16 +194,34 @@ def cheaper_steps(
     return tuple(sorted(found, key=lambda step: step.usd_per_hour))
 
 
-def _next_gpu(planner: Planner, runtime: Runtime, everything: Allowed) -> Step | None:
+def _next_gpu(
+    planner: Planner, runtime: Runtime, everything: Allowed, *, is_dearer: bool = False
+) -> Step | None:
     row = choose(planner.rows(runtime, everything, with_max_n_ctx=False))
     if row is None:
         return None
     row = planner.row(row.gpu, row.count, runtime)
     text = f"rent {row.label}, which holds it as asked"
-    return _step(StepKind.GPU, (), text, row, runtime)
+    if is_dearer:
+        whole_cents = ceil(round(row.counted_usd_per_hour * 100, 6)) / 100
+        text = f"a budget of ${format_usd(whole_cents)} per hour rents {row.label}, "
+        text += "which holds it as asked"
+    return _step(planner, StepKind.GPU, (), text, row, runtime)
+
+
+def _all_on_gpus(planner: Planner, runtime: Runtime, everything: Allowed) -> Step | None:
+    """Where everything goes to GPUs after all."""
+    runtime = runtime.with_(n_cpu_moe=0)
+    row = choose(planner.rows(runtime, everything, with_max_n_ctx=False))
+    if row is None:
+        return None
+    row = planner.row(row.gpu, row.count, runtime)
+    text = f"rent {row.label}, which needs no --n-cpu-moe"
+    return _step(planner, StepKind.GPU, ("--n-cpu-moe", "0"), text, row, runtime)
 
 
 def _step(
+    planner: Planner,
     kind: StepKind,
     changes: tuple[str, ...],
     text: str,
@@ -165,6 +230,9 @@ def _step(
     quant: str | None = None,
 ) -> Step:
     estimate = row.estimate
+    speed = None
+    if estimate is not None and row.gpu.speed is not None and quant is None:
+        speed = predict_speed(planner.shape, estimate, row.gpu, row.count, runtime)
     return Step(
         kind,
         changes,
@@ -178,6 +246,8 @@ def _step(
         row.usable_bytes_per_gpu,
         estimate.host.total_bytes if estimate else 0,
         quant,
+        row.in_use_usd_per_hour,
+        None if speed is None else speed.decode_tokens_per_s,
     )
 
 
@@ -191,9 +261,11 @@ class _Search:
         rows: Sequence[GpuPlan],
         *,
         full: bool = True,
+        budget: float | None = None,
     ) -> None:
         self.full = full
         """Whether steps say the largest context that would fit after them."""
+        self.budget = budget
         self.planner = planner
         self.runtime = runtime
         self.rows = sorted(
@@ -226,7 +298,13 @@ class _Search:
         full: bool = True,
     ) -> GpuPlan:
         full = full and self.full
-        return self.planner.row(gpu, count, runtime, scale=scale, with_max_n_ctx=full)
+        row = self.planner.row(gpu, count, runtime, scale=scale, with_max_n_ctx=full)
+        return row if self._can_be_rented(row) else replace(row, fits=False)
+
+    def _can_be_rented(self, row: GpuPlan) -> bool:
+        """Whether a container has its host memory, for the budget."""
+        is_affordable = self.budget is None or row.counted_usd_per_hour <= self.budget
+        return is_affordable and not row.overfills_container
 
     @property
     def _asked(self) -> int:
@@ -282,7 +360,7 @@ class _Search:
         if not row.fits:
             return None
         text = f"-c {n_ctx} fits {row.label}"
-        return _step(StepKind.CONTEXT, ("-c", str(n_ctx)), text, row, runtime)
+        return _step(self.planner, StepKind.CONTEXT, ("-c", str(n_ctx)), text, row, runtime)
 
     def cache_types(self) -> Iterator[Step | None]:
         """A quantised cache."""
@@ -298,7 +376,7 @@ class _Search:
         if row is not None:
             flags = ("-ctk", "q8_0", "-ctv", "q8_0")
             text = f"a q8_0 cache fits {row.label}"
-            yield _step(StepKind.CACHE_TYPE, flags, text, row, runtime)
+            yield _step(self.planner, StepKind.CACHE_TYPE, flags, text, row, runtime)
 
     def fewer_slots(self) -> Step | None:
         """One slot, where every slot has memory of its own."""
@@ -308,7 +386,9 @@ class _Search:
         row = self._first_fit(runtime, _STATE)
         if row is None:
             return None
-        return _step(StepKind.SLOTS, ("-np", "1"), f"one slot fits {row.label}", row, runtime)
+        return _step(
+            self.planner, StepKind.SLOTS, ("-np", "1"), f"one slot fits {row.label}", row, runtime
+        )
 
     def smaller_ubatch(self) -> Step | None:
         """The largest smaller micro-batch that fits."""
@@ -319,7 +399,9 @@ class _Search:
             row = self._first_fit(runtime, _COMPUTE)
             if row is not None:
                 text = f"-ub {n_ubatch} fits {row.label}, at slower prompts"
-                return _step(StepKind.UBATCH, ("-ub", str(n_ubatch)), text, row, runtime)
+                return _step(
+                    self.planner, StepKind.UBATCH, ("-ub", str(n_ubatch)), text, row, runtime
+                )
         return None
 
     def without_pipeline(self) -> Step | None:
@@ -335,12 +417,12 @@ class _Search:
         if row is None:
             return None
         text = f"-ot {NO_PIPELINE} fits {row.label}, without pipelining prompts"
-        return _step(StepKind.PIPELINE, ("-ot", NO_PIPELINE), text, row, runtime)
+        return _step(self.planner, StepKind.PIPELINE, ("-ot", NO_PIPELINE), text, row, runtime)
 
     def more_cpu_moe(self) -> Step | None:
         """The fewest blocks whose experts must stay in host memory."""
         hp = self.planner.shape.hp
-        if hp.n_expert < 2 or self.runtime.n_cpu_moe >= hp.n_layer:
+        if hp.n_expert < 2:
             return None
         for candidate in sorted(self.rows, key=lambda row: (row.count, row.usd_per_hour)):
             row = self._least_cpu_moe(candidate)
@@ -353,13 +435,23 @@ class _Search:
             runtime = self.runtime.with_(n_cpu_moe=n)
             return self._row(candidate.gpu, candidate.count, runtime, full=False)
 
-        least = _last_that_fits(row_with, self.planner.shape.hp.n_layer, self.runtime.n_cpu_moe)
-        if least is None:
+        n_all = self.planner.shape.hp.n_layer
+        asked = min(self.runtime.n_cpu_moe, n_all)
+        if not self._can_be_rented(row_with(asked)):
+            # Fewer on the host than asked for.
+            asked = 0
+        most = _farthest(lambda n: self._can_be_rented(row_with(n)), asked, n_all)
+        if most is None or most == asked:
+            return None
+        least = _last_that_fits(row_with, most, asked)
+        if least is None or row_with(asked).fits:
             return None
         runtime = self.runtime.with_(n_cpu_moe=least)
         best = self._row(candidate.gpu, candidate.count, runtime)
         text = f"--n-cpu-moe {least} fits {best.label}, with experts in host memory"
-        return _step(StepKind.CPU_MOE, ("--n-cpu-moe", str(least)), text, best, runtime)
+        return _step(
+            self.planner, StepKind.CPU_MOE, ("--n-cpu-moe", str(least)), text, best, runtime
+        )
 
     def fewer_gpu_layers(self) -> Step | None:
         """The most blocks that fit on GPUs, on those that have the most memory together."""
@@ -373,12 +465,21 @@ class _Search:
                 runtime = self.runtime.with_(n_gpu_layers=n)
                 return self._row(candidate.gpu, candidate.count, runtime, full=False)
 
-            most = _last_that_fits(row_with, 1, asked) if asked > 1 else None
+            def can_be(n: int, row_with: Callable[[int], GpuPlan] = row_with) -> bool:
+                return self._can_be_rented(row_with(n))
+
+            # The fewer blocks are on GPUs, the more are in host memory.
+            fewest = _farthest(can_be, asked, 1)
+            most = None
+            if fewest is not None and fewest < asked:
+                most = _last_that_fits(row_with, fewest, asked)
             if most is not None:
                 runtime = self.runtime.with_(n_gpu_layers=most)
                 row = self._row(candidate.gpu, candidate.count, runtime)
                 text = f"-ngl {most} of {n_all} fits {row.label}, with the rest in host memory"
-                return _step(StepKind.GPU_LAYERS, ("-ngl", str(most)), text, row, runtime)
+                return _step(
+                    self.planner, StepKind.GPU_LAYERS, ("-ngl", str(most)), text, row, runtime
+                )
         return None
 
     def next_quant(self, quants: Sequence[QuantSize], size_bytes: int) -> Step | None:
@@ -390,8 +491,23 @@ class _Search:
             row = self._first_fit(self.runtime, scale=scale)
             if row is not None:
                 text = f"{other.quant} fits {row.label}"
-                return _step(StepKind.QUANT, (), text, row, self.runtime, other.quant)
+                return _step(self.planner, StepKind.QUANT, (), text, row, self.runtime, other.quant)
         return None
+
+
+def _farthest(can_be: Callable[[int], bool], near: int, far: int) -> int | None:
+    """The number farthest from `near`, up to `far`, that can be; None when `near` cannot."""
+    if not can_be(near):
+        return None
+    if can_be(far):
+        return far
+    while abs(far - near) > 1:
+        middle = (near + far) // 2
+        if can_be(middle):
+            near = middle
+        else:
+            far = middle
+    return near
 
 
 def _last_that_fits(row_with: Callable[[int], GpuPlan], fits: int, short: int) -> int | None:

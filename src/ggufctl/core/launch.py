@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ggufctl.core.plan import engine_args
-from ggufctl.core.runtime import Runtime
+from ggufctl.core.runtime import MAX_SEQUENCES, Runtime
 from ggufctl.errors import UsageError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "check_engine_settings",
     "check_passthrough",
     "clean_environment",
+    "engine_runtime",
     "llama_cpp_python_args",
     "llama_server_args",
     "planned_again",
@@ -142,6 +143,18 @@ _PLANNED = frozenset(
         "-md",
         "--spec-draft-model",
         "--lora",
+        # llama-cpp-python's own.
+        "--n-ctx",
+        "--n-batch",
+        "--n-ubatch",
+        "--logits-all",
+        "--type-k",
+        "--type-v",
+        "--offload-kqv",
+        "--tensor-split",
+        "--cache",
+        "--lora-path",
+        "--clip-model-path",
     ]
 )
 
@@ -276,8 +289,36 @@ Source: llama.cpp ggml/include/ggml.h `ggml_type`.
 """
 
 
+def engine_runtime(engine: str, runtime: Runtime) -> Runtime:
+    """The settings as an engine runs them, which is what its memory is planned for.
+
+    llama-cpp-python serves one request after the other, reserves logits of a whole batch, keeps
+    llama.cpp's own default of full-size caches for sliding windows, and decides nothing about
+    flash attention by itself. For embeddings each token of a batch may be a sequence.
+
+    Source: llama-cpp-python 0.3.36 llama_cpp/llama.py `Llama.__init__`.
+    """
+    if engine != "llama-cpp-python":
+        return runtime
+    n_seqs, unified = 1, None
+    if runtime.embeddings:
+        n_batch = min(runtime.n_ctx or runtime.n_batch, runtime.n_batch)
+        n_seqs, unified = min(n_batch, MAX_SEQUENCES), True
+    return runtime.with_(
+        n_parallel=n_seqs,
+        kv_unified=unified,
+        n_outputs=0,
+        swa_full=True,
+        flash_attn="off" if runtime.flash_attn == "off" else "on",
+    )
+
+
 def llama_cpp_python_args(launch: Launch) -> tuple[str, ...]:
-    """Arguments of `python -m llama_cpp.server`; the key is not among them."""
+    """Arguments of `python -m llama_cpp.server`; the key is not among them.
+
+    Logits of every token of the context are kept unless it is told not to: gigabytes of host
+    memory that only `logprobs` needs.
+    """
     runtime = launch.runtime
     layers = runtime.n_gpu_layers if launch.use_gpu else 0
     mode = runtime.load_mode
@@ -287,7 +328,7 @@ def llama_cpp_python_args(launch: Launch) -> tuple[str, ...]:
     args += ["--n_ubatch", str(runtime.n_ubatch), "--n_gpu_layers", str(layers)]
     args += ["--use_mmap", str(mode not in ("none", "mlock", "dio"))]
     args += ["--use_mlock", str("mlock" in mode)]
-    args += ["--flash_attn", str(runtime.flash_attn == "on")]
+    args += ["--flash_attn", str(runtime.flash_attn == "on"), "--logits_all", "False"]
     args += ["--type_k", str(_GGML_TYPES[runtime.cache_type_k])]
     args += ["--type_v", str(_GGML_TYPES[runtime.cache_type_v])]
     if runtime.embeddings:

@@ -8,10 +8,11 @@ src/llama-kv-cache-iswa.cpp, src/llama-memory-recurrent.cpp (pin in core/_pins.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ggufctl.core.ggml import cuda
 from ggufctl.core.ggml.types import TYPES, row_bytes
+from ggufctl.core.growing import Growing, Span
 from ggufctl.core.hparams import HParams, Memory
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import InvalidGguf
@@ -87,6 +88,23 @@ class ContextParams:
             swa_full=runtime.swa_full,
             embeddings=runtime.embeddings,
         )
+
+    @property
+    def settings(self) -> ContextParams:
+        """The same without how long the context is, nor what follows from it beside a batch."""
+        return replace(self, n_ctx=0, n_ctx_seq=0, n_batch=0, n_outputs_max=0)
+
+    @property
+    def step(self) -> int:
+        """How long the context of a sequence is, in steps that contexts differ by."""
+        return self.n_ctx_seq // CONTEXT_PADDING
+
+    def growing(self) -> tuple[ContextParams, Span]:
+        """The same with a context that may grow, and what tells how far."""
+        span = Span(self.step)
+        n_ctx_seq = Growing.of(self.n_ctx_seq, CONTEXT_PADDING, span)
+        n_ctx = n_ctx_seq * (self.n_ctx // self.n_ctx_seq)
+        return replace(self, n_ctx=n_ctx, n_ctx_seq=n_ctx_seq), span
 
 
 @dataclass(frozen=True, slots=True)

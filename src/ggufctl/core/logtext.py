@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
-__all__ = ["MAX_LINE_BYTES", "Filter", "LogLine", "LogReader", "clean", "read_log"]
+__all__ = [
+    "MAX_LINE_BYTES",
+    "Filter",
+    "LogLine",
+    "LogReader",
+    "clean",
+    "read_log",
+    "shape_of",
+]
 
 MAX_LINE_BYTES = 16 << 10
 """Of a longer line only the beginning and the end are looked at.  [bytes]"""
@@ -47,6 +55,13 @@ _PREFIXES = (
     re.compile(r"\[(?P<stream>\d{4,5})\] (?=\d|[a-z]+[_ :])"),
     re.compile(r"\[?(?:INFO|ERROR|WARN|WARNING|DEBUG|FATAL)\]?:?\s+(?=\S)"),
 )
+_HEAD = 120
+"""Characters in which a line says how bad it is."""
+
+_LEVEL = re.compile(
+    r"\b(?:(?P<error>ERROR|ERR|FATAL|CRITICAL|SEVERE)|WARN|WARNING|WRN)\b|"
+    r"\[(?:(?P<listed>error|fatal|E)|warn|warning|W)\]|level=(?:(?P<field>error|fatal)|warn)"
+)
 _FIRST = frozenset("0123456789[#")
 _LOG_FIELDS = ("log", "message", "msg", "line", "MESSAGE", "textPayload", "content")
 
@@ -59,6 +74,10 @@ class LogLine(NamedTuple):
     stream: str
     """Which container, unit or process wrote it, as far as the line says; mostly empty."""
     text: str
+    is_error: bool | None = None
+    """Whether its program wrote it as an error: False for a warning, None where it does not say."""
+    raw: bytes = b""
+    """As it was read."""
 
 
 class Filter:
@@ -74,14 +93,17 @@ class Filter:
         self._texts = tuple(text.encode() for text in texts)
 
     def select(self, piece: bytes) -> list[int]:
-        """Where the lines begin that matter, in order.  [bytes]"""
+        """Where the lines begin that matter, in order; every line where most do.  [bytes]"""
         low = piece.lower()
         if b"\\" in low:
             # In JSON a line end is two characters, the second of them a letter.
             low = low.replace(b"\\n", b"  ").replace(b"\\t", b"  ")
         starts: set[int] = set()
         spaced = low.translate(_ONLY_LETTERS)
-        for word in self._words.intersection(spaced.split()):
+        words = self._words.intersection(spaced.split())
+        if len(words) > _MANY:
+            return [0, *(found.end() for found in _LINE_END.finditer(piece, 0, len(piece) - 1))]
+        for word in words:
             self._collect(starts, low, spaced, b" " + word + b" ", 1)
             if spaced.startswith(word + b" "):
                 starts.add(0)
@@ -102,7 +124,34 @@ class Filter:
             at = within.find(text, end)
 
 
+_MANY = 48
+"""Words in one piece beyond which all of its lines are looked at."""
+
+_LINE_END = re.compile(rb"\n")
 _ONLY_LETTERS = bytes(i if 97 <= i <= 122 else 32 for i in range(256))
+
+
+_ONE_DIGIT = bytes(48 if 48 <= i <= 57 else i for i in range(256))
+
+
+def shape_of(raw: bytes) -> bytes:
+    """A line with every digit as 0: the same for lines that differ in numbers of equal length."""
+    return raw.translate(_ONE_DIGIT)
+
+
+class Memory(Protocol):
+    """What a reader asks about lines before it reads them.
+
+    A shape is a line with every digit as 0.
+    """
+
+    def is_known(self, raw: bytes, shape: bytes) -> bool:
+        """Whether a line says what others have said, so that it need not be yielded."""
+        ...
+
+    def note_empty(self, shape: bytes) -> None:
+        """Take note of a line that does not matter."""
+        ...
 
 
 class LogReader:
@@ -110,9 +159,11 @@ class LogReader:
 
     Args:
         wanted: which lines to yield, None for all.
+        memory: which lines need not be looked at again, None to look at all.
     """
 
-    def __init__(self, wanted: Filter | None = None) -> None:
+    def __init__(self, wanted: Filter | None = None, memory: Memory | None = None) -> None:
+        self._memory = memory
         self.n_lines = 0
         """Lines that were seen by now, wanted or not."""
         self._wanted = wanted
@@ -148,11 +199,47 @@ class LogReader:
                 number += 1
                 yield from _parts(number, raw)
             return
-        seen = 0
-        for start in self._wanted.select(piece):
-            number += piece.count(b"\n", seen, start)
-            seen = start
-            yield from _parts(number + 1, piece[start : piece.find(b"\n", start)])
+        numbers: Sequence[int] = range(number + 1, self.n_lines + 1)
+        if self._memory is not None:
+            numbers, piece = self._unknown(piece, number)
+        yield from self._wanted_lines(self._wanted, piece, numbers)
+
+    def _unknown(self, piece: bytes, number: int) -> tuple[list[int], bytes]:
+        """The lines of a piece that are not known, with the number of each."""
+        assert self._memory is not None
+        is_known = self._memory.is_known
+        numbers: list[int] = []
+        lines: list[bytes] = []
+        for raw, shape in zip(piece.split(b"\n"), shape_of(piece).split(b"\n"), strict=True):
+            number += 1
+            if not is_known(raw, shape):
+                numbers.append(number)
+                lines.append(raw)
+        if lines and not lines[-1]:
+            # What follows the last line end is no line.
+            return numbers[:-1], b"\n".join(lines)
+        return numbers, b"\n".join([*lines, b""])
+
+    def _wanted_lines(
+        self, wanted: Filter, piece: bytes, numbers: Sequence[int]
+    ) -> Iterator[LogLine]:
+        """Lines that a filter wants, with those numbers."""
+        index = seen = 0
+        for start in wanted.select(piece):
+            skipped = piece.count(b"\n", seen, start)
+            if skipped and self._memory is not None:
+                for raw in piece[seen:start].split(b"\n")[:-1]:
+                    self._memory.note_empty(shape_of(raw))
+            index += skipped
+            end = piece.find(b"\n", start)
+            raw = piece[start:end]
+            if self._memory is None or not self._memory.is_known(raw, shape_of(raw)):
+                yield from _parts(numbers[index], raw)
+            index += 1
+            seen = end + 1
+        if self._memory is not None:
+            for raw in piece[seen:].split(b"\n")[:-1]:
+                self._memory.note_empty(shape_of(raw))
 
 
 def read_log(chunks: Iterable[bytes], wanted: Filter | None = None) -> Iterator[LogLine]:
@@ -171,11 +258,16 @@ def _parts(number: int, raw: bytes) -> Iterator[LogLine]:
         raw = _shortened(raw)
     text = raw.decode("utf-8", "replace")
     if "\r" not in text:
-        yield LogLine(number, *clean(text))
+        yield LogLine(number, *clean(text), _is_error(text[:_HEAD]), raw)
         return
     for part in text.split("\r"):
         if part:
-            yield LogLine(number, *clean(part))
+            yield LogLine(number, *clean(part), _is_error(part[:_HEAD]))
+
+
+def _is_error(head: str) -> bool | None:
+    found = _LEVEL.search(head)
+    return None if found is None else found.lastgroup is not None
 
 
 def clean(text: str) -> tuple[str, str]:

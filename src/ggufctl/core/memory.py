@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.closed_form import compute_terms
-from ggufctl.core.engine import GENERATION_RATIO, Buffers, Engine
+from ggufctl.core.engine import GENERATION_RATIO, Buffers, Engine, Program
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
 from ggufctl.core.extras import (
     DRAFT_N_MAX,
@@ -20,10 +20,11 @@ from ggufctl.core.folding import Fold, find_folds
 from ggufctl.core.ggml.cuda import Capability
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.graphs.registry import Architecture, find, is_known
+from ggufctl.core.growing import NotGrowing, Span, at
 from ggufctl.core.header import Header
 from ggufctl.core.hparams import HParams
 from ggufctl.core.layout import ContextParams, Layout, build_layout
-from ggufctl.core.placement import Placement, block_of
+from ggufctl.core.placement import Placement, Stock, block_of
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import GgufctlError, UnsupportedModel
 
@@ -31,13 +32,56 @@ __all__ = ["Extras", "ModelShape", "depends_on_capability", "estimate_memory"]
 
 
 @dataclass(frozen=True, slots=True)
+class _States:
+    """KV and recurrent bytes per backend, for all contexts of a span.  [bytes]"""
+
+    kv: list[int]
+    recurrent: list[int]
+    span: Span
+
+    @classmethod
+    def of(cls, shape: ModelShape, ctx: ContextParams, placement: Placement) -> _States:
+        """Those of a context, and of others where they grow on a line."""
+        growing, span = ctx.growing()
+        try:
+            return cls(*_state_bytes(shape.hp, shape.layout(growing), placement), span)
+        except NotGrowing:
+            span = Span(ctx.step)
+            span.only_here()
+            return cls(*_state_bytes(shape.hp, shape.layout(ctx), placement), span)
+
+
+def _state_bytes(hp: HParams, layout: Layout, placement: Placement) -> tuple[list[int], list[int]]:
+    kv = [0] * (placement.n_gpus + 1)
+    recurrent = [0] * (placement.n_gpus + 1)
+    for il in range(hp.n_layer_all):
+        where = placement.state_backend(il)
+        on_gpu = where != placement.host
+        kv[where] += layout.kv_bytes(il, on_gpu=on_gpu)
+        recurrent[where] += layout.recurrent_bytes(il, on_gpu=on_gpu)
+    return kv, recurrent
+
+
+@dataclass(frozen=True, slots=True)
 class _Placed:
     """A placement with what follows from it, whatever the context."""
 
+    key: Hashable
     placement: Placement
     weights: tuple[int, ...]
     folds: tuple[Fold, ...]
-    probed: dict[Hashable, bool] = field(default_factory=dict)
+    probed: dict[Hashable, frozenset[str]] = field(default_factory=dict)
+    _states: dict[Hashable, list[_States]] = field(default_factory=dict)
+
+    def states(self, shape: ModelShape, ctx: ContextParams) -> tuple[list[int], list[int]]:
+        """KV and recurrent bytes per backend.  [bytes]"""
+        known = self._states.setdefault(ctx.settings, [])
+        found = next((states for states in known if ctx.step in states.span), None)
+        if found is None:
+            found = _States.of(shape, ctx, self.placement)
+            known.append(found)
+        steps = ctx.step - found.span.here
+        return [at(n, steps) for n in found.kv], [at(n, steps) for n in found.recurrent]
 
 
 class ModelShape:
@@ -60,6 +104,9 @@ class ModelShape:
         self.arch: Architecture | None = find(self.hp.arch)
         if self.arch is not None:
             self.arch.hparams(self.hp)
+        self.stock = Stock(self.hp.tensors, self.loads)
+        self.programs: dict[Hashable, list[Program | None]] = {}
+        """What graphs of this model ask of buffers (see `Engine`)."""
         self._placed: dict[Hashable, _Placed] = {}
 
     def loads(self, name: str) -> bool:
@@ -77,16 +124,18 @@ class ModelShape:
 
     def context(self, runtime: Runtime) -> tuple[ContextParams, Layout]:
         """Settings and memory of a context."""
-        arch = self.arch
         ctx = self.context_params(runtime)
-        layout = arch.layout if arch is not None and arch.layout else build_layout
-        return ctx, layout(self.hp, ctx)
+        return ctx, self.layout(ctx)
+
+    def layout(self, ctx: ContextParams) -> Layout:
+        """Memory of a context."""
+        return self.arch.lay_out(self.hp, ctx) if self.arch else build_layout(self.hp, ctx)
 
     def placed(
         self,
         n_gpus: int,
         runtime: Runtime,
-        layout: Layout,
+        ctx: ContextParams,
         proportions: Sequence[float] | None = None,
     ) -> _Placed:
         """Devices of blocks and weights, computed once per setting."""
@@ -107,11 +156,13 @@ class ModelShape:
                 kv_offload=not runtime.no_kv_offload,
                 proportions=proportions,
                 ties_output=arch.ties_output if arch else True,
-                loads=self.loads,
+                stock=self.stock,
             )
             weights = tuple(placement.weights_bytes())
-            folds = find_folds(self.hp, placement, layout, arch.period) if arch else ()
-            found = self._placed[key] = _Placed(placement, weights, folds)
+            folds: tuple[Fold, ...] = ()
+            if arch:
+                folds = find_folds(self.hp, placement, self.layout(ctx), arch.period)
+            found = self._placed[key] = _Placed(key, placement, weights, folds)
         return found
 
 
@@ -192,10 +243,10 @@ def estimate_memory(
         rows = runtime.n_seq_max * (1 + DRAFT_N_MAX)
         runtime = runtime.with_(n_outputs=min(runtime.n_batch, rows))
     devices = gpus[:1] if runtime.split_mode == "none" else gpus
-    ctx, layout = shape.context(runtime)
-    placed = shape.placed(len(devices), runtime, layout, proportions)
+    ctx = shape.context_params(runtime)
+    placed = shape.placed(len(devices), runtime, ctx, proportions)
     placement, weights = placed.placement, placed.weights
-    kv, recurrent = _state_bytes(hp, layout, placement)
+    kv, recurrent = placed.states(shape, ctx)
     adapters = tuple(read_adapter(header, hp) for header in extras.lora)
     warnings = [arch.caveat] if arch is not None and arch.caveat else []
     buffers = None
@@ -204,7 +255,6 @@ def estimate_memory(
             arch,
             hp,
             ctx,
-            layout,
             placement,
             dry_run=dry_run,
             can_pipeline=runtime.split_mode == "layer",
@@ -212,15 +262,17 @@ def estimate_memory(
             adapters=adapters,
             folds=() if adapters else placed.folds,
             probed=placed.probed,
+            programs={} if adapters else shape.programs,
+            key=placed.key,
             capabilities=tuple(capabilities[: len(devices)]),
         )
-        buffers = _reserve(engine, explain=explain, fold=fold)
+        buffers = _reserve(engine if fold else engine.unfolded(), explain=explain)
     if buffers is None:
         warnings.append(
             f"The compute buffers of {hp.arch} come from a formula, not from its own graph."
         )
         pipelined = len(devices) > 1 and placement.full_offload and not placement.has_overrides
-        compute = compute_terms(hp, ctx, layout, placement, pipelined=pipelined)
+        compute = compute_terms(hp, ctx, shape.layout(ctx), placement, pipelined=pipelined)
     else:
         compute = [Term("compute", size) for size in buffers.sizes]
     beside = _extra_terms(extras, adapters, placement, runtime, devices, ctx, proportions, dry_run)
@@ -323,26 +375,14 @@ def _draft_terms(
     return [Term("draft model", n, basis) for n in totals]
 
 
-def _state_bytes(hp: HParams, layout: Layout, placement: Placement) -> tuple[list[int], list[int]]:
-    """KV and recurrent bytes per backend.  [bytes]"""
-    kv = [0] * (placement.n_gpus + 1)
-    recurrent = [0] * (placement.n_gpus + 1)
-    for il in range(hp.n_layer_all):
-        where = placement.state_backend(il)
-        on_gpu = where != placement.host
-        kv[where] += layout.kv_bytes(il, on_gpu=on_gpu)
-        recurrent[where] += layout.recurrent_bytes(il, on_gpu=on_gpu)
-    return kv, recurrent
-
-
-def _reserve(engine: Engine, *, explain: bool, fold: bool) -> Buffers | None:
+def _reserve(engine: Engine, *, explain: bool) -> Buffers | None:
     """Reserve a graph, or None where the header's shapes do not make one.
 
     A file can pass every check and still hold shapes that its architecture's graph
     cannot be built from; the formula plans it then.
     """
     try:
-        return engine.reserve(explain=explain, fold=fold)
+        return engine.reserve(explain=explain)
     except GgufctlError:
         raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
@@ -352,9 +392,11 @@ def _reserve(engine: Engine, *, explain: bool, fold: bool) -> Buffers | None:
 def _output_bytes(hp: HParams, ctx: ContextParams, *, speculates: bool = False) -> int:
     """Logits (and embeddings) of one row per sequence, in pinned memory.  [bytes]
 
-    With a draft model, of all rows that a batch verifies.
+    With a draft model, of all rows that a batch verifies. T5 hands its encoder's result over as
+    embeddings, whatever was asked for.
 
     Source: src/llama-context.cpp `output_reserve`.
     """
     n = max(1, ctx.n_seq_max, ctx.n_outputs_max if speculates else 0)
-    return 4 * n * (hp.n_vocab + (hp.n_embd_out if ctx.embeddings else 0))
+    has_embd = ctx.embeddings or hp.arch == "t5"
+    return 4 * n * (hp.n_vocab + (hp.n_embd_out if has_embd else 0))

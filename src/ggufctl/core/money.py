@@ -13,6 +13,8 @@ from ggufctl.core.speed import Speed
 from ggufctl.errors import UsageError
 
 __all__ = [
+    "MAX_CONTAINER_MIB",
+    "USUAL_CONTAINER_MIB",
     "WORKSPACE_PRICES",
     "Cost",
     "Load",
@@ -25,6 +27,15 @@ __all__ = [
 
 WORKSPACE_PRICES = "your workspace"
 """Source of prices that Modal told of a workspace itself."""
+
+MAX_CONTAINER_MIB = 344_064
+"""Most host memory of a container.  [MiB]
+
+Source: Modal's limits, modal.com/docs/guide/resources.
+"""
+
+USUAL_CONTAINER_MIB = 16 * 1024
+"""Host memory that no budget counts: what a container has whose weights are all on GPUs.  [MiB]"""
 
 DAYS_PER_MONTH = 365.25 / 12
 SECONDS_PER_DAY = 86400.0
@@ -68,6 +79,10 @@ class Prices:
         """Price of a container's cores and memory.  [US dollars per hour]"""
         asked = cores * self.usd_per_core_hour + memory_mib / 1024 * self.usd_per_gib_hour
         return self.host_billed.scale(asked)
+
+    def beyond_usd_per_hour(self, memory_mib: int) -> float:
+        """Price of the host memory that only weights left there need.  [US dollars per hour]"""
+        return max(0, memory_mib - USUAL_CONTAINER_MIB) / 1024 * self.usd_per_gib_hour
 
     def storage_usd_per_month(self, n_bytes: int) -> Range:
         """Price of files on a Volume: nothing while all files of the workspace together are

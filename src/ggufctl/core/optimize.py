@@ -79,6 +79,10 @@ class Candidate:
     speed: Speed
     memory_bytes: int
     """On all GPUs together: exact where there is a row, else what it is at least."""
+    beyond_usd_per_hour: float = 0.0
+    """Part of the price that only weights left on the host cause."""
+    month_usd: float | None = None
+    """Of a month with the load that was given; None without one.  [US dollars]"""
     row: GpuPlan | None = None
     """What the planner says; None where nobody asked it yet."""
     figures: tuple[float, ...] = field(init=False, repr=False, compare=False)
@@ -87,13 +91,23 @@ class Candidate:
     def __post_init__(self) -> None:
         slots = float(self.runtime.n_seq_max)
         quality = (-self.bits_per_weight, -self.cache_bits, -slots)
-        figures = (self.usd_per_hour, self.request_seconds, *quality)
+        figures = (self.price, self.request_seconds, *quality)
         object.__setattr__(self, "figures", figures)
+
+    @property
+    def price(self) -> float:
+        """What cost means: a month with a load, else an hour in use.  [US dollars]"""
+        return self.usd_per_hour if self.month_usd is None else self.month_usd
 
     @property
     def gpu_usd_per_hour(self) -> float:
         """Price of the GPUs alone.  [US dollars per hour]"""
         return self.gpu.price(self.count)
+
+    @property
+    def counted_usd_per_hour(self) -> float:
+        """What a budget is held against.  [US dollars per hour]"""
+        return round(self.gpu_usd_per_hour + self.beyond_usd_per_hour, 6)
 
     @property
     def label(self) -> str:
@@ -136,7 +150,7 @@ class Candidate:
     def value(self, objective: Objective) -> float:
         """What an objective makes small."""
         if objective is Objective.COST:
-            return self.usd_per_hour
+            return self.price
         return self.request_seconds if objective is Objective.LATENCY else float(self.memory_bytes)
 
 
@@ -182,7 +196,7 @@ def best_candidate(candidates: Sequence[Candidate], objective: Objective) -> Can
     """
 
     def price(each: Candidate) -> float:
-        return each.usd_per_hour
+        return each.price
 
     alike = _alike(candidates, lambda each: each.value(objective))
     if objective is not Objective.COST:
@@ -294,6 +308,8 @@ def _praise(found: Optimization) -> str:
         f"${format_usd(pick.usd_per_hour)}/h in use, {figure(pick.tokens_per_s)} tokens/s and "
         f"{pick.ttft_seconds:.2g} s to the first token {sure}"
     )
+    if pick.month_usd is not None:
+        parts[-1] = f"${format_usd(pick.month_usd)} a month with that load, {parts[-1]}"
     given_up = pick.changes(found.asked)
     if given_up:
         parts[-1] += f" with {' '.join(given_up)}"

@@ -12,14 +12,16 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
 
 from ggufctl.core.ggml import cuda
 from ggufctl.core.ggml.types import TYPES, row_bytes
 from ggufctl.core.header import TensorInfo
 from ggufctl.core.hparams import HParams
 
-__all__ = ["Placement", "block_of"]
+__all__ = ["Placement", "Stock", "block_of"]
 
 HOST_ALIGNMENT = 32
 
@@ -69,13 +71,100 @@ _GATHERED = frozenset(
 )
 """Tensors whose rows are gathered."""
 _REPACKED = frozenset(("q4_0", "q4_K", "iq4_nl", "mxfp4"))
+_FUSED_EXPERTS = ("ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shexp")
+"""Weights whose types decide whether a shared expert is fused with the routed ones."""
 _KERNELS = frozenset(("ssm_conv1d", "shortconv.conv", "ple_conv1d"))
+
+
+def split_block(name: str) -> tuple[int | None, str]:
+    """Number of the block a tensor belongs to, or None, and the rest of its name."""
+    m = _BLOCK.match(name)
+    return (int(m[1]), m[2]) if m else (None, name)
 
 
 def block_of(name: str) -> int | None:
     """Number of the block a tensor belongs to, or None."""
-    m = _BLOCK.match(name)
-    return int(m[1]) if m else None
+    return split_block(name)[0]
+
+
+class BlockTensor(NamedTuple):
+    """One weight of a block."""
+
+    rest: str
+    """Its name after the block's number."""
+    info: TensorInfo
+    is_loaded: bool
+    """Whether the loader keeps it (False = read over, as nextn blocks)."""
+
+
+class Stock:
+    """The weights of a file by blocks, and which blocks are alike.
+
+    Args:
+        tensors: of the file.
+        loads: whether the loader keeps a tensor.
+
+    Attributes:
+        blocks: number of a block → its weights, as in the file.
+        kinds: number of a block → a number that blocks with weights alike have in common.
+        others: loaded weights that belong to no block.
+        places: name of a weight → number of its block or None, and the rest of the name.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, TensorInfo], loads: Callable[[str], bool] | None = None
+    ) -> None:
+        by_block: dict[int, list[BlockTensor]] = {}
+        self.others: list[TensorInfo] = []
+        self.places: dict[str, tuple[int | None, str]] = {}
+        self._loads = loads
+        for name, info in tensors.items():
+            il, rest = self.places[name] = split_block(name)
+            is_loaded = self.is_loaded(name)
+            if il is not None:
+                by_block.setdefault(il, []).append(BlockTensor(rest, info, is_loaded))
+            elif is_loaded:
+                self.others.append(info)
+        self.blocks: Mapping[int, Sequence[BlockTensor]] = by_block
+        self.supported: dict[Hashable, bool] = {}
+        """What CUDA can run, as placements find it out."""
+        self._numbers: dict[Hashable, int] = {}
+        self.kinds = {il: self.number(_alike(block)) for il, block in self.blocks.items()}
+
+    def number(self, signature: Hashable) -> int:
+        """A number for a signature, the same for equal ones."""
+        return self._numbers.setdefault(signature, len(self._numbers))
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether the loader keeps a tensor at all."""
+        if name.startswith("dec.") and "cross_attn_rel_b" in name:
+            return False
+        return self._loads is None or self._loads(name)
+
+
+def _alike(tensors: Sequence[BlockTensor]) -> Hashable:
+    """What two blocks with weights alike have in common."""
+    return tuple(
+        (tensor.rest, tensor.info.type, tensor.info.shape, tensor.is_loaded) for tensor in tensors
+    )
+
+
+class PlacedBlock(NamedTuple):
+    """Where the weights of a block are."""
+
+    weights_bytes: tuple[tuple[int, int], ...]
+    """Backend, and bytes that the loaded ones take there.  [bytes]"""
+    loaded: tuple[tuple[BlockTensor, int], ...]
+    """Loaded weights, and their backends."""
+    kind: int
+    """A number that blocks alike have in common, wherever the device is that they are on."""
+
+
+def _expert_types(tensors: Sequence[BlockTensor]) -> tuple[bool, ...]:
+    """Which of a block's routed and shared expert weights have the same type."""
+    found = {tensor.rest: tensor.info.type for tensor in tensors}
+    types = [found.get(f"{name}.weight") for name in _FUSED_EXPERTS]
+    return tuple(a == b for a, b in combinations(types, 2))
 
 
 def _f32(x: float) -> float:
@@ -98,7 +187,7 @@ class Placement:
             each card's free memory.
         ties_output: whether `token_embd` doubles as the output matrix when the model
             has none.
-        loads: whether the loader keeps a tensor (False = read over, as nextn blocks).
+        stock: the weights by blocks, which placements of one model share.
     """
 
     def __init__(
@@ -112,7 +201,7 @@ class Placement:
         kv_offload: bool = True,
         proportions: Sequence[float] | None = None,
         ties_output: bool = True,
-        loads: Callable[[str], bool] | None = None,
+        stock: Stock | None = None,
     ) -> None:
         self.hp = hp
         self.n_gpus = n_gpus
@@ -124,7 +213,8 @@ class Placement:
         n_layer = hp.n_layer_all
         n_gpu_layers = n_layer + 1 if n_gpu_layers < 0 else n_gpu_layers
         self.full_offload = n_gpus > 0 and n_gpu_layers > n_layer
-        self._loads = loads
+        self.stock = stock or Stock(hp.tensors)
+        self._blocks: dict[Hashable, PlacedBlock] = {}
         self.layer_backends = self._split_layers(n_gpu_layers, proportions or [1.0] * n_gpus)
         self.output_backend = self.layer_backends[n_layer]
         self.is_tied = ties_output and "output.weight" not in hp.tensors
@@ -155,6 +245,13 @@ class Placement:
         pattern, _, buffer = entry.partition("=")
         return re.compile(pattern), self.host if buffer == "CPU" else int(buffer[len("CUDA") :])
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether all is on GPUs that can take it, block after block, the output on the last."""
+        last = self.n_gpus - 1
+        regular = self.full_offload and self.kv_offload and not self.has_overrides
+        return regular and self.output_backend == last
+
     def state_backend(self, il: int) -> int:
         """Backend of the caches and states of a block."""
         return self.layer_backends[il] if self.kv_offload else self.host
@@ -168,9 +265,7 @@ class Placement:
 
     def is_loaded(self, name: str) -> bool:
         """Whether the loader keeps a tensor at all."""
-        if name.startswith("dec.") and "cross_attn_rel_b" in name:
-            return False
-        return self._loads is None or self._loads(name)
+        return self.stock.is_loaded(name)
 
     def backend(self, name: str) -> int:
         """Backend that holds a weight of the file."""
@@ -183,24 +278,65 @@ class Placement:
         overridden = self._overridden(name)
         if overridden is not None:
             return overridden
-        m = _BLOCK.match(name)
-        if m:
-            il, rest = int(m[1]), m[2]
-            where = self.layer_backends[min(il, self.hp.n_layer_all)]
-            if il < self.n_cpu_moe and _EXPERTS.search(rest):
-                return self.host
-        else:
-            rest = name.removesuffix(".weight").removesuffix(".bias")
-            if rest in _INPUT:
-                return self.host
-            is_first = rest in _FIRST_LAYER and (self.hp.arch, rest) not in _MISNAMED
-            where = self.layer_backends[0] if is_first else self.output_backend
-        if where != self.host and not self._is_supported(rest, info):
+        il, rest = self.stock.places[name]
+        if il is not None:
+            return self._block_backend(rest, info, il)
+        rest = name.removesuffix(".weight").removesuffix(".bias")
+        if rest in _INPUT:
             return self.host
-        return where
+        is_first = rest in _FIRST_LAYER and (self.hp.arch, rest) not in _MISNAMED
+        where = self.layer_backends[0] if is_first else self.output_backend
+        return where if where == self.host or self._is_supported(rest, info) else self.host
+
+    def _block_backend(self, rest: str, info: TensorInfo, il: int) -> int:
+        where = self.layer_backends[min(il, self.hp.n_layer_all)]
+        if il < self.n_cpu_moe and _EXPERTS.search(rest):
+            return self.host
+        return where if where == self.host or self._is_supported(rest, info) else self.host
+
+    def block(self, il: int) -> PlacedBlock:
+        """Weights of a block; blocks alike that are placed alike share the answer."""
+        tensors = self.stock.blocks.get(il, ())
+        home = self.layer_backends[min(il, self.hp.n_layer_all)]
+        key = (self.stock.kinds.get(il), home, il < self.n_cpu_moe)
+        found = self._blocks.get(key)
+        if found is None:
+            found = self._place_block(tensors, il, home)
+            # An override may name a single block.
+            if not self._overrides:
+                self._blocks[key] = found
+        return found
+
+    def _place_block(self, tensors: Sequence[BlockTensor], il: int, home: int) -> PlacedBlock:
+        totals: dict[int, int] = {}
+        loaded: list[tuple[BlockTensor, int]] = []
+        parts: list[Hashable] = []
+        for tensor in tensors:
+            info, where = tensor.info, self._overridden(tensor.info.name)
+            if where is None:
+                where = self._block_backend(tensor.rest, info, il)
+            if tensor.is_loaded:
+                totals[where] = totals.get(where, 0) + self.tensor_bytes(info, where)
+                loaded.append((tensor, where))
+            # On a GPU it does not matter which quantised type a weight has, but for the
+            # fusion of shared experts.
+            is_plain = where != self.host and TYPES[info.type].is_quantized
+            place = "own" if where == home else "host" if where == self.host else where
+            parts.append((tensor.rest, "quantised" if is_plain else info.type, info.shape, place))
+        is_on_host = home == self.host
+        signature = (is_on_host, tuple(parts), _expert_types(tensors))
+        return PlacedBlock(tuple(totals.items()), tuple(loaded), self.stock.number(signature))
 
     def _is_supported(self, rest: str, info: TensorInfo) -> bool:
         """Whether CUDA can run the operation this weight is used with (`weight_buft_supported`)."""
+        known = self.stock.supported
+        key = (rest, info.type, info.shape)
+        found = known.get(key)
+        if found is None:
+            found = known[key] = self._find_supported(rest, info)
+        return found
+
+    def _find_supported(self, rest: str, info: TensorInfo) -> bool:
         kind = rest.removesuffix(".weight")
         shape = (*info.shape, 1, 1, 1)[:4]
         if kind in _KERNELS:
@@ -230,18 +366,19 @@ class Placement:
     def weights_bytes(self) -> list[int]:
         """Bytes of all loaded weights per backend, padding and copies included.  [bytes]"""
         totals = [0] * (self.n_gpus + 1)
+        for il in self.stock.blocks:
+            for where, n_bytes in self.block(il).weights_bytes:
+                totals[where] += n_bytes
         roped = self.hp.rope_layers
         if roped is None:
             roped = list(range(self.hp.n_layer or self.hp.n_layer_all))
-        for name, info in self.hp.tensors.items():
-            if not self.is_loaded(name):
-                continue
-            base = name.removesuffix(".weight")
+        for info in self.stock.others:
+            base = info.name.removesuffix(".weight")
             if base in _ROPE:
-                for where in {self.rope_backend(name, il) for il in roped}:
+                for where in {self.rope_backend(info.name, il) for il in roped}:
                     totals[where] += self.tensor_bytes(info, where)
                 continue
-            where = self.backend(name)
+            where = self.backend(info.name)
             totals[where] += self.tensor_bytes(info, where)
             if base == "output" and self.hp.embeds_by_output:
                 totals[where] += self.tensor_bytes(info, where)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ggufctl.core.compat import check_gpus, check_settings, setting_warnings
-from ggufctl.core.economics import Economics, priced
+from ggufctl.core.economics import Economics, choose_by_month, priced
 from ggufctl.core.goal import Goal, Objective
 from ggufctl.core.gpus import GpuCatalogue
 from ggufctl.core.ladder import QuantSize, Step, cheaper_steps, ladder
@@ -30,6 +30,7 @@ __all__ = [
     "NameRule",
     "Plan",
     "QuantPlan",
+    "cheapest",
     "engine_args",
     "make_plan",
     "name_rule",
@@ -145,8 +146,23 @@ class Plan:
             message = f"{subject} does not fit {wanted}."
         else:
             message = f"{subject} fits {wanted}."
+        if held_back := self._held_back:
+            message = f"{message[:-1]}: {held_back}."
         hint = f"{self.ladder[0].text}." if self.ladder else ""
         raise DoesNotFit(message, hint[:1].upper() + hint[1:] if hint[:1] != "-" else hint)
+
+    @property
+    def _held_back(self) -> str:
+        """Why a GPU whose memory is enough cannot be had; empty where none is."""
+        for row in self.gpus:
+            is_costly = row.fits and row.beyond_usd_per_hour and not row.is_allowed
+            if row.estimate is None or row.short_by_bytes:
+                continue
+            if row.overfills_container:
+                return f"on {row.label} it {row.reason}"
+            if is_costly and "host memory" in row.reason:
+                return f"{row.label} is {row.reason}"
+        return ""
 
 
 def name_rule(name: str) -> NameRule | None:
@@ -161,8 +177,12 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?(?<!\.ggu
 """A repository on the Hub, with a quant or without."""
 
 
-def engine_args(runtime: Runtime) -> tuple[str, ...]:
+def engine_args(runtime: Runtime, beside: Sequence[str] | None = None) -> tuple[str, ...]:
     """llama-server's flags for settings whose context is known, the model left out.
+
+    Args:
+        runtime: settings.
+        beside: flags that load what is loaded beside the model; None = as the settings name it.
 
     Source: llama.cpp common/arg.cpp.
     """
@@ -190,6 +210,13 @@ def engine_args(runtime: Runtime) -> tuple[str, ...]:
             args += [flag, value]
     args += ["-nkvo"] * runtime.no_kv_offload
     args += ["--swa-full"] * runtime.swa_full + ["--embedding"] * runtime.embeddings
+    args += _beside(runtime) if beside is None else beside
+    # The plan is exact: llama.cpp must not change what it was made for.
+    return (*args, "-fit", "off")
+
+
+def _beside(runtime: Runtime) -> list[str]:
+    args = []
     if runtime.mmproj:
         is_url = runtime.mmproj.startswith(("https://", "http://"))
         args += ["--mmproj-url" if is_url else "--mmproj", runtime.mmproj]
@@ -199,8 +226,7 @@ def engine_args(runtime: Runtime) -> tuple[str, ...]:
         args += ["-hfd" if is_repo else "-md", runtime.draft_model]
     for adapter in runtime.lora:
         args += ["--lora", adapter]
-    # The plan is exact: llama.cpp must not change what it was made for.
-    return (*args, "-fit", "off")
+    return args
 
 
 def make_plan(
@@ -211,6 +237,7 @@ def make_plan(
     *,
     planner: Planner | None = None,
     extras: Extras | None = None,
+    beside: Sequence[str] | None = None,
     quants: tuple[QuantPlan, ...] = (),
     smaller: Sequence[QuantSize] = (),
     warnings: tuple[str, ...] = (),
@@ -226,6 +253,7 @@ def make_plan(
         catalogue: the GPUs there are.
         planner: of this model, if there is one already.
         extras: what else is loaded.
+        beside: flags that load it; None = as the settings name it.
         quants: plans of all quants, for the table of a repository.
         smaller: smaller quants of the repository, the best first.
         warnings: to be shown with it.
@@ -245,7 +273,7 @@ def make_plan(
     goal = constraints.goal or Goal()
     rows = planner.rows(runtime, allowed)
     rows = within_limits(rows, planner, runtime, goal, model.size_bytes)
-    chosen = choose(rows)
+    chosen, month_usd = cheapest(rows, model, runtime, constraints, catalogue)
     if optimization is not None:
         rows, chosen = _picked(rows, optimization.pick, planner, runtime)
     elif chosen is not None and (constraints.max_context or chosen.count == 1):
@@ -256,7 +284,7 @@ def make_plan(
         rows = within_limits(rows, planner, runtime, goal, model.size_bytes)
         best = planner.row(chosen.gpu, chosen.count, runtime)
         # Chords never promise too much, but a fragmented buffer may: then one step less.
-        chosen = best if best.fits else choose(rows)
+        chosen = best if best.fits else cheapest(rows, model, runtime, constraints, catalogue)[0]
     if chosen is not None:
         rows = tuple(chosen if (r.gpu, r.count) == (chosen.gpu, chosen.count) else r for r in rows)
     size_bytes = model.size_bytes
@@ -276,11 +304,13 @@ def make_plan(
         if goal.objective is Objective.LATENCY:
             # What is to be fast does not fall back to what is slower.
             others = _about_as_fast(rows, chosen, planner, runtime, goal)
-        choice = _choice(chosen, others, runtime, _arguments(model, runtime), "", are_named)
+        choice = _choice(chosen, others, runtime, _arguments(model, runtime, beside), "", are_named)
         choice = replace(choice, reason=optimization.sentence)
     else:
-        choice = _choice(chosen, rows, runtime, _arguments(model, runtime), because, are_named)
-        offers = cheaper_steps(planner, runtime, chosen, rows, smaller, size_bytes)
+        arguments = _arguments(model, runtime, beside)
+        choice = _choice(chosen, rows, runtime, arguments, because, are_named, month_usd)
+        if month_usd is None:
+            offers = cheaper_steps(planner, runtime, chosen, rows, smaller, size_bytes)
     name = f"{model.repo}/{model.files[0].path}".removeprefix("/")
     said = [*warnings, *setting_warnings(model.shape, runtime)]
     if model.has_projector and not runtime.mmproj:
@@ -306,7 +336,23 @@ def make_plan(
         prices=catalogue.prices,
         optimization=optimization,
     )
-    return priced(found)
+    return priced(found, constraints.load)
+
+
+def cheapest(
+    rows: Sequence[GpuPlan],
+    model: Model,
+    runtime: Runtime,
+    constraints: Constraints,
+    catalogue: GpuCatalogue,
+) -> tuple[GpuPlan | None, float | None]:
+    """The row to choose, and what its month costs where a load says how often it is asked."""
+    load = constraints.load
+    if load is not None and load.requests_per_day and catalogue.prices is not None:
+        found = choose_by_month(rows, model, runtime, catalogue.prices, load)
+        if found is not None:
+            return found
+    return choose(rows), None
 
 
 def optimized(
@@ -322,7 +368,10 @@ def optimized(
     allowed = Allowed.by(constraints, catalogue)
     from ggufctl.core.search import optimize
 
-    return optimize(options, runtime, allowed, goal, catalogue.prices)
+    load = constraints.load
+    if load is not None and not load.requests_per_day:
+        load = None
+    return optimize(options, runtime, allowed, goal, catalogue.prices, load)
 
 
 def _about_as_fast(
@@ -370,10 +419,10 @@ def _picked(
     return tuple(found), chosen
 
 
-def _arguments(model: Model, runtime: Runtime) -> tuple[str, ...]:
+def _arguments(model: Model, runtime: Runtime, beside: Sequence[str] | None) -> tuple[str, ...]:
     """Flags for a model; what was not planned is not loaded either."""
     unasked = ("--no-mmproj",) if model.has_projector and not runtime.mmproj else ()
-    return (*engine_args(runtime), *unasked)
+    return (*engine_args(runtime, beside), *unasked)
 
 
 def _choice(
@@ -383,6 +432,7 @@ def _choice(
     arguments: tuple[str, ...],
     because: str,
     are_named: bool,
+    month_usd: float | None = None,
 ) -> Choice:
     dearest = float("inf") if are_named else FALLBACK_PRICE * chosen.usd_per_hour
     fallbacks = sorted(
@@ -399,10 +449,19 @@ def _choice(
     names = [row.gpu.modal_gpu(row.count) for row in (chosen, *fallbacks)]
     free = chosen.headroom_bytes / 2**30
     held = "what goes to the GPU" if runtime.leaves_on_host else "everything on the GPU"
-    reason = (
-        f"cheapest that holds {held}: {chosen.utilization:.0%} of what may be "
-        f"filled, {free:.1f} GiB to spare"
+    # A model that fits on one card is not split, though more of smaller ones may cost less.
+    has_cheaper_split = chosen.count == 1 and any(
+        row.fits and row.count > 1 and row.usd_per_hour < chosen.usd_per_hour for row in rows
     )
+    praise = "cheapest single GPU" if has_cheaper_split else "cheapest"
+    reason = f"{praise} that holds {held}"
+    if month_usd is not None:
+        others = "single GPUs" if chosen.count == 1 else "all"
+        reason = (
+            f"${format_usd(month_usd)} a month is the least for that load of {others} that "
+            f"hold {held}"
+        )
+    reason += f": {chosen.utilization:.0%} of what may be filled, {free:.1f} GiB to spare"
     if because:
         reason = f"{reason}; {because}"
     return Choice(

@@ -19,6 +19,7 @@ from ggufctl.core.goal import Goal
 from ggufctl.core.gpus import Gpu, GpuCatalogue, with_overhead
 from ggufctl.core.layout import CONTEXT_PADDING, ContextParams, pad
 from ggufctl.core.memory import Extras, ModelShape, depends_on_capability, estimate_memory
+from ggufctl.core.money import MAX_CONTAINER_MIB, Load, cpu_and_memory
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.units import format_usd
 from ggufctl.errors import UsageError
@@ -62,15 +63,18 @@ class Constraints:
 
     Attributes:
         gpus: names to choose from, each alone or as `H100:2` for exactly two; none = all.
-        max_usd_per_hour: budget of the GPUs together.
+        max_usd_per_hour: budget of the GPUs together, and of the host memory that only weights
+            left there need.
         max_context: raise the context to the largest that fits what is chosen, as `-c max`.
         goal: what to make small, and limits of speed; None = the cheapest that holds it.
+        load: what is asked of it; where it says how often, cheap means a cheap month.
     """
 
     gpus: tuple[str, ...] = ()
     max_usd_per_hour: float | None = None
     max_context: bool = False
     goal: Goal | None = None
+    load: Load | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.gpus, str):
@@ -80,9 +84,11 @@ class Constraints:
         budget = self.max_usd_per_hour
         is_number = isinstance(budget, int | float) and not isinstance(budget, bool)
         if budget is not None and not (is_number and 0 < budget < float("inf")):
-            raise UsageError("A budget must be a number of dollars above 0.")
+            raise UsageError("--max-usd-per-hour must be a number of dollars above 0.")
         if self.goal is not None and not isinstance(self.goal, Goal):
             raise UsageError(f"{self.goal!r} is no Goal.")
+        if self.load is not None and not isinstance(self.load, Load):
+            raise UsageError(f"{self.load!r} is no Load.")
         if self.max_context and self.goal is not None and self.goal.objective is not None:
             raise UsageError(
                 "-c max and --optimize exclude each other.", "Say the context that is needed."
@@ -182,6 +188,12 @@ class GpuPlan:
     """Why it does not fit or may not be taken; empty when nothing speaks against it."""
     is_allowed: bool = True
     """Whether names and budget allow it."""
+    memory_mib: int = 0
+    """Host memory of its container.  [MiB]"""
+    host_usd_per_hour: float = 0.0
+    """Price of the container's cores and host memory.  [US dollars per hour]"""
+    beyond_usd_per_hour: float = 0.0
+    """Part of it that only weights left on the host cause.  [US dollars per hour]"""
 
     @property
     def usable_bytes(self) -> int:
@@ -203,6 +215,21 @@ class GpuPlan:
     def usd_per_hour(self) -> float:
         """Price of all of them.  [US dollars per hour]"""
         return self.gpu.price(self.count)
+
+    @property
+    def counted_usd_per_hour(self) -> float:
+        """What a budget is held against.  [US dollars per hour]"""
+        return round(self.usd_per_hour + self.beyond_usd_per_hour, 6)
+
+    @property
+    def in_use_usd_per_hour(self) -> float:
+        """Price of the whole container.  [US dollars per hour]"""
+        return round(self.usd_per_hour + self.host_usd_per_hour, 6)
+
+    @property
+    def overfills_container(self) -> bool:
+        """Whether it needs more host memory than a container can have."""
+        return bool(self.gpu.modal_names) and self.memory_mib > MAX_CONTAINER_MIB
 
     @property
     def is_candidate(self) -> bool:
@@ -361,6 +388,15 @@ class Planner:
             for device in estimate.devices
         )
         objection = gpu_objection(gpu, self.shape, runtime, scale.quant if scale else "")
+        read = sum(device.weights_bytes for device in estimate.devices)
+        read += estimate.host.weights_bytes
+        cores, memory_mib = cpu_and_memory(read, estimate.host.total_bytes, count)
+        prices = self.catalogue.prices
+        if gpu.modal_names and memory_mib > MAX_CONTAINER_MIB and not objection:
+            objection = (
+                f"needs {memory_mib // 1024} GiB of host memory, and a container has at most "
+                f"{MAX_CONTAINER_MIB // 1024} GiB"
+            )
         max_n_ctx = 0
         if with_max_n_ctx:
             max_n_ctx = self._max_n_ctx(gpu, cards, runtime, permille, scale, exact=exact)
@@ -375,6 +411,9 @@ class Planner:
             estimate=estimate,
             permille=permille,
             reason=objection,
+            memory_mib=memory_mib,
+            host_usd_per_hour=prices.host_usd_per_hour(cores, memory_mib).best if prices else 0.0,
+            beyond_usd_per_hour=prices.beyond_usd_per_hour(memory_mib) if prices else 0.0,
         )
 
     def rows(
@@ -580,12 +619,14 @@ class Planner:
 
 def _marked(row: GpuPlan, allowed: Allowed) -> GpuPlan:
     """A row with what speaks against it said."""
-    affordable, budget = allowed.is_affordable(row.usd_per_hour), allowed.max_usd_per_hour
+    affordable, budget = allowed.is_affordable(row.counted_usd_per_hour), allowed.max_usd_per_hour
     reason = row.reason
     if not reason and row.short_by_bytes:
         reason = f"short by {row.short_by_bytes} bytes"
     if not reason and budget is not None and not affordable:
         reason = f"above the budget of ${format_usd(budget)}/h"
+        if row.beyond_usd_per_hour and allowed.is_affordable(row.usd_per_hour):
+            reason += f" with ${format_usd(row.beyond_usd_per_hour)}/h for host memory"
     is_allowed = affordable and row.count in allowed.counts_of(row.gpu)
     if row.gpu.modal_names == () and not reason:
         reason, is_allowed = "cannot be asked for by name", False

@@ -30,7 +30,12 @@ class Reduction:
 
 
 def reductions(
-    shape: ModelShape, runtime: Runtime, kind: FailureKind, *, on_gpu: bool
+    shape: ModelShape,
+    runtime: Runtime,
+    kind: FailureKind,
+    *,
+    on_gpu: bool,
+    engine: str = "llama-server",
 ) -> Iterator[Reduction]:
     """What to try next, the least painful first.
 
@@ -39,8 +44,10 @@ def reductions(
         runtime: the settings that did not fit.
         kind: where memory ran out.
         on_gpu: whether layers are on GPUs.
+        engine: which runs it; llama-cpp-python cannot keep experts apart from their blocks.
     """
-    weights = (_experts_to_host, _fewer_layers)
+    experts = () if engine == "llama-cpp-python" else (_experts_to_host,)
+    weights = (*experts, _fewer_layers)
     cache = (_quantized_cache, _shorter_context)
     order = {
         FailureKind.OOM_WEIGHTS: (*(weights if on_gpu else ()), *cache),

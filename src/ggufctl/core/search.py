@@ -16,14 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from heapq import heapify, heappop, heappush
+from operator import add
 
 from ggufctl.core.cold_start import predict_cold_start
 from ggufctl.core.compat import check_settings, gpu_objection, settled
+from ggufctl.core.economics import SCALEDOWN_SECONDS
 from ggufctl.core.estimate import DeviceEstimate, Estimate, HostEstimate, Term
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.goal import Goal, Limits, Objective
 from ggufctl.core.gpus import Gpu, GpuCatalogue
-from ggufctl.core.money import Prices, cpu_and_memory
+from ggufctl.core.money import MAX_CONTAINER_MIB, Load, Prices, cpu_and_memory, month_bill
 from ggufctl.core.optimize import (
     READING_TOKENS_PER_S,
     Binding,
@@ -42,6 +44,7 @@ from ggufctl.core.planner import (
     GpuPlan,
     Planner,
 )
+from ggufctl.core.ranges import Range
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.speed import predict_speed
 from ggufctl.errors import RefusedSettings
@@ -58,12 +61,6 @@ FEWER_SLOTS = (1,)
 
 EXPERT_STEPS = 4
 """Experts are put on the host by quarters of the blocks; the pick gets the fewest that do."""
-
-MAX_HOST_BYTES = 336 << 30
-"""Most host memory of a container.
-
-Source: Modal's limits, modal.com/docs/guide/resources.
-"""
 
 
 def variations(
@@ -166,15 +163,9 @@ def _held(planner: Planner, runtime: Runtime, count: int) -> _Held:
     shape = planner.shape
     runtime = settled(shape, runtime)
     n_gpus = 1 if runtime.split_mode == "none" else count
-    _, layout = shape.context(runtime)
-    placed = shape.placed(n_gpus, runtime, layout)
-    placement = placed.placement
-    state = [0] * (n_gpus + 1)
-    for il in range(shape.hp.n_layer_all):
-        where = placement.state_backend(il)
-        on_gpu = where != placement.host
-        state[where] += layout.kv_bytes(il, on_gpu=on_gpu)
-        state[where] += layout.recurrent_bytes(il, on_gpu=on_gpu)
+    ctx = shape.context_params(runtime)
+    placed = shape.placed(n_gpus, runtime, ctx)
+    state = map(add, *placed.states(shape, ctx))
     return _Held(placed.weights, tuple(state))
 
 
@@ -209,6 +200,7 @@ class Search:
         allowed: GPUs, how many of them, and the budget.
         goal: what to make small and what to keep to.
         prices: of cores and host memory.
+        load: how often it is asked, where cost means a month.
     """
 
     def __init__(
@@ -218,12 +210,14 @@ class Search:
         allowed: Allowed,
         goal: Goal,
         prices: Prices,
+        load: Load | None = None,
     ) -> None:
         self.options = tuple(options)
         self.runtime = runtime
         self.allowed = allowed
         self.goal = goal
         self.prices = prices
+        self.load = load
         self.n_planned = 0
         self._settings: dict[int, tuple[Runtime, ...]] = {}
         # Settings are told apart as objects, which are kept: by their values takes far longer.
@@ -292,7 +286,7 @@ class Search:
         is_sharded = option.planner.is_sharded if scale is None else scale.is_sharded
         held = self._holds(option, runtime, count)
         on_host = held.weights[-1] if scale is None else scale.apply(held.weights[-1])
-        if on_host + held.state[-1] > MAX_HOST_BYTES:
+        if on_host + held.state[-1] > MAX_CONTAINER_MIB << 20:
             return False
         permille = SHARDED_PERMILLE if is_sharded else AGGRESSIVE_PERMILLE
         usable = gpu.cuda_bytes * permille // 1000
@@ -325,6 +319,7 @@ class Search:
         cores, memory_mib = cpu_and_memory(option.size_bytes, host_bytes, count)
         hourly = gpu.price(count) + self.prices.host_usd_per_hour(cores, memory_mib).best
         n_out = 1 if runtime.embeddings else goal.output_tokens
+        start = predict_cold_start(option.size_bytes, gpu, count, device_bytes=sum(weights[:-1]))
         return Candidate(
             quant=option.quant,
             bits_per_weight=option.bits_per_weight,
@@ -335,16 +330,40 @@ class Search:
             tokens_per_s=judge.of_speed(speed.decode_tokens_per_s),
             ttft_seconds=judge.of_time(speed.ttft_seconds(goal.prompt_tokens)),
             request_seconds=judge.of_time(speed.request_seconds(goal.prompt_tokens, n_out)),
-            cold_start_seconds=self._cold_start_seconds(option, gpu, count, sum(weights[:-1])),
+            cold_start_seconds=judge.of_time(start.seconds),
             speed=speed,
             memory_bytes=sum(self.least_bytes(option, gpu, count, runtime)),
+            beyond_usd_per_hour=self.prices.beyond_usd_per_hour(memory_mib),
+            month_usd=self._month_usd(option, gpu, count, runtime, hourly, weights),
         )
 
-    def _cold_start_seconds(
-        self, option: QuantOption, gpu: Gpu, count: int, device_bytes: int
-    ) -> float:
-        start = predict_cold_start(option.size_bytes, gpu, count, device_bytes=device_bytes)
-        return self.goal.judge.of_time(start.seconds)
+    def _month_usd(
+        self,
+        option: QuantOption,
+        gpu: Gpu,
+        count: int,
+        runtime: Runtime,
+        usd_per_hour: float,
+        weights: Sequence[int],
+    ) -> float | None:
+        """The likeliest price of a month with the load, if there is one.  [US dollars]"""
+        load = self.load
+        if load is None:
+            return None
+        speed = predict_speed(
+            option.planner.shape,
+            _weights_only(weights),
+            gpu,
+            count,
+            runtime,
+            depth_tokens=load.depth_tokens,
+            prompt_tokens=load.prompt_tokens,
+        )
+        on_gpus = min(sum(weights[:-1]), option.size_bytes)
+        start = predict_cold_start(option.size_bytes, gpu, count, device_bytes=on_gpus)
+        storage = self.prices.storage_usd_per_month(option.size_bytes)
+        hourly = Range.exactly(usd_per_hour)
+        return month_bill(load, speed, hourly, start, SCALEDOWN_SECONDS, storage).usd.best
 
     def planned(self, option: QuantOption, each: Candidate) -> Candidate | None:
         """The candidate with its row, or None when the planner says that it does not fit."""
@@ -353,7 +372,7 @@ class Search:
             each.gpu, each.count, each.runtime, scale=option.scale, with_max_n_ctx=False
         )
         estimate = row.estimate
-        if not row.fits or estimate is None or estimate.host.total_bytes > MAX_HOST_BYTES:
+        if not row.fits or estimate is None:
             return None
         total = sum(device.total_bytes for device in estimate.devices)
         return replace(each, row=row, memory_bytes=total)
@@ -370,9 +389,13 @@ class Search:
         Args:
             is_wanted: whether a candidate is worth planning. It is asked again and again; what
                 it turns down it must turn down for whatever is worse in every way as well.
-            budget: of the GPUs.  [US dollars per hour]
+            budget: of the GPUs, and of host memory for weights left there.  [US dollars per hour]
             everywhere: look at other settings also where those asked for fit.
         """
+
+        def is_affordable(each: Candidate) -> bool:
+            return (budget is None or each.counted_usd_per_hour <= budget) and is_wanted(each)
+
         streams = self.streams()
         heap = [(each.gpu.price(each.counts[0]), i, 0) for i, each in enumerate(streams)]
         heapify(heap)
@@ -382,7 +405,7 @@ class Search:
                 continue
             stream = streams[index]
             is_done = yield from self._visit(
-                stream, stream.counts[position], is_wanted, everywhere=everywhere
+                stream, stream.counts[position], is_affordable, everywhere=everywhere
             )
             if not is_done and position + 1 < len(stream.counts):
                 following = stream.counts[position + 1]
@@ -446,6 +469,10 @@ class Search:
         asked = self.settings(option)[0]
         fastest = [self.candidate(option, gpu, count, each) for each in _fastest(settings)]
         base = fastest[0]
+        # A month depends on slots and starts as well: all of them are looked at.
+        able = fastest
+        if self.load is not None:
+            able = [self.candidate(option, gpu, count, each) for each in settings]
         # Experts on the host need not get to the GPU before a start is over.
         soonest = max(settings, key=lambda runtime: runtime.n_cpu_moe)
         memory_bytes = base.memory_bytes
@@ -465,6 +492,8 @@ class Search:
                 self.candidate(option, gpu, count, soonest).cold_start_seconds,
             ),
             memory_bytes=memory_bytes,
+            beyond_usd_per_hour=min(each.beyond_usd_per_hour for each in fastest),
+            month_usd=min((m for each in able if (m := each.month_usd) is not None), default=None),
         )
 
 
@@ -504,6 +533,7 @@ def optimize(
     allowed: Allowed,
     goal: Goal,
     prices: Prices,
+    load: Load | None = None,
 ) -> Optimization:
     """The pick for a goal and the Pareto front it is on, or what is in the way.
 
@@ -513,8 +543,9 @@ def optimize(
         allowed: GPUs, how many of them, and the budget.
         goal: with an objective.
         prices: of cores and host memory.
+        load: how often it is asked: then cost is that of a month.
     """
-    search = Search(options, runtime, allowed, goal, prices)
+    search = Search(options, runtime, allowed, goal, prices, load)
     floor = None
     limits = goal.limits
     if limits.min_tokens_per_s is None and not runtime.embeddings:
@@ -587,7 +618,7 @@ def with_fewest_on_host(
 
 _BUDGET = "--max-usd-per-hour"
 _METRICS: dict[str, tuple[Callable[[Candidate], float], str]] = {
-    _BUDGET: (lambda each: each.gpu_usd_per_hour, ""),
+    _BUDGET: (lambda each: each.counted_usd_per_hour, ""),
     "--min-tokens-per-s": (lambda each: -each.tokens_per_s, "min_tokens_per_s"),
     "--max-ttft": (lambda each: each.ttft_seconds, "max_ttft_seconds"),
     "--max-cold-start": (lambda each: each.cold_start_seconds, "max_cold_start_seconds"),

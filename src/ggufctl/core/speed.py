@@ -8,20 +8,22 @@ data (`data/speed.json`): what they were fitted on and how far off they were is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.ggml.types import TYPES, row_bytes
-from ggufctl.core.placement import block_of
+from ggufctl.core.placement import Placement, block_of
 from ggufctl.core.ranges import Range
 from ggufctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ggufctl.core.gpus import Gpu
+    from ggufctl.core.hparams import HParams
     from ggufctl.core.memory import ModelShape
     from ggufctl.core.planner import GpuPlan
     from ggufctl.core.runtime import Runtime
@@ -288,6 +290,7 @@ class _Kept:
 
     traffic: dict[Hashable, Traffic] = field(default_factory=dict)
     cells: dict[Hashable, Cells] = field(default_factory=dict)
+    active: dict[frozenset[str], _Active] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,30 +354,16 @@ def _traffic(
     shape: ModelShape, n_gpus: int, runtime: Runtime, plain_types: frozenset[str]
 ) -> Traffic:
     hp = shape.hp
-    _, layout = shape.context(runtime)
-    placed = shape.placed(n_gpus, runtime, layout)
+    placed = shape.placed(n_gpus, runtime, shape.context_params(runtime))
     placement = placed.placement
     share = hp.n_expert_used / hp.n_expert if hp.n_expert > 1 else 1.0
-    read = {"gpu": [0.0, 0.0], "host": [0.0, 0.0]}
-    plain = params = 0.0
-    moe_layers: set[int] = set()
-    for name, info in hp.tensors.items():
-        if not placement.is_loaded(name) or _is_gathered(name):
-            continue
-        where = "host" if placement.backend(name) == placement.host else "gpu"
-        is_expert = hp.n_expert > 1 and "exps." in name
-        read[where][is_expert] += info.n_bytes
-        used = share if is_expert else 1.0
-        params += prod(info.shape) * used
-        if info.type in plain_types:
-            plain += info.n_bytes * used
-        block = block_of(name)
-        if is_expert and block is not None:
-            moe_layers.add(block)
+    read = _read_bytes(hp, placement)
+    active = _active(shape, plain_types, share)
+    params, plain = active.params, active.plain_bytes
     embeddings = hp.tensors.get("token_embd.weight")
     if placement.is_tied and embeddings is not None and not runtime.embeddings:
         output = placement.tied_output_backend(embeddings)
-        read["host" if output == placement.host else "gpu"][0] += embeddings.n_bytes
+        read[output == placement.host, False] += embeddings.n_bytes
         params += prod(embeddings.shape)
         if embeddings.type in plain_types:
             plain += embeddings.n_bytes
@@ -382,14 +371,14 @@ def _traffic(
     on_host = sum(where == placement.host for where in placement.layer_backends[:n_layer])
     width = sum(hp.n_head(il) * hp.n_embd_head_k(il) for il in range(n_layer) if not hp.is_recr(il))
     return Traffic(
-        gpu_dense_bytes=read["gpu"][0],
-        gpu_expert_bytes=read["gpu"][1],
-        host_dense_bytes=read["host"][0],
-        host_expert_bytes=read["host"][1],
+        gpu_dense_bytes=float(read[False, False]),
+        gpu_expert_bytes=float(read[False, True]),
+        host_dense_bytes=float(read[True, False]),
+        host_expert_bytes=float(read[True, True]),
         expert_share=share,
         plain_bytes=plain,
         n_layer=n_layer,
-        n_moe_layer=len(moe_layers),
+        n_moe_layer=active.n_moe_layer,
         n_vocab=0 if runtime.embeddings else hp.n_vocab,
         active_params=params,
         host_cache_share=1.0 if runtime.no_kv_offload else on_host / n_layer,
@@ -397,6 +386,54 @@ def _traffic(
         total_bytes=sum(placed.weights),
         attention_width=float(width),
     )
+
+
+def _read_bytes(hp: HParams, placement: Placement) -> Counter[tuple[bool, bool]]:
+    """Bytes of weights by whether they are on the host and whether they are experts'."""
+    read: Counter[tuple[bool, bool]] = Counter()
+    blocks = list(map(placement.block, placement.stock.blocks))
+    # Blocks alike are one object, and told from others fastest by its identity.
+    counts = Counter(map(id, blocks))
+    for block in {id(block): block for block in blocks}.values():
+        n_blocks = counts[id(block)]
+        for tensor, where in block.loaded:
+            is_expert = hp.n_expert > 1 and "exps." in tensor.rest
+            read[where == placement.host, is_expert] += n_blocks * tensor.info.n_bytes
+    for info in placement.stock.others:
+        if not _is_gathered(info.name):
+            is_expert = hp.n_expert > 1 and "exps." in info.name
+            read[placement.backend(info.name) == placement.host, is_expert] += info.n_bytes
+    return read
+
+
+class _Active(NamedTuple):
+    """What a token takes part of, wherever it is."""
+
+    params: float
+    plain_bytes: float
+    n_moe_layer: int
+
+
+def _active(shape: ModelShape, plain_types: frozenset[str], share: float) -> _Active:
+    known = _kept(shape).active
+    found = known.get(plain_types)
+    if found is None:
+        hp = shape.hp
+        plain = params = 0.0
+        moe_layers: set[int] = set()
+        for name, info in hp.tensors.items():
+            if not shape.stock.is_loaded(name) or _is_gathered(name):
+                continue
+            is_expert = hp.n_expert > 1 and "exps." in name
+            used = share if is_expert else 1.0
+            params += prod(info.shape) * used
+            if info.type in plain_types:
+                plain += info.n_bytes * used
+            block = block_of(name) if is_expert else None
+            if block is not None:
+                moe_layers.add(block)
+        found = known[plain_types] = _Active(params, plain, len(moe_layers))
+    return found
 
 
 _GATHERED = ("token_embd.", "position_embd.", "token_types.", "per_layer_token_embd.")

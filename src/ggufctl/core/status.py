@@ -162,6 +162,13 @@ class ServerStatus:
     """What is wrong, or could not be seen, in sentences."""
 
     @property
+    def is_broken(self) -> bool:
+        """Whether it should be there and is not: failed, lost, or up without an answer."""
+        if self.status == "running" and self.health is Health.NO_ANSWER:
+            return True
+        return self.status in ("failed", "lost")
+
+    @property
     def n_busy(self) -> int | None:
         """Slots that are answering."""
         if self.slots:
@@ -206,11 +213,22 @@ def parse_metrics(text: str) -> Counters | None:
     return Counters(
         prompt_tokens=int(found["prompt_tokens_total"]),
         predicted_tokens=int(found["tokens_predicted_total"]),
-        prompt_tokens_per_second=found.get("prompt_tokens_seconds", 0.0),
-        predicted_tokens_per_second=found.get("predicted_tokens_seconds", 0.0),
+        prompt_tokens_per_second=_average(found, "prompt_tokens_total", "prompt_seconds_total"),
+        predicted_tokens_per_second=_average(
+            found, "tokens_predicted_total", "tokens_predicted_seconds_total"
+        ),
         n_processing=int(found.get("requests_processing", 0)),
         n_deferred=int(found.get("requests_deferred", 0)),
     )
+
+
+def _average(found: Mapping[str, float], tokens: str, seconds: str) -> float:
+    """Tokens per second since the start.
+
+    The engine's own gauges of speed begin anew each time that somebody reads them.
+    """
+    took = found.get(seconds, 0.0)
+    return found[tokens] / took if took > 0 else 0.0
 
 
 def parse_slots(text: str) -> tuple[Slot, ...]:

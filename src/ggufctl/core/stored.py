@@ -13,6 +13,7 @@ from ggufctl.core.selection import SelectedFile, Selection
 
 __all__ = [
     "Destination",
+    "FetchPrice",
     "OnTransfer",
     "OnVerify",
     "State",
@@ -20,7 +21,25 @@ __all__ = [
     "StoredFile",
     "StoredModel",
     "stored_models",
+    "told_apart",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPrice:
+    """What fetching files and keeping them costs, as an estimate.
+
+    Attributes:
+        text: in words.
+        usd_per_hour: of what fetches.
+        usd: of fetching.
+        usd_per_month: of keeping, at most.
+    """
+
+    text: str
+    usd_per_hour: float
+    usd: float
+    usd_per_month: float
 
 
 class State(StrEnum):
@@ -73,6 +92,7 @@ class StoredModel:
         last_used: when it was last read or fetched, None where that is not known.
         downloaded: when it was last changed.
         usd_per_month: for keeping it; None where it costs nothing by itself.
+        name: that tells it from others beside it; empty where its quant does.
     """
 
     store: str
@@ -85,6 +105,7 @@ class StoredModel:
     last_used: datetime | None = None
     downloaded: datetime | None = None
     usd_per_month: float | None = None
+    name: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -107,12 +128,18 @@ class StoredModel:
     @property
     def ref(self) -> str:
         """What to call it: `org/repo:QUANT`, or the path of its first file."""
-        path = self.files[0].path if self.files else (self.missing or ("",))[0]
+        if self.name:
+            return self.name
         if not self.repo:
-            return path
+            return self.path
         if self.kind is Kind.MODEL and self.quant:
             return f"{self.repo}:{self.quant}"
-        return f"{self.repo}/{path}"
+        return f"{self.repo}/{self.path}"
+
+    @property
+    def path(self) -> str:
+        """Of its first file, in its repository or folder."""
+        return self.files[0].path if self.files else (self.missing or ("",))[0]
 
     def with_states(self, states: Mapping[str, State]) -> StoredModel:
         """The same with what is now known of its files, by path."""
@@ -147,8 +174,8 @@ class Destination(Protocol):
     def bytes_to_come(self, selection: Selection) -> int:
         """What would still be fetched, less what interrupted downloads have left.  [bytes]"""
 
-    def price_text(self, n_bytes: int) -> str:
-        """What fetching and keeping so much costs, in words; empty where it costs nothing."""
+    def price(self, n_bytes: int) -> FetchPrice | None:
+        """What fetching and keeping so much costs; None where it costs nothing."""
 
     def room_bytes(self) -> int | None:
         """Room that is left; None where there is no limit that is known.  [bytes]"""
@@ -189,6 +216,34 @@ class Store(Protocol):
 
         Raises: GgufctlError.
         """
+
+
+def told_apart(models: Sequence[StoredModel]) -> tuple[StoredModel, ...]:
+    """The same models, each called something that names no other of them.
+
+    By the path where a repository holds several of one quant, by the commit where several
+    revisions are kept, by the place where it came from no repository.
+    """
+    alike: dict[str, list[StoredModel]] = {}
+    for model in models:
+        alike.setdefault(model.ref, []).append(model)
+    names: dict[int, str] = {}
+    for group in alike.values():
+        if len(group) > 1:
+            names |= zip(map(id, group), _names_of(group), strict=True)
+    return tuple(replace(m, name=names[id(m)]) if id(m) in names else m for m in models)
+
+
+def _names_of(alike: Sequence[StoredModel]) -> list[str]:
+    by_path = [f"{m.repo}/{m.path}" if m.repo else m.location for m in alike]
+    by_commit = [
+        f"{m.repo}@{m.commit}:{m.quant}" if m.ref.endswith(f":{m.quant}") else f"{m.ref}@{m.commit}"
+        for m in alike
+    ]
+    for names in (by_path, by_commit):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path}@{m.commit}" for path, m in zip(by_path, alike, strict=True)]
 
 
 def stored_models(

@@ -15,7 +15,7 @@ from math import isqrt
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.ggml import cuda, ops
-from ggufctl.core.ggml.alloc import Allocator
+from ggufctl.core.ggml.alloc import Recorder
 from ggufctl.core.ggml.graph import Graph
 from ggufctl.core.ggml.scheduler import Scheduler
 from ggufctl.core.ggml.tensor import Tensor
@@ -221,8 +221,9 @@ def _reserve(
     supported = not on_gpu or all(
         cuda.supports(t) for t in encoder.graph.nodes if t.op == "FLASH_ATTN_EXT"
     )
-    allocator = Allocator(n_gpus)
-    sizes = allocator.reserve(Scheduler(n_gpus).schedule(encoder.graph))
+    recorder = Recorder(n_gpus)
+    recorder.record(Scheduler(n_gpus).schedule(encoder.graph))
+    sizes = [tape.play().size for tape in recorder.tapes]
     return (sizes[0] if on_gpu else 0, sizes[n_gpus]), supported
 
 

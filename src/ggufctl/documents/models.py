@@ -24,6 +24,14 @@ class DownloadedFileDocument(Document):
     location: str | None = Field(description="where it lies; null in a dry run")
 
 
+class FetchPriceDocument(Document):
+    """What fetching files and keeping them costs, as estimated before."""
+
+    usd: float = Field(description="of the container that fetches, at 100 MB/s")
+    usd_per_hour: float = Field(description="of that container")
+    usd_per_month: float = Field(description="of keeping the files, at most")
+
+
 class DownloadDocument(Document):
     """What `ggufctl download` fetched, or with --dry-run would fetch."""
 
@@ -40,6 +48,7 @@ class DownloadDocument(Document):
     size_bytes: int = Field(description="of all files")
     download_bytes: int = Field(description="that were not there before")
     room_bytes: int | None = Field(description="that was left; null where no limit is known")
+    price: FetchPriceDocument | None = Field(None, description="null where it costs nothing")
     seconds: float | None
 
 

@@ -268,6 +268,10 @@ class StepDocument(Document):
     gpu: str
     count: int
     usd_per_hour: float
+    in_use_usd_per_hour: float = Field(description="with the container's cores and host memory")
+    decode_tokens_per_s: RangeDocument | None = Field(
+        description="of one stream, an estimate; null where there is none"
+    )
     n_ctx: int
     max_n_ctx: int
     used_bytes: int

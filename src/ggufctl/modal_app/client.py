@@ -14,6 +14,8 @@ from ggufctl.errors import AccessDenied, LaunchFailed, RemoteError, UsageError
 
 __all__ = ["ImageBuildFailed", "account", "check_token", "one_line", "output", "translated"]
 
+NO_TOKEN = "There is no Modal token on this machine, so nothing can be asked of Modal."
+
 
 class ImageBuildFailed(LaunchFailed):
     """Modal could not build the container image."""
@@ -38,9 +40,10 @@ def translated(what: str) -> Iterator[None]:
             "The lines above this one are the builder's own.",
         ) from None
     except modal.exception.AuthError as error:
+        if "Token missing" in str(error):
+            raise AccessDenied(NO_TOKEN, "Run modal setup.") from None
         raise AccessDenied(
-            f"Modal does not accept the credentials: {one_line(error)}",
-            "Run modal token new, or serve on this machine with --on local.",
+            f"Modal does not accept the credentials: {one_line(error)}", "Run modal setup."
         ) from None
     except modal.exception.PermissionDeniedError as error:
         raise AccessDenied(f"Modal does not allow {what}: {one_line(error)}") from None

@@ -37,8 +37,13 @@ def engine_image(spec: DeploymentSpec) -> modal.Image:
     """What a server runs in."""
     if spec.engine == "llama-cpp-python":
         image = modal.Image.from_registry(LLAMA_CPP_PYTHON_IMAGE, add_python=python_version())
-        image = image.entrypoint([]).pip_install(
-            "llama-cpp-python[server]", extra_index_url=LLAMA_CPP_PYTHON_WHEELS
+        # Its wheels need OpenMP. Without the option pip takes the newest version there is, which
+        # PyPI has as source alone, and what it would compile here knows no GPU.
+        image = image.entrypoint([]).apt_install("libgomp1")
+        image = image.pip_install(
+            "llama-cpp-python[server]",
+            extra_index_url=LLAMA_CPP_PYTHON_WHEELS,
+            extra_options="--only-binary=llama-cpp-python",
         )
     else:
         # Without this the image's own program would start instead of Modal's.

@@ -15,7 +15,7 @@ import modal.exception
 from ggufctl.errors import ModelNotFound
 from ggufctl.modal_app.client import one_line, translated
 
-__all__ = ["LogLine", "LogReader", "recent_log"]
+__all__ = ["LogLine", "LogReader", "lines_with", "recent_log"]
 
 LATE_SECONDS = 120.0
 """Lines may reach the store so much later than what came after them."""
@@ -47,6 +47,20 @@ def recent_log(app: str, n_lines: int) -> tuple[LogLine, ...]:
         except modal.exception.NotFoundError:
             raise ModelNotFound(f"Nothing called {app} is deployed.") from None
         return tuple(_line(entry) for entry in handle.logs.tail(n_lines))
+
+
+def lines_with(app: str, words: str, since: datetime) -> tuple[LogLine, ...]:
+    """Lines of an app's log that have these words.
+
+    Raises: ModelNotFound when there is no such app; as `translated`.
+    """
+    with translated("the log"):
+        try:
+            handle = modal.App.lookup(app)
+        except modal.exception.NotFoundError:
+            raise ModelNotFound(f"Nothing called {app} is deployed.") from None
+        found = handle.logs.fetch(since=since, search_text=words)
+        return tuple(_line(entry) for entry in found)
 
 
 def _line(entry: Any) -> LogLine:

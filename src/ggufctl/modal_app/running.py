@@ -10,7 +10,7 @@ from datetime import datetime
 import modal
 import modal.exception
 
-from ggufctl.core.deployment import APP_PREFIX, SERVER_NAME, TOOL_TAG
+from ggufctl.core.deployment import APP_PREFIX, ATTEMPT_TAG, SERVER_NAME, TOOL_TAG, UNTIL_TAG
 from ggufctl.errors import RemoteError
 from ggufctl.modal_app.client import translated
 
@@ -34,6 +34,20 @@ class ModalDeployment:
     deployed_at: datetime | None = None
     n_containers: int = 0
     url: str = ""
+
+    @property
+    def until(self) -> int:
+        """When the start or switch that is under way is over at the latest; 0 = none is.
+
+        In seconds since the epoch.
+        """
+        text = self.tags.get(UNTIL_TAG, "")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
+    @property
+    def attempt(self) -> str:
+        """Which of our attempts deployed it; empty for one of an older ggufctl."""
+        return self.tags.get(ATTEMPT_TAG, "")
 
     @property
     def status(self) -> str:

@@ -14,7 +14,15 @@ from typing import Any
 import modal
 import modal.exception
 
-from ggufctl.core.deployment import SERVER_NAME, DeploymentSpec, secret_name
+from ggufctl.core.deployment import (
+    ATTEMPT_TAG,
+    SERVER_NAME,
+    UNTIL_TAG,
+    VOLUME_TAG,
+    DeploymentSpec,
+    secret_name,
+    tag_value,
+)
 from ggufctl.core.gpus import Gpu, GpuCatalogue
 from ggufctl.core.launch import KEY_VARIABLE
 from ggufctl.errors import RemoteError
@@ -34,7 +42,11 @@ __all__ = [
 ]
 
 
-def container_config(spec: DeploymentSpec, attempt: str) -> dict[str, Any]:
+LET_GO_SECONDS = 60.0
+"""A container looks so often whether it is held although nobody asks for it."""
+
+
+def container_config(spec: DeploymentSpec, attempt: str, until: int = 0) -> dict[str, Any]:
     """What a container is told, as plain data without secrets; see `remote.container.serve`."""
     return {
         "attempt": attempt,
@@ -49,13 +61,26 @@ def container_config(spec: DeploymentSpec, attempt: str) -> dict[str, Any]:
         "needs_key": spec.auth == "key",
         "is_embedding": spec.is_embedding,
         "expected_layers": spec.expected_layers,
+        "let_go_until": until,
+        "let_go_seconds": LET_GO_SECONDS,
     }
 
 
-def build_app(spec: DeploymentSpec, attempt: str = "") -> modal.App:
-    """The app of a deployment, not deployed yet."""
-    app = modal.App(spec.app, tags=spec.tags)
-    config = container_config(spec, attempt)
+def build_app(spec: DeploymentSpec, attempt: str = "", until: int = 0) -> modal.App:
+    """The app of a deployment, not deployed yet.
+
+    Args:
+        spec: what it is to be.
+        attempt: mark of the events of its containers.
+        until: when its start is over at the latest, in seconds since the epoch; 0 = not told.
+    """
+    tags = {**spec.tags, VOLUME_TAG: tag_value(spec.volume)}
+    if attempt:
+        tags[ATTEMPT_TAG] = attempt
+    if until:
+        tags[UNTIL_TAG] = str(until)
+    app = modal.App(spec.app, tags=tags)
+    config = container_config(spec, attempt, until)
     options = _server_options(spec)
     if spec.hold_requests:
         _add_web_function(app, spec, config, options)
@@ -113,13 +138,15 @@ def secrets_of(spec: DeploymentSpec) -> list[modal.Secret]:
 def _add_server(
     app: modal.App, spec: DeploymentSpec, config: dict[str, Any], options: dict[str, Any]
 ) -> None:
+    let_go = _let_go(spec)
+
     class Llama:
         # With a snapshot: what has been loaded is part of it.
         @modal.enter(snap=spec.snapshot)
         def start(self) -> None:
             from ggufctl.remote.container import serve
 
-            self.serving = serve(config)
+            self.serving = serve(config, let_go)
 
         @modal.exit()
         def stop(self) -> None:
@@ -139,15 +166,41 @@ def _add_server(
     )(Llama)
 
 
+def _let_go(spec: DeploymentSpec) -> Callable[[], bool] | None:
+    """What a container does so that it is not paid for once its client is gone.
+
+    While the containers of a former deployment answer everything that comes, a new one has to be
+    wanted by number, and only the client knows when to want it no more. So a container that runs
+    takes the wish back itself, as long as the app says that a start of ours is under way.
+    """
+    if spec.snapshot:
+        # Connections do not outlive a snapshot.
+        return None
+    app, name, tag = spec.app, SERVER_NAME, UNTIL_TAG
+
+    def let_go() -> bool:
+        import modal
+
+        autoscaler = modal.Function.from_name(app, name).autoscaler
+        if not autoscaler.settings().min_containers or tag not in modal.App.lookup(app).get_tags():
+            return False
+        autoscaler.update(min_containers=0)
+        return True
+
+    return let_go
+
+
 def _add_web_function(
     app: modal.App, spec: DeploymentSpec, config: dict[str, Any], options: dict[str, Any]
 ) -> None:
+    let_go = _let_go(spec)
+
     def llama() -> None:
         import atexit
 
         from ggufctl.remote.container import serve
 
-        atexit.register(serve(config).stop)
+        atexit.register(serve(config, let_go).stop)
 
     if spec.region:
         options["region"] = spec.region
@@ -164,6 +217,7 @@ def deploy(
     spec: DeploymentSpec,
     attempt: str = "",
     *,
+    until: int = 0,
     roll_over: bool = False,
     show_output: bool = False,
 ) -> str:
@@ -172,12 +226,13 @@ def deploy(
     Args:
         spec: what is deployed.
         attempt: mark of the events of its containers.
+        until: when its start is over at the latest, in seconds since the epoch.
         roll_over: containers of an earlier deployment serve until new ones do; else they end now.
         show_output: Modal's own progress on stderr.
 
     Raises: as `translated`.
     """
-    app = build_app(spec, attempt)
+    app = build_app(spec, attempt, until)
     strategy = "rolling" if roll_over else "recreate"
     with translated("the deployment"), output(show_output), _no_git():
         app.deploy(name=spec.app, strategy=strategy)
@@ -200,17 +255,14 @@ def _no_git() -> Iterator[None]:
             os.environ["GIT_DIR"] = before
 
 
-def set_min_containers(spec: DeploymentSpec, n: int) -> None:
+def set_min_containers(app: str, n: int) -> None:
     """Change how many containers of a deployed server run at least, until it is deployed again.
 
     Raises: as `translated`.
     """
     with translated("the number of containers"):
-        if spec.hold_requests:
-            function = modal.Function.from_name(spec.app, SERVER_NAME)
-            function.autoscaler.update(min_containers=n)
-        else:
-            modal.Server.from_name(spec.app, SERVER_NAME).autoscaler.update(min_containers=n)
+        # Of a Server as well: what scales is its function.
+        modal.Function.from_name(app, SERVER_NAME).autoscaler.update(min_containers=n)
 
 
 def server_url(spec: DeploymentSpec) -> str:
@@ -237,7 +289,14 @@ def store_key(name: str, key: str) -> str:
     return secret
 
 
-def delete_secret(name: str) -> None:
-    """Forget the key of a deployment."""
+def delete_secret(name: str) -> bool:
+    """Forget the key of a deployment; whether there was one.
+
+    Raises: as `translated`.
+    """
     with translated("removing the key"):
-        modal.Secret.objects.delete(secret_name(name), allow_missing=True)
+        try:
+            modal.Secret.objects.delete(secret_name(name))
+        except modal.exception.NotFoundError:
+            return False
+    return True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import modal
@@ -16,7 +18,8 @@ from ggufctl.core.deployment import APP_PREFIX, TOOL_TAG, WeightFile, Weights, w
 from ggufctl.errors import GgufctlError, RemoteError
 from ggufctl.modal_app.client import one_line, output, translated
 from ggufctl.modal_app.image import python_version, with_source
-from ggufctl.remote.layout import OWN_FOLDER
+from ggufctl.remote.layout import OWN_FOLDER, own_name
+from ggufctl.remote.transfer import URLS_VARIABLE
 
 __all__ = [
     "CPU_CORES",
@@ -27,8 +30,10 @@ __all__ = [
     "is_being_fetched",
     "is_verified",
     "listing",
+    "longest_seconds",
     "mark_used",
     "missing_files",
+    "read_note",
     "record_path",
     "remove",
     "upload",
@@ -43,6 +48,9 @@ CPU_CORES = 4.0
 CPU_MEMORY_MIB = 16_384
 """Of a container that fetches or hashes: xet at its fastest wants cores and room for buffers."""
 
+
+MAX_NOTE_BYTES = 1 << 20
+"""A note is shorter than this."""
 
 DOWNLOAD_APP = f"{APP_PREFIX}download"
 
@@ -91,7 +99,7 @@ def listing(volume: str, folder: str = "") -> tuple[VolumeEntry, ...]:
 
 def record_path(folder: str, path: str) -> str:
     """Where it is kept on the Volume that a file was verified."""
-    return str(PurePosixPath(folder) / OWN_FOLDER / f"{path}.json")
+    return str(PurePosixPath(folder) / OWN_FOLDER / f"{own_name(path)}.json")
 
 
 def used_path(folder: str) -> str:
@@ -138,17 +146,39 @@ def upload(weights: Weights, paths: Mapping[str, Path]) -> None:
             batch.put_file(path, f"/{weights.folder}/{name}")
 
 
-def mark_used(weights: Weights) -> None:
+def mark_used(weights: Weights, more: Mapping[str, str] = MappingProxyType({})) -> None:
     """Note on the Volume that these files are in use today.
+
+    Args:
+        weights: what is in use.
+        more: further notes, path → text.
 
     Raises: as `translated`.
     """
-    text = io.BytesIO(datetime.now(UTC).isoformat(timespec="seconds").encode())
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     with (
         translated("the note on the Volume"),
         _volume(weights.volume).batch_upload(force=True) as batch,
     ):
-        batch.put_file(text, f"/{used_path(weights.folder)}")
+        for path, text in {used_path(weights.folder): now, **more}.items():
+            batch.put_file(io.BytesIO(text.encode()), f"/{path}")
+
+
+def read_note(volume: str, path: str) -> str:
+    """A short text that lies on a Volume; empty when there is none.
+
+    Raises: as `translated`.
+    """
+    found = bytearray()
+    with translated("the note on the Volume"):
+        try:
+            for chunk in modal.Volume.from_name(volume).read_file(path):
+                found += chunk
+                if len(found) > MAX_NOTE_BYTES:
+                    return ""
+        except (modal.exception.NotFoundError, FileNotFoundError):
+            return ""
+    return found.decode("utf-8", "replace")
 
 
 def remove(volume: str, paths: Sequence[str]) -> None:
@@ -170,6 +200,7 @@ def download(
     endpoint: str,
     token: str,
     on_progress: Callable[[Mapping[str, Any]], None],
+    urls: Mapping[str, tuple[str, str]] = MappingProxyType({}),
     show_output: bool = False,
 ) -> None:
     """Have a container without a GPU fetch what is missing from the Hub onto the Volume.
@@ -179,6 +210,7 @@ def download(
         endpoint: of the Hub; empty for the usual one.
         token: for a gated or private repository; empty for none.
         on_progress: hears how it goes, as `remote.transfer.TransferEvent.as_dict` has it.
+        urls: of files that are not the Hub's, name → URL and etag; told to the container alone.
         show_output: Modal's own progress on stderr.
 
     Raises:
@@ -191,7 +223,10 @@ def download(
         # What a container's file system says of a Volume is not how much goes onto it.
         "room_bytes": -1,
     }
-    secrets = [modal.Secret.from_dict({"HF_TOKEN": token})] if token else []
+    told: dict[str, str | None] = {"HF_TOKEN": token} if token else {}
+    if urls:
+        told[URLS_VARIABLE] = json.dumps({name: list(each) for name, each in urls.items()})
+    secrets = [modal.Secret.from_dict(told)] if told else []
     try:
         _run(weights, config, secrets, on_progress, show_output)
     except BeingFetched:
@@ -218,6 +253,11 @@ def verify(
     Raises: as `translated`.
     """
     _run(weights, {"task": "verify", "endpoint": ""}, [], on_progress, show_output)
+
+
+def longest_seconds(weights: Weights) -> int:
+    """Modal ends a container that fetches or hashes these files after so long.  [s]"""
+    return int(min(86_000, 600 + SECONDS_PER_GB * weights.size_bytes / 1e9))
 
 
 def _run(
@@ -255,7 +295,7 @@ def _run(
         memory=CPU_MEMORY_MIB,
         volumes={weights.mount_path: _volume(weights.volume)},
         secrets=list(secrets),
-        timeout=int(min(86_000, 600 + SECONDS_PER_GB * weights.size_bytes / 1e9)),
+        timeout=longest_seconds(weights),
         max_containers=1,
         include_source=False,
         is_generator=True,

@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ KEY_VARIABLE = "LLAMA_API_KEY"
 
 _NOT_FOR_ENGINES = ("LLAMA_", "MODAL_", "HF_", "API_KEY")
 """Variables that begin so would be settings nobody planned, or secrets."""
+
+_NOT_FOR_PYTHON = ("HOST", "PORT", "CONFIG_FILE")
+"""Variables that llama-cpp-python prefers to its arguments."""
 
 
 class Serving:
@@ -53,14 +57,55 @@ class Serving:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def serve(config: Mapping[str, Any]) -> Serving:
+LAST_LOOK_SECONDS = 10.0
+"""How long a container that fails waits until it is not held any more."""
+
+LATE_SECONDS = 600
+"""Clocks differ by less than this."""
+
+
+def serve(config: Mapping[str, Any], let_go: Callable[[], bool] | None = None) -> Serving:
     """The engine, once it has answered; its death ends the container.
 
     Args:
         config: see `modal_app.server.container_config`.
+        let_go: takes back that the container is held although nobody asks for it, and says whether
+            it was.
 
     Raises: StartFailed, after the reason was written to the log as an event.
     """
+    looked = threading.Event()
+    if let_go is not None and config.get("let_go_until"):
+        args = (config, let_go, looked)
+        threading.Thread(target=_keep_letting_go, args=args, name="let-go", daemon=True).start()
+    else:
+        looked.set()
+    try:
+        return _serve(config)
+    except StartFailed:
+        # A container that is held is started again and again, and paid for each time.
+        looked.wait(LAST_LOOK_SECONDS)
+        raise
+
+
+def _keep_letting_go(
+    config: Mapping[str, Any], let_go: Callable[[], bool], looked: threading.Event
+) -> None:
+    """Look at once, and on until the start that this container is of must be over."""
+    while True:
+        try:
+            if let_go():
+                _say(str(config["attempt"]), "let go")
+        except Exception as error:
+            # The engine is served in any case, and the client looks as well.
+            sys.stdout.write(f"whether the container is held is not known: {error}\n")
+        looked.set()
+        if time.time() > float(config["let_go_until"]) + LATE_SECONDS:
+            return
+        time.sleep(float(config["let_go_seconds"]))
+
+
+def _serve(config: Mapping[str, Any]) -> Serving:
     attempt = str(config["attempt"])
     try:
         _say(attempt, "container", **_surroundings())
@@ -137,6 +182,8 @@ def _spec(config: Mapping[str, Any]) -> Spec:
     is_python = config["engine"] == "llama-cpp-python"
     env = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_FOR_ENGINES)}
     env |= dict(config["env"])
+    if is_python:
+        env = {name: value for name, value in env.items() if name not in _NOT_FOR_PYTHON}
     package = str(Path(__file__).resolve().parents[2])
     path = [package, *filter(None, [env.get("PYTHONPATH", "")])]
     env["PYTHONPATH"] = os.pathsep.join(path)

@@ -63,6 +63,7 @@ _SWITCHES = {
     "--embedding": ("embedding", True),
     "--slots": ("slots", True),
     "--no-slots": ("slots", False),
+    "--reuse-port": ("reuse_port", True),
     "--ui": ("ui", True),
     "--no-ui": ("ui", False),
     "--props": ("props", True),
@@ -219,7 +220,7 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
         setters[name] = sampling(name, kind)
     setters["seed"] = sampling("seed", int)
     setters["reasoning_budget"] = sampling("reasoning_budget_tokens", int)
-    for name in ("kv_unified", "swa_full", "embedding", "ui", "warmup"):
+    for name in ("kv_unified", "swa_full", "embedding", "ui", "warmup", "reuse_port"):
         setters[name] = plain(name)
     for name in _NEEDS_VALUE.values():
         setters.setdefault(name, number(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ __all__ = [
     "WantedFile",
     "can_be_kept",
     "is_whole",
+    "own_name",
     "parse_record",
     "read_record",
     "write_record",
@@ -32,6 +34,9 @@ BEGUN = ".begun"
 """Ends the name of a record of what is not there in full yet."""
 
 _NS = 1_000_000_000
+
+_LONGEST_NAME_BYTES = 200
+"""Most of a file's name that begins one of ours: with its ending that must be 255 bytes or less."""
 
 
 def can_be_kept(path: str) -> bool:
@@ -47,6 +52,17 @@ def can_be_kept(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def own_name(path: str) -> str:
+    """What names of ours for a file begin with: its path, a name too long for that cut."""
+    folder, _, name = path.rpartition("/")
+    raw = name.encode()
+    if len(raw) > _LONGEST_NAME_BYTES:
+        mark = hashlib.sha256(raw).hexdigest()[:16]
+        kept = raw[: _LONGEST_NAME_BYTES - len(mark) - 1].decode(errors="ignore")
+        name = f"{kept}~{mark}"
+    return f"{folder}/{name}" if folder else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +222,7 @@ class FlatLayout:
     def partial(self, file: WantedFile) -> Path:
         """Named after the content too, so that it is never continued with another's."""
         mark = file.sha256[:16] if file.sha256 else "plain"
-        return self._own(f"{file.path}.{mark}.partial")
+        return self._own(f"{own_name(file.path)}.{mark}.partial")
 
     def begun(self, file: WantedFile) -> Path:
         """Where it is kept what the partial file is a part of."""
@@ -215,7 +231,7 @@ class FlatLayout:
     def outdated(self, file: WantedFile) -> tuple[Path, ...]:
         """What is left of downloads of another content of the file."""
         folder, mine = self._own(file.path).parent, self.partial(file).name
-        name = f"{file.path.rpartition('/')[2]}."
+        name = f"{own_name(file.path).rpartition('/')[2]}."
         try:
             found = [path for path in folder.iterdir() if path.name.startswith(name)]
         except OSError:
@@ -228,17 +244,17 @@ class FlatLayout:
 
     def staging(self, file: WantedFile) -> Path:
         """A folder for the Hub client, where it is the one that fetches the file."""
-        return self._own(f"{file.path}.xet")
+        return self._own(f"{own_name(file.path)}.xet")
 
     def record(self, file: WantedFile) -> Path:
         """Where it is kept that the file was verified."""
-        return self._own(f"{file.path}.json")
+        return self._own(f"{own_name(file.path)}.json")
 
     def lock(self, file: WantedFile) -> Path:
         """Held by whoever fetches it."""
         if self.locks is not None:
-            return self.locks / f"{file.path.replace('/', '--')}.lock"
-        return self._own(f"{file.path}.lock")
+            return self.locks / f"{own_name(file.path.replace('/', '--'))}.lock"
+        return self._own(f"{own_name(file.path)}.lock")
 
     def publish(self, file: WantedFile) -> None:
         """Nothing more is needed."""

@@ -219,6 +219,11 @@ class Supervisor:
         """Since the engine was started."""
         return time.monotonic() - self._started
 
+    @property
+    def ready_seconds(self) -> float:
+        """From the start of the engine to its first token."""
+        return sum(self.durations.values())
+
     def start(self) -> None:
         """Run the engine until it has answered with one token; then it is left running.
 
@@ -262,12 +267,12 @@ class Supervisor:
             return
         self._stopping.set()
         if process.poll() is None:
-            self._emit("stopping", "asking the engine to stop")
+            self._tell("stopping", "asking the engine to stop")
             self._signal(signal.SIGTERM)
             try:
                 process.wait(self.spec.grace_seconds)
             except subprocess.TimeoutExpired:
-                self._emit("stopping", "the engine did not stop in time: it is killed")
+                self._tell("stopping", "the engine did not stop in time: it is killed")
             except BaseException:
                 # Asked to hurry: nothing may be left behind all the same.
                 self._signal(signal.SIGKILL)
@@ -276,7 +281,7 @@ class Supervisor:
         process.wait()
         self._drain()
         self._process = None
-        self._emit("stopped", data={"exit_code": process.returncode})
+        self._tell("stopped", data={"exit_code": process.returncode})
 
     def failed(self) -> EngineFailed:
         """Why an engine that ended by itself did so."""
@@ -480,6 +485,11 @@ class Supervisor:
 
     def _emit(self, kind: str, text: str = "", data: Mapping[str, Any] | None = None) -> None:
         self._on_event(Event(kind, round(self.seconds, 3), text, data or {}))
+
+    def _tell(self, kind: str, text: str = "", data: Mapping[str, Any] | None = None) -> None:
+        """The same of an end, which takes its course also where nobody can hear of it any more."""
+        with contextlib.suppress(OSError, ValueError):
+            self._emit(kind, text, data)
 
 
 def _answers(url: str, key: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import queue
 import re
@@ -50,6 +51,7 @@ from ggufctl.remote.layout import (
 )
 
 __all__ = [
+    "URLS_VARIABLE",
     "FlatLayout",
     "HubCacheLayout",
     "Job",
@@ -64,6 +66,9 @@ __all__ = [
     "transfer",
     "verify",
 ]
+
+URLS_VARIABLE = "GGUFCTL_URLS"
+"""Of a container: where files come from that are not the Hub's."""
 
 HUB = "https://huggingface.co"
 
@@ -165,7 +170,9 @@ class Job:
 
 
 def job_from_config(config: Mapping[str, Any]) -> Job:
-    """The job of a container: onto a Volume, as plain data has it, the token from `HF_TOKEN`.
+    """The job of a container: onto a Volume, as plain data has it, what is secret from variables.
+
+    The token is in `HF_TOKEN`, what is not the Hub's in `GGUFCTL_URLS`: name → URL and etag.
 
     Args:
         config: `repo`, `commit`, `endpoint`, `folder` and `files` as path, size and sha256.
@@ -177,8 +184,13 @@ def job_from_config(config: Mapping[str, Any]) -> Job:
         # A lock on a Volume would be kept with it, and nobody would ever let go of it.
         locks=Path(config.get("locks") or "/tmp/ggufctl-locks"),
     )
+    urls = json.loads(os.environ.get(URLS_VARIABLE) or "{}")
+    files = []
+    for path, size, sha256 in config["files"]:
+        url, etag = urls.get(path, ("", ""))
+        files.append(WantedFile(path, size, sha256, url=url, etag=etag))
     return Job(
-        files=tuple(WantedFile(path, size, sha256) for path, size, sha256 in config["files"]),
+        files=tuple(files),
         layout=layout,
         endpoint=config.get("endpoint") or "",
         token=os.environ.get("HF_TOKEN", ""),
@@ -427,6 +439,12 @@ def _translated(layout: Layout, file: WantedFile) -> Iterator[None]:
             raise RemoteError(
                 f"{quoted(where)} is gone: something else removed it meanwhile.", "Run it again."
             ) from None
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(
+                f"{quoted(str(layout.root))} cannot hold {quoted(file.path)}: its name is too long "
+                "for the disk.",
+                "Name another place with --to.",
+            ) from None
         raise AccessDenied(f"{quoted(where)}: {error.strerror or error}.") from None
 
 
@@ -507,6 +525,9 @@ class _Fetch:
         # The Hub client calls a cached repository broken that has no snapshot yet.
         for folder in (self.partial.parent, self.layout.final(self.file).parent):
             folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            # A name that the disk cannot take is told before anything is fetched.
+            self.layout.final(self.file).lstat()
         for path in self.layout.outdated(self.file):
             path.unlink(missing_ok=True)
         resumed = self._resumable() > 0

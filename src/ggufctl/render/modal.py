@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.escape import escape, redact
+from ggufctl.core.units import n_of
 from ggufctl.render.plan import economics_lines
 from ggufctl.render.serve import memory_lines
 from ggufctl.report.modal import usd_of
@@ -42,7 +43,7 @@ def dry_run_lines(plan: ModalPlan) -> list[str]:
         *plan_lines(plan),
         f"app      {spec.app}, image {spec.image}",
         f"host     {spec.cpu:g} cores, {spec.memory_mib / 1024:g} GiB",
-        f"weights  {len(spec.files)} files on the Volume {spec.volume}, fetched if missing",
+        f"weights  {n_of(len(spec.files), 'file')} on the Volume {spec.volume}, fetched if missing",
         f"limit    {spec.startup_timeout} s to start, at most {spec.max_containers} containers",
         f"auth     {spec.auth}" + (f", in the Secret {spec.secret}" if spec.secret else ""),
         f"run      llama-server {shlex.join(spec.argv)}"
@@ -82,8 +83,9 @@ def summary_lines(server: ModalServer) -> list[str]:
 def _how_to_ask(server: ModalServer) -> list[str]:
     spec, url = server.spec, server.base_url
     lines, header, key, more = [], "", '"none"', ""
-    if server.key is not None:
-        lines.append(f"export GGUFCTL_API_KEY=$(cat {shlex.quote(str(server.key.path))})")
+    if spec.auth == "key":
+        if server.key is not None:
+            lines.append(f"export GGUFCTL_API_KEY=$(cat {shlex.quote(str(server.key.path))})")
         header = ' -H "Authorization: Bearer $GGUFCTL_API_KEY"'
         key = 'os.environ["GGUFCTL_API_KEY"]'
     elif spec.auth == "proxy":

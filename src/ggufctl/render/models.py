@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ggufctl.core.escape import escape
 from ggufctl.core.progress import Tenths, format_bytes, format_seconds, progress_text
+from ggufctl.core.units import n_of
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -197,7 +198,7 @@ def plan_lines(plan: DownloadPlan) -> list[str]:
 def result_line(plan: DownloadPlan, seconds: float) -> str:
     """What was done."""
     selection = plan.selection
-    what = f"{escape(selection.ref)}: {len(selection.files)} files, "
+    what = f"{escape(selection.ref)}: {n_of(len(selection.files), 'file')}, "
     what = what.replace("1 files", "1 file")
     size = format_bytes(selection.size_bytes)
     # Not everybody who sends a file says what its content should be.
@@ -250,7 +251,9 @@ def show_models(models: Sequence[StoredModel], now: datetime | None = None) -> N
         table.add_column("$/month", justify="right")
     table.add_column("commit")
     for model in models:
-        cells = [model.ref, format_bytes(model.size_bytes), model.state.value]
+        # The commit has a column of its own.
+        ref = model.ref.replace(model.commit, model.commit[:8]) if model.commit else model.ref
+        cells = [ref, format_bytes(model.size_bytes), model.state.value]
         cells.append(_ago(model.last_used, now))
         if with_price:
             cells.append("" if model.usd_per_month is None else f"{model.usd_per_month:.2f}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from ggufctl.core.calibration import calibrated_names
 from ggufctl.core.escape import escape
 from ggufctl.core.money import WORKSPACE_PRICES
-from ggufctl.core.units import GIB, format_gib, format_tokens, format_usd
+from ggufctl.core.units import GIB, format_gib, format_memory, format_tokens, format_usd
 from ggufctl.render.optimize import front_lines, front_table
 
 if TYPE_CHECKING:
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from ggufctl.core.ranges import Range
     from ggufctl.services.plan import NamePlan
 
-__all__ = ["explanation", "show_gpus", "show_name", "show_plan", "tsv_gpus", "tsv_name", "tsv_plan"]
+__all__ = [
+    "explanation",
+    "name_heading",
+    "show_gpus",
+    "show_name",
+    "show_plan",
+    "tsv_gpus",
+    "tsv_name",
+    "tsv_plan",
+]
 
 WIDE = 110
 """Columns from which a table shows more.  [characters]"""
@@ -36,6 +45,7 @@ NARROW = 72
 """Columns below which a table shows less.  [characters]"""
 
 _BAR = 6
+_UNKNOWN_SIZE = "by the rule for unknown sizes"
 _LEAST_SHOWN = (1 << 20) // 20
 _TALL_GPU = {"A100-40GB": "A100\n40GB", "A100-80GB": "A100\n80GB", "RTX-PRO-6000": "RTX\n6000"}
 _MEANINGS = {
@@ -204,6 +214,12 @@ def tsv_name(plan: NamePlan) -> str:
     return "".join(f"{key}\t{_cell(value)}\n" for key, value in _name_facts(plan))
 
 
+def name_heading(plan: NamePlan) -> str:
+    """What the facts of a name rest on."""
+    unknown = "" if plan.detected.n_params is not None else f"; GPU {_UNKNOWN_SIZE}"
+    return f"from the name only, header not read{unknown}"
+
+
 def _name_facts(plan: NamePlan) -> tuple[tuple[str, object], ...]:
     found, rule = plan.detected, plan.rule
     return (
@@ -264,11 +280,12 @@ def summary(plan: Plan) -> list[str]:
         lines.append(f"modal: gpu={list(choice.modal_gpu)!r}")
         lines.append(f"run: {command(plan)}")
         if row.estimate is not None:
-            lines.append(f"host memory: {format_gib(row.estimate.host.total_bytes)} GiB")
+            lines.append(f"host memory: {format_memory(row.estimate.host.total_bytes)}")
         lines += economics_lines(plan.economics_of(row))
         lines += calibration_lines(plan)
     if plan.rule is not None:
-        lines.append(f"name rule: {plan.rule}; {_verdict_on_rule(plan)}")
+        unknown = "" if plan.detected.n_params is not None else f" ({_UNKNOWN_SIZE})"
+        lines.append(f"name rule: {plan.rule}{unknown}; {_verdict_on_rule(plan)}")
     lines += [f"one step cheaper: {_step_line(step)}" for step in plan.cheaper]
     if plan.ladder:
         lines.append("what would fit:")
@@ -313,7 +330,7 @@ def economics_lines(found: Economics | None) -> list[str]:
     if cost.month is not None:
         month, load = cost.month, cost.month.load
         lines.append(
-            f"month (estimate): {_usd(month.usd)} for {load.requests_per_day:g} requests a "
+            f"month (estimate): {_usd(month.usd)} for {load.requests_per_day:,.10g} requests a "
             f"day of {load.prompt_tokens} tokens in and {load.output_tokens} out: up "
             f"{_spread(month.up_hours)} h, {_spread(month.cold_starts)} cold starts"
         )
@@ -332,7 +349,8 @@ def _spread(found: Range) -> str:
 
 def _usd(found: Range, unit: str = "") -> str:
     """`$1.04/h (1.04 to 1.53)`: the likeliest price and its limits."""
-    low, best, high = (f"{usd:.2f}" for usd in (found.low, found.best, found.high))
+    digits = 0 if found.high >= 1000 else 2
+    low, best, high = (f"{usd:,.{digits}f}" for usd in (found.low, found.best, found.high))
     return f"${best}{unit}" + ("" if low == high else f" ({low} to {high})")
 
 
@@ -370,8 +388,11 @@ def _step_line(step: Step) -> str:
     line = f"{step.text}: ${format_usd(step.usd_per_hour)}/h, {used}"
     if step.max_n_ctx > step.n_ctx:
         line += f", up to -c {step.max_n_ctx}"
-    if step.kind.value in ("n_cpu_moe", "gpu_layers"):
-        line += f", {format_gib(step.host_bytes)} GiB of host memory"
+    if step.leaves_on_host:
+        line += f", {format_memory(step.host_bytes)} of host memory: "
+        line += f"${format_usd(step.in_use_usd_per_hour)}/h in use"
+        if step.tokens_per_s is not None:
+            line += f", {_spread(step.tokens_per_s)} tokens/s"
     return escape(line)
 
 
@@ -477,7 +498,7 @@ def _names(gpu: Gpu) -> str:
 def show_name(plan: NamePlan, stream: TextIO | None = None, *, width: int | None = None) -> None:
     """Print what a name says."""
     console = _console(stream, width)
-    _print(console, "from the name only, header not read", style="bold")
+    _print(console, name_heading(plan), style="bold")
     table = new_table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
-from ggufctl.core.engine_log import HOST
+from ggufctl.core.engine_log import HOST, Phase
 from ggufctl.core.escape import escape, redact
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "memory_lines",
     "plan_lines",
     "price_line",
+    "show_deployments",
     "summary_lines",
     "switched_lines",
 ]
@@ -56,18 +57,25 @@ def plan_lines(plan: LocalPlan) -> list[str]:
     return lines
 
 
-def memory_lines(rows: Iterable[Comparison]) -> list[str]:
-    """Planned and actual memory as a table, with a verdict under it."""
-    rows = tuple(rows)
+def memory_lines(rows: Iterable[Comparison], replanned: Iterable[str] = ()) -> list[str]:
+    """Planned and actual memory as a table, with a verdict under it.
+
+    Args:
+        rows: term by term.
+        replanned: arguments of the engine's that change what was planned.
+    """
+    rows, replanned = tuple(rows), tuple(replanned)
     lines = [f"memory   {'':<16} {'planned':>12} {'actual':>12}"]
     for row in rows:
-        mark = "" if row.is_as_planned else "  <- not as planned"
+        mark = "" if row.is_as_planned or replanned else "  <- not as planned"
         note = f"  ({row.note})" if row.note else ""
         lines.append(
             f"  {row.device:<6} {row.term:<16} {_mib(row.planned_bytes)} "
             f"{_mib(row.actual_bytes)}{note}{mark}"
         )
-    if not all(row.is_as_planned for row in rows):
+    if replanned:
+        lines.append(f"After --, {', '.join(replanned)} changed what was planned.")
+    elif not all(row.is_as_planned for row in rows):
         lines.append("A term is outside the range it was planned in: this is a bug of ggufctl's.")
     return lines
 
@@ -83,7 +91,7 @@ def summary_lines(server: LocalServer) -> list[str]:
         f"engine   {plan.found.label} (planned for {LLAMA_CPP_BUILD})",
         f"on       {escape(plan.where)}",
         f"start    {phases}",
-        *memory_lines(server.comparison),
+        *memory_lines(server.comparison, server.replanned),
         "",
     ]
     bearer = ""
@@ -145,6 +153,8 @@ def event_line(event: Event) -> str:
             return redact(event.text)
         case "start":
             return f"{at} engine started"
+        case "phase" if event.text == Phase.FIRST_TOKEN:
+            return f"{at} healthy, asked for a first token"
         case "phase":
             return (
                 f"{at} {event.text} (after {event.data.get('took', 0):.1f} s of "
@@ -152,8 +162,6 @@ def event_line(event: Event) -> str:
             )
         case "progress":
             return f"{at} {event.text}"
-        case "token":
-            return f"{at} first token"
         case "stopping" | "switch":
             return f"{at} {event.text}"
         case "stopped":
@@ -192,6 +200,30 @@ def deployment_rows(found: Iterable[Deployment]) -> list[str]:
         for d in found
     ]
     return ["\t".join(row) for row in (titles, *rows)]
+
+
+def show_deployments(rows: Sequence[str], *, width: int | None = None) -> None:
+    """The rows of `deployment_rows` as a table of the terminal's width, without the engines."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
+    for title in ("name", "where", "status"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("$/h", justify="right", no_wrap=True)
+    table.add_column("started", no_wrap=True)
+    table.add_column("url", overflow="fold")
+    table.add_column("model", overflow="fold")
+    for row in rows[1:]:
+        name, where, status, model, _, url, usd, started = row.split("\t")
+        if where == "local" and model.casefold().endswith(".gguf"):
+            # A path is of no use here, and long.
+            model = model.rpartition("/")[2]
+        cells = (name, where, status, usd, started[5:16].replace("T", " "), url, model)
+        table.add_row(*(Text(cell) for cell in cells))
+    Console(width=width).print(table)
 
 
 def _mib(n_bytes: int) -> str:

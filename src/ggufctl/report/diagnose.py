@@ -131,6 +131,10 @@ def announcement(found: Diagnosis) -> str:
 def log_lines(report: LogReport) -> list[str]:
     """A log's causes, remarks and facts on one screen."""
     lines: list[str] = []
+    facts = [f"{name}: {value}" for name, value in fact_lines(report.facts)]
+    if not (report.diagnoses or report.remarks or facts or report.is_up):
+        what = "The log is empty" if not report.n_lines else "This looks like no log that is known"
+        return [f"{what}: there is nothing of llama.cpp in it, nor of what runs it."]
     if not report.diagnoses:
         lines.append("Nothing wrong found.")
     for number, found in enumerate(report.diagnoses):
@@ -139,7 +143,6 @@ def log_lines(report: LogReport) -> list[str]:
         lines.append(f"remark: {found.cause}")
     if len(report.remarks) > _SHOWN_REMARKS:
         lines.append(f"remark: and {len(report.remarks) - _SHOWN_REMARKS} more (--json)")
-    facts = [f"{name}: {value}" for name, value in fact_lines(report.facts)]
     if facts:
         lines += ["", *facts]
     return [escape(line) for line in lines]

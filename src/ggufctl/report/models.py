@@ -57,6 +57,13 @@ def download_report(
         "size_bytes": selection.size_bytes,
         "download_bytes": plan.bytes_to_come,
         "room_bytes": plan.room_bytes,
+        "price": None
+        if plan.price is None
+        else {
+            "usd": round(plan.price.usd, 4),
+            "usd_per_hour": round(plan.price.usd_per_hour, 4),
+            "usd_per_month": round(plan.price.usd_per_month, 4),
+        },
         "seconds": None if seconds is None else round(seconds, 3),
     }
 

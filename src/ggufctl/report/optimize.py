@@ -52,6 +52,7 @@ def candidate_report(each: Candidate, found: Optimization) -> dict[str, Any]:
         "changes": list(each.changes(found.asked)),
         "usd_per_hour": round(each.usd_per_hour, 6),
         "gpu_usd_per_hour": each.gpu_usd_per_hour,
+        "month_usd": None if each.month_usd is None else round(each.month_usd, 2),
         "tokens_per_s": round(each.tokens_per_s, 4),
         "ttft_seconds": round(each.ttft_seconds, 4),
         "request_seconds": round(each.request_seconds, 4),

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.escape import redact_url
 from ggufctl.report import SCHEMA_VERSION
 from ggufctl.report.optimize import optimization_report
 
@@ -148,8 +149,15 @@ def _detected(detected: Detected, rule: NameRule | None) -> dict[str, Any]:
 
 def _runtime(runtime: Runtime) -> dict[str, Any]:
     values = {field.name: getattr(runtime, field.name) for field in fields(runtime)}
-    lists = {name: list(values[name]) for name in ("override_tensor", "lora")}
-    return {**values, **lists}
+    # A URL may carry a signature or a password.
+    places = {name: _place(values[name]) for name in ("mmproj", "draft_model")}
+    adapters = [_place(each) for each in runtime.lora]
+    overrides = list(runtime.override_tensor)
+    return {**values, **places, "lora": adapters, "override_tensor": overrides}
+
+
+def _place(ref: str | None) -> str | None:
+    return redact_url(ref) if ref is not None and "://" in ref else ref
 
 
 def _row(row: GpuPlan, found: Economics | None) -> dict[str, Any]:
@@ -243,6 +251,10 @@ def _step(step: Step) -> dict[str, Any]:
         "gpu": step.gpu,
         "count": step.count,
         "usd_per_hour": step.usd_per_hour,
+        "in_use_usd_per_hour": step.in_use_usd_per_hour,
+        "decode_tokens_per_s": None
+        if step.tokens_per_s is None
+        else range_report(step.tokens_per_s),
         "n_ctx": step.n_ctx,
         "max_n_ctx": step.max_n_ctx,
         "used_bytes": step.used_bytes,

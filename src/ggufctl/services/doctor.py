@@ -15,6 +15,7 @@ import queue
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import tomllib
@@ -38,7 +39,10 @@ from ggufctl.core.escape import escape, redact, redact_url
 from ggufctl.core.launch import clean_environment
 from ggufctl.core.units import GIB, format_gib
 from ggufctl.errors import AccessDenied, GgufctlError
+from ggufctl.services.deployments import LEAST_ROOM_BYTES
 from ggufctl.services.machine import host_memory, is_port_free
+from ggufctl.services.state import state_dir
+from ggufctl.sources.cache import cache_dir
 from ggufctl.sources.references import hub_endpoint
 
 __all__ = ["DEADLINE_SECONDS", "run_doctor"]
@@ -121,6 +125,8 @@ def _jobs(config: Path) -> tuple[_Job, ...]:
         _Job("gpu", _gpu),
         _Job("memory", _memory),
         _Job("disk", _disk),
+        _Job("state", _state),
+        _Job("cache", _cache),
         _Job("port", _port),
         _Job("hub", _hub),
         _Job("modal-token", _modal_token),
@@ -345,6 +351,45 @@ def _disk() -> Sequence[Check]:
     return (Check("disk", Status.PASS, text),)
 
 
+def _state() -> Sequence[Check]:
+    folder = state_dir()
+    problem = _unwritable(folder)
+    if not problem:
+        return (Check("state", Status.PASS, f"{_shown(folder)} can be written, for servers."),)
+    text = f"{_shown(folder)}, where servers are noted, cannot be used: {problem}."
+    return (Check("state", Status.FAIL, text, "Set GGUFCTL_STATE_DIR to another directory."),)
+
+
+def _cache() -> Sequence[Check]:
+    folder = cache_dir()
+    problem = _unwritable(folder)
+    if not problem:
+        return (Check("cache", Status.PASS, f"{_shown(folder)} can be written, for headers."),)
+    text = f"{_shown(folder)}, where headers are kept, cannot be used: {problem}."
+    fix = "Set GGUFCTL_CACHE_DIR to another directory, or plan without, which takes longer."
+    return (Check("cache", Status.WARN, text, fix),)
+
+
+def _shown(folder: Path) -> str:
+    return escape(str(folder), 200)
+
+
+def _unwritable(folder: Path) -> str:
+    """Why nothing can be put into a folder, which need not be there yet; empty if all is well."""
+    if folder.exists() and not folder.is_dir():
+        return "it is a file"
+    there = folder
+    while not there.is_dir() and there != there.parent:
+        there = there.parent
+    try:
+        # Tried, not asked for: root may do everything, but not on a disk that is read-only.
+        os.rmdir(tempfile.mkdtemp(dir=there))
+        free_bytes = shutil.disk_usage(there).free
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return f"only {free_bytes >> 10} KiB are free" if free_bytes < LEAST_ROOM_BYTES else ""
+
+
 def _port() -> Sequence[Check]:
     if is_port_free("127.0.0.1", _PORT):
         return (Check("port", Status.PASS, f"Port {_PORT} is free."),)
@@ -481,7 +526,7 @@ def _modal_account() -> Check:
     try:
         workspace = modal_app.account()
     except AccessDenied as error:
-        return Check("modal", Status.FAIL, error.message, "Run modal token new.")
+        return Check("modal", Status.FAIL, error.message, "Run modal setup.")
     except GgufctlError as error:
         return Check("modal", Status.WARN, error.message, error.hint)
     where = f" in the workspace {escape(workspace, 80)}" if workspace else ""

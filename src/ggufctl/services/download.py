@@ -15,7 +15,7 @@ from ggufctl.core.selection import (
     best_quant,
     select,
 )
-from ggufctl.core.stored import Destination, OnTransfer
+from ggufctl.core.stored import Destination, FetchPrice, OnTransfer
 from ggufctl.errors import (
     AccessDenied,
     DoesNotFit,
@@ -45,6 +45,7 @@ class DownloadPlan:
         missing: files that are not there yet, whole and verified.
         bytes_to_come: less what interrupted downloads have left.  [bytes]
         room_bytes: that is left there; None where no limit is known.  [bytes]
+        price: of fetching and keeping it; None where that costs nothing.
     """
 
     selection: Selection
@@ -53,6 +54,7 @@ class DownloadPlan:
     missing: tuple[SelectedFile, ...]
     bytes_to_come: int
     room_bytes: int | None
+    price: FetchPrice | None = None
 
     @property
     def has_room(self) -> bool:
@@ -76,7 +78,7 @@ def destination(to: str, *, show_output: bool = False) -> Destination:
             return modal_destination(show_output=show_output)
         except AccessDenied as error:
             raise AccessDenied(
-                error.message, "Run modal token new, or download to this machine with --to local."
+                error.message, "Run modal setup, or download to this machine with --to local."
             ) from None
     from ggufctl.sources.store import FolderPlace, HubCachePlace, named_folder
 
@@ -113,13 +115,15 @@ def plan_download(
         if not can_be_kept(file.path):
             raise UsageError(f"{quoted(file.path)} is not the name of a file that can be kept.")
     lacking = place.missing(selection)
+    to_come = place.bytes_to_come(selection) if lacking else 0
     return DownloadPlan(
         selection=selection,
         to=place.name,
         where=place.where(selection),
         missing=lacking,
-        bytes_to_come=place.bytes_to_come(selection) if lacking else 0,
+        bytes_to_come=to_come,
         room_bytes=place.room_bytes(),
+        price=place.price(to_come),
     )
 
 

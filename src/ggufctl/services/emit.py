@@ -263,8 +263,10 @@ def _image(spec: DeploymentSpec, python: str) -> str:
             f'    modal.Image.from_registry("nvidia/cuda:12.4.1-runtime-ubuntu22.04", '
             f"add_python={python!r})\n"
             "    .entrypoint([])\n"
+            '    .apt_install("libgomp1")\n'
             '    .pip_install(\n        "llama-cpp-python[server]",\n'
             '        extra_index_url="https://abetlen.github.io/llama-cpp-python/whl/cu124",\n'
+            '        extra_options="--only-binary=llama-cpp-python",\n'
             "    )\n"
             f"    .env({dict(spec.env)!r})\n)"
         )

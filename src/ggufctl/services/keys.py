@@ -10,7 +10,7 @@ from pathlib import Path
 from ggufctl.core.escape import quoted
 from ggufctl.errors import AccessDenied, UsageError
 
-__all__ = ["Key", "kept_key", "open_key"]
+__all__ = ["Key", "kept_key", "make_key", "open_key"]
 
 KEY_BYTES = 32
 """Random bytes of a key."""
@@ -33,17 +33,32 @@ class Key:
 def open_key(path: Path) -> Key:
     """The key in a file; where there is no file, a new key in a new file of mode 0600.
 
-    Raises: UsageError for a file without a key; AccessDenied where it cannot be read or made.
+    Raises: UsageError for a file without a key, or that cannot be made; AccessDenied where it
+        cannot be read.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        return make_key(path)
     except FileExistsError:
         return _read(path)
     except OSError as error:
-        raise AccessDenied(f"{quoted(str(path))} cannot be made: {error.strerror}") from None
+        raise UsageError(
+            f"The key's file {quoted(str(path))} cannot be made: {error.strerror}."
+        ) from None
+
+
+def make_key(path: Path) -> Key:
+    """A new key in a new file of mode 0600.
+
+    Raises: OSError; then there is no such file, unless there was one before.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     value = _PREFIX + secrets.token_urlsafe(KEY_BYTES)
-    with os.fdopen(handle, "w") as file:
-        file.write(value + "\n")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(value + "\n")
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return Key(value, path, is_new=True)
 
 

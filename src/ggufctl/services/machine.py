@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["HostMemory", "free_port", "host_memory", "is_port_free", "read_rate"]
+__all__ = ["HostMemory", "free_port", "host_memory", "is_port_free", "oom_kills", "read_rate"]
 
 _SAMPLE_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
@@ -42,6 +42,27 @@ def host_memory() -> HostMemory:
             if 0 < limit < total:
                 total, available = limit, max(0, min(available, limit - used))
     return HostMemory(total, available)
+
+
+_OOM_COUNTERS = (
+    "/proc/vmstat",
+    "/sys/fs/cgroup/memory.events",
+    "/sys/fs/cgroup/memory/memory.oom_control",
+)
+"""Each with a line `oom_kill N`; of the system, and of the container this runs in."""
+
+
+def oom_kills() -> int | None:
+    """Processes that were ended for lack of memory up to now; None where nobody counts them.
+
+    Source: docs.kernel.org/admin-guide/cgroup-v2.html, memory.events.
+    """
+    found = []
+    for path in _OOM_COUNTERS:
+        with contextlib.suppress(OSError, ValueError):
+            rows = (line.split() for line in Path(path).read_text().splitlines())
+            found += [int(row[1]) for row in rows if len(row) == 2 and row[0] == "oom_kill"]
+    return sum(found) if found else None
 
 
 def read_rate(path: Path) -> float:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from ggufctl.core.escape import quoted
 from ggufctl.core.names import Kind, did_you_mean, normalize_quant
 from ggufctl.core.selection import quality_rank
-from ggufctl.core.stored import State, Store, StoredModel
+from ggufctl.core.stored import State, Store, StoredModel, told_apart
 from ggufctl.errors import AccessDenied, AmbiguousReference, ModelNotFound, UsageError
 from ggufctl.services import deployments
 
-__all__ = ["Pruning", "find", "one", "open_store", "prune", "require_unserved", "shown"]
+__all__ = ["Pruning", "find", "kept", "one", "open_store", "prune", "require_unserved", "shown"]
 
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$", re.ASCII)
@@ -44,7 +44,7 @@ def open_store(on: str) -> Store:
             return modal_store()
         except AccessDenied as error:
             raise AccessDenied(
-                error.message, "Run modal token new, or look on this machine with --on local."
+                error.message, "Run modal setup, or look on this machine with --on local."
             ) from None
     from ggufctl.sources.store import FolderStore, LocalStore, named_folder
 
@@ -56,6 +56,14 @@ def open_store(on: str) -> Store:
             f"--on {on} is neither a store nor a folder.", "Use modal, local or a folder."
         )
     return FolderStore(folder)
+
+
+def kept(store: Store) -> tuple[StoredModel, ...]:
+    """Everything that a store keeps, each called something that `find` takes for it alone.
+
+    Raises: GgufctlError when the store cannot be looked at.
+    """
+    return told_apart(store.models())
 
 
 def shown(models: Sequence[StoredModel]) -> tuple[StoredModel, ...]:
@@ -79,6 +87,8 @@ def find(models: Sequence[StoredModel], ref: str) -> tuple[StoredModel, ...]:
     Raises: ModelNotFound, with what is meant perhaps; AmbiguousReference for the bare name of
         files of several repositories.
     """
+    if found := tuple(m for m in models if any(ref == file.location for file in m.files)):
+        return found
     name, _, revision = ref.partition("@")
     if ":" in revision:
         revision, _, quant = revision.partition(":")
@@ -89,7 +99,7 @@ def find(models: Sequence[StoredModel], ref: str) -> tuple[StoredModel, ...]:
     if found := tuple(model for model in at_commit if _has_file(model, name)):
         if len({model.repo for model in found}) > 1:
             # What is to be removed by its bare name must not be several things.
-            choices = tuple(model.ref if model.repo else model.location for model in found)
+            choices = tuple(model.ref for model in told_apart(found))
             raise AmbiguousReference(f"{quoted(ref)} names {len(found)} models.", choices)
         return found
     near = did_you_mean(
@@ -106,7 +116,8 @@ def _is_named(model: StoredModel, name: str) -> bool:
         return True
     if repo and repo.casefold() == model.repo.casefold():
         label = normalize_quant(quant) or quant
-        return bool(model.quant) and label.casefold() == model.quant.casefold()
+        is_model = model.kind is Kind.MODEL and bool(model.quant)
+        return is_model and label.casefold() == model.quant.casefold()
     return any(
         wanted == f"{model.repo}/{file.path}".casefold() or name == file.location
         for file in model.files
@@ -125,10 +136,7 @@ def one(models: Sequence[StoredModel], ref: str) -> StoredModel:
     """
     found = find(models, ref)
     if len(found) > 1:
-        choices = tuple(
-            f"{model.repo}@{model.commit[:8]}:{model.quant}" if model.quant else model.ref
-            for model in found
-        )
+        choices = tuple(model.ref for model in told_apart(found))
         raise AmbiguousReference(f"{quoted(ref)} names {len(found)} models.", choices)
     return found[0]
 
@@ -176,13 +184,13 @@ def prune(store: Store, keep: Sequence[str] = ()) -> Pruning:
 
     Raises: ModelNotFound when a reference names nothing.
     """
-    models = tuple(model for model in store.models() if model.repo)
+    models = tuple(model for model in kept(store) if model.repo)
     named: set[StoredModel] = set()
     for ref in keep:
         label = normalize_quant(ref)
         by_quant = {m for m in models if label and m.quant.casefold() == label.casefold()}
         named |= by_quant or set(find(models, ref))
-    kept: set[StoredModel] = set()
+    stay: set[StoredModel] = set()
     families: dict[tuple[str, str], list[StoredModel]] = {}
     for model in models:
         if model.kind is Kind.MODEL:
@@ -193,16 +201,16 @@ def prune(store: Store, keep: Sequence[str] = ()) -> Pruning:
         if not quants:
             quants = {min(chosen, key=_worth).quant}
         for quant in quants:
-            kept.add(min((m for m in chosen if m.quant == quant), key=_worth))
-    commits = {(m.repo, m.commit) for m in kept}
+            stay.add(min((m for m in chosen if m.quant == quant), key=_worth))
+    commits = {(m.repo, m.commit) for m in stay}
     with_models = {repo for repo, _ in families}
     for model in models:
         is_alone = model.repo not in with_models
         if model.kind is not Kind.MODEL and (is_alone or (model.repo, model.commit) in commits):
-            kept.add(model)
-    removed = tuple(model for model in models if model not in kept)
+            stay.add(model)
+    removed = tuple(model for model in models if model not in stay)
     return Pruning(
-        kept=shown([model for model in models if model in kept]),
+        kept=shown([model for model in models if model in stay]),
         removed=shown(removed),
         freed_bytes=store.freed_by(removed),
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ggufctl.catalog import load_catalogue
 from ggufctl.core.plan import Plan
 from ggufctl.core.planner import GpuPlan, Planner
 from ggufctl.core.ranges import Range
-from ggufctl.services.plan import extras_of
+from ggufctl.services.plan import extras_of, planning_catalogue
 
 __all__ = ["Curve", "Limit", "Picture", "Point", "pareto_front", "picture"]
 
@@ -121,7 +120,7 @@ def _curves(plan: Plan, rows: list[GpuPlan]) -> tuple[Curve, ...]:
         wanted = sorted(kept | set(rest[: MAX_CURVES - len(kept)]))
     planner = Planner(
         plan.model.shape,
-        load_catalogue(),
+        planning_catalogue(),
         is_sharded=plan.model.is_sharded,
         extras=extras_of(plan.runtime),
     )

@@ -24,19 +24,19 @@ from ggufctl.core.names import (
     Variant,
     bits_per_weight,
     detect,
-    pick,
 )
 from ggufctl.core.plan import (
     NameRule,
     Plan,
     QuantPlan,
+    cheapest,
     make_plan,
     name_rule,
     optimized,
     plan_quants,
     within_limits,
 )
-from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
+from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import (
     AmbiguousReference,
@@ -45,6 +45,7 @@ from ggufctl.errors import (
     UnsupportedModel,
     UsageError,
 )
+from ggufctl.services.beside import is_named_by_quant, open_beside
 from ggufctl.services.state import calibration_path
 from ggufctl.sources.base import OnEvent, ignore
 from ggufctl.sources.references import Reference, ReferenceKind, parse_reference
@@ -55,6 +56,7 @@ from ggufctl.sources.resolve import (
     open_model,
     open_repo,
     open_variant,
+    variant_of,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ __all__ = [
     "plan_by_name",
     "plan_or_name",
     "plan_reference",
+    "planning_catalogue",
     "read_model",
 ]
 
@@ -170,7 +173,7 @@ def estimate(
             f"An estimate is made of a Model and a Runtime, not of {got}.",
             "Use read_model(reference) to make a Model.",
         )
-    catalogue = _catalogue()
+    catalogue = planning_catalogue()
     given: object = (gpus,) if isinstance(gpus, str) else gpus or ()
     names = tuple(given) if isinstance(given, Iterable) else (given,)
     if not all(isinstance(name, str) for name in names):
@@ -187,7 +190,7 @@ def estimate(
         proportions=shares,
         dry_run=dry_run,
         explain=explain,
-        extras=_extras(runtime, ignore),
+        extras=open_beside(runtime, _WORKSHOP, ignore).extras,
         capabilities=[card.capability for card in cards],
     )
     return with_overhead(found, cards)
@@ -198,7 +201,7 @@ def extras_of(runtime: Runtime, on_event: OnEvent = ignore) -> Extras | None:
 
     Raises: as `read_model`.
     """
-    return _extras(runtime, on_event)
+    return open_beside(runtime, _WORKSHOP, on_event).extras
 
 
 def explain(plan: Plan) -> Estimate | None:
@@ -234,9 +237,9 @@ def plan(
             )
     runtime = runtime or Runtime()
     constraints = constraints or Constraints()
-    catalogue = _catalogue()
-    extras = _extras(runtime, ignore)
-    planner = Planner(model.shape, catalogue, is_sharded=model.is_sharded, extras=extras)
+    catalogue = planning_catalogue()
+    beside = open_beside(runtime, _WORKSHOP, ignore)
+    planner = _WORKSHOP.planner(model, catalogue, beside.extras)
     runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
     return make_plan(
         model,
@@ -244,7 +247,8 @@ def plan(
         constraints,
         catalogue,
         planner=planner,
-        extras=extras,
+        beside=beside.flags,
+        warnings=beside.warnings,
         optimization=optimization,
     )
 
@@ -284,7 +288,7 @@ def plan_by_name(ref: str, error: GgufctlError | None = None) -> NamePlan:
     return NamePlan(ref, found, rule, error)
 
 
-def _catalogue() -> GpuCatalogue:
+def planning_catalogue() -> GpuCatalogue:
     """The catalogue, tightened by the user's own runs where there are any."""
     if not calibration_path().exists():
         # What reads runs takes longer to import than many a plan does.
@@ -344,11 +348,23 @@ def plan_reference(
     if reference.kind is ReferenceKind.HUB and not reference.quant and not reference.path:
         return _plan_repo(reference, runtime, constraints, n_ctx, on_event, workshop)
     resolved = workshop.open_model(reference, on_event=on_event)
+    return _plan_one(resolved, runtime, constraints, n_ctx, on_event, workshop)
+
+
+def _plan_one(
+    resolved: ResolvedModel,
+    runtime: Runtime,
+    constraints: Constraints,
+    n_ctx: int | None,
+    on_event: OnEvent,
+    workshop: Workshop,
+) -> Plan:
+    """The plan of one model, with what its repository has that is smaller."""
     model = _model(resolved, workshop)
     runtime = _with_context(runtime, model, n_ctx)
-    catalogue = _catalogue()
-    extras = _extras(runtime, on_event, workshop)
-    planner = workshop.planner(model, catalogue, extras)
+    catalogue = planning_catalogue()
+    beside = open_beside(runtime, workshop, on_event)
+    planner = workshop.planner(model, catalogue, beside.extras)
     runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
     return make_plan(
         model,
@@ -356,10 +372,10 @@ def plan_reference(
         constraints,
         catalogue,
         planner=planner,
-        extras=extras,
+        beside=beside.flags,
         optimization=optimization,
         smaller=_smaller(resolved.repo, _by_label(resolved.variants), model.quant),
-        warnings=_revision_warnings(reference),
+        warnings=(*_source_warnings(resolved.ref, resolved.is_stale), *beside.warnings),
     )
 
 
@@ -391,37 +407,8 @@ def _model(resolved: ResolvedModel, workshop: Workshop = _WORKSHOP) -> Model:
         quant=label or quant_of(resolved.header, files[0].path),
         repo=resolved.repo,
         commit=resolved.commit,
-        is_named_by_quant=_is_named_by_quant(resolved),
+        is_named_by_quant=is_named_by_quant(resolved),
         has_projector=any(v.kind is Kind.MMPROJ for v in resolved.variants),
-    )
-
-
-def _is_named_by_quant(resolved: ResolvedModel) -> bool:
-    """Whether the quant alone names these files in their repository."""
-    variant = resolved.variant
-    if variant is None or variant.quant is None:
-        return False
-    models = [other for other in resolved.variants if other.kind is Kind.MODEL]
-    try:
-        return pick(models, variant.quant) == variant
-    except GgufctlError:
-        return False
-
-
-def _extras(runtime: Runtime, on_event: OnEvent, workshop: Workshop = _WORKSHOP) -> Extras | None:
-    """Headers of what is loaded beside the model, or None when nothing is."""
-    if not (runtime.mmproj or runtime.draft_model or runtime.lora):
-        return None
-
-    def header(ref: str, role: Role) -> ResolvedModel:
-        return workshop.open_model(ref, role=role, on_event=on_event)
-
-    return Extras(
-        mmproj=header(runtime.mmproj, Role.MMPROJ).header if runtime.mmproj else None,
-        draft=workshop.shape(header(runtime.draft_model, Role.DRAFT).header)
-        if runtime.draft_model
-        else None,
-        lora=tuple(header(ref, Role.LORA).header for ref in runtime.lora),
     )
 
 
@@ -434,37 +421,24 @@ def _plan_repo(
     workshop: Workshop,
 ) -> Plan:
     """One header and the listing give the table; the header of the pick is read as well."""
-    catalogue = _catalogue()
+    catalogue = planning_catalogue()
     listing = workshop.open_repo(reference, on_event=on_event)
     by_label = _by_label(listing.models)
     if not by_label:
-        resolved = workshop.open_model(reference, on_event=on_event)
-        model = _model(resolved, workshop)
-        runtime = _with_context(runtime, model, n_ctx)
-        extras = _extras(runtime, on_event, workshop)
-        planner = workshop.planner(model, catalogue, extras)
-        runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
-        return make_plan(
-            model,
-            runtime,
-            constraints,
-            catalogue,
-            planner=planner,
-            extras=extras,
-            optimization=optimization,
-        )
+        resolved = workshop.open_variant(listing, variant_of(listing), on_event=on_event)
+        return _plan_one(resolved, runtime, constraints, n_ctx, on_event, workshop)
     base = by_label[_baseline(by_label)]
     found = workshop.open_variant(listing, _only_one(listing, base), on_event=on_event)
     model = _model(found, workshop)
     runtime = _with_context(runtime, model, n_ctx)
     check_settings(model.shape, runtime)
-    extras = _extras(runtime, on_event, workshop)
-    planner = workshop.planner(model, catalogue, extras)
+    beside = open_beside(runtime, workshop, on_event)
+    planner = workshop.planner(model, catalogue, beside.extras)
     allowed = Allowed.by(constraints, catalogue)
     optimization = None
     needed = None
     if constraints.goal is not None and constraints.goal.objective is not None:
-        open_quant = _Opener(listing, by_label, catalogue, extras, on_event, workshop)
+        open_quant = _Opener(listing, by_label, catalogue, beside.extras, on_event, workshop)
         model, planner, optimization = open_quant.best(model, planner, runtime, constraints)
         if optimization is not None and optimization.pick is not None:
             runtime = optimization.pick.runtime
@@ -481,16 +455,19 @@ def _plan_repo(
     quants = _quant_plans(planner, runtime, allowed, listing, by_label, model)
     baseline = base[0].quant
     because = f"{model.quant} is the best quant on the GPU that {baseline} needs"
+    if needed is not None and constraints.load is not None:
+        # With a better quant another GPU may have the cheaper month.
+        because = f"{model.quant} is the best quant on {needed.label}, the cheapest for {baseline}"
     return make_plan(
         replace(model, ref=f"{listing.repo}:{model.quant}"),
         runtime,
         constraints,
         catalogue,
         planner=planner,
-        extras=extras,
+        beside=beside.flags,
         quants=quants,
         smaller=_smaller(listing.repo, by_label, model.quant),
-        warnings=_listing_warnings(listing),
+        warnings=(*_source_warnings(listing.ref, listing.is_stale), *beside.warnings),
         because=because if len(by_label) > 1 else "",
         optimization=optimization,
     )
@@ -502,7 +479,8 @@ def _needed(
     """What the baseline would be put on, within the limits there are."""
     rows = planner.rows(runtime, allowed, with_max_n_ctx=False, single_first=True)
     goal = constraints.goal or Goal()
-    return choose(within_limits(rows, planner, runtime, goal, model.size_bytes))
+    able = within_limits(rows, planner, runtime, goal, model.size_bytes)
+    return cheapest(able, model, runtime, constraints, planner.catalogue)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -554,20 +532,16 @@ class _Opener:
             known[quant] = (exact, self.workshop.planner(exact, self.catalogue, self.extras))
 
 
-def _listing_warnings(listing: RepoListing) -> tuple[str, ...]:
-    said = _revision_warnings(listing.ref)
-    if listing.is_stale:
+def _source_warnings(reference: Reference, is_stale: bool) -> tuple[str, ...]:
+    said: tuple[str, ...] = ()
+    if reference.revision not in ("", "main"):
+        said = (
+            f"llama-server's -hf takes the default branch and no revision: download "
+            f"{reference.revision} and load it with -m.",
+        )
+    if is_stale:
         said += ("The Hub cannot be reached: this is the repository as it was last seen.",)
     return said
-
-
-def _revision_warnings(reference: Reference) -> tuple[str, ...]:
-    if reference.revision in ("", "main"):
-        return ()
-    return (
-        f"llama-server's -hf takes the default branch and no revision: download "
-        f"{reference.revision} and load it with -m.",
-    )
 
 
 def _by_label(variants: Sequence[Variant]) -> dict[str, tuple[Variant, ...]]:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
+from ggufctl.core.builds import PINNED, as_built_by, build_of, with_bindings, with_range
 from ggufctl.core.calibration import gpu_name
 from ggufctl.core.compat import check_gpus, check_settings
-from ggufctl.core.engine_log import HOST, Comparison, EngineLog, Failure, FailureKind, compare
-from ggufctl.core.estimate import Basis, Estimate, Term
+from ggufctl.core.engine_log import (
+    HOST,
+    Comparison,
+    EngineLog,
+    Failure,
+    FailureKind,
+    Phase,
+    compare,
+)
+from ggufctl.core.escape import escape
+from ggufctl.core.estimate import Estimate
 from ggufctl.core.ggml.cuda import ADA_LOVELACE
 from ggufctl.core.gpus import with_overhead
 from ggufctl.core.header import Header
@@ -26,6 +38,7 @@ from ggufctl.core.launch import (
     alias_of,
     cache_ram_mib,
     check_passthrough,
+    engine_runtime,
     planned_again,
     slug,
     startup_seconds,
@@ -45,12 +58,20 @@ from ggufctl.remote.transfer import TransferEvent
 from ggufctl.services import deployments
 from ggufctl.services.alternatives import alternatives
 from ggufctl.services.calibration import calibrated_catalogue, note_local
-from ggufctl.services.deployments import Deployment
+from ggufctl.services.deployments import Deployment, StateUnwritable
 from ggufctl.services.engine_http import Engine as RunningEngine
-from ggufctl.services.keys import Key, open_key
+from ggufctl.services.keys import Key, make_key, open_key
 from ggufctl.services.local_gpus import on_gpus
 from ggufctl.services.local_switch import Replies, Switch, pending
-from ggufctl.services.machine import HostMemory, free_port, host_memory, is_port_free, read_rate
+from ggufctl.services.machine import (
+    HostMemory,
+    free_port,
+    host_memory,
+    is_port_free,
+    oom_kills,
+    read_rate,
+)
+from ggufctl.services.placeholder import Placeholder, can_share_port
 from ggufctl.services.plan import DEFAULT_N_CTX, read_model
 from ggufctl.sources.base import ModelFile, SourceEvent
 from ggufctl.sources.fetch import fetch_files, missing_bytes
@@ -76,15 +97,11 @@ DEFAULT_PORT = 8080
 MAX_FILL_PERMILLE = 950
 """Of what is free, `-c max` plans to take at most this much."""
 
+MEASURING_SECONDS = 10.0
+"""How long the measurement of a server that has ended may take to notice it."""
+
 DRAIN_SECONDS = 30.0
 """How long a switch waits for requests that are being answered."""
-
-OTHER_BUILD_LOW_PERMILLE, OTHER_BUILD_HIGH_PERMILLE = 700, 1050
-"""llama-cpp-python bundles a build of its own, whose graph lets go of the attention mask before
-the logits: measured 5 to 11 % below the plan's compute buffer with version 0.3.36, and more with
-longer contexts."""
-
-ENGINES_WITH_SLOTS = ("llama-server", "xllamacpp")
 
 
 SourceListener: TypeAlias = Callable[[SourceEvent], None]
@@ -116,6 +133,7 @@ class LocalRequest:
         max_attempts: most starts of an engine.
         fallback: whether less memory is tried when it runs out.
         startup_timeout_seconds: instead of the computed limit.
+        is_recorded: whether what the start shows is kept to calibrate later plans.
     """
 
     model: str
@@ -135,6 +153,7 @@ class LocalRequest:
     max_attempts: int = 4
     fallback: bool = True
     startup_timeout_seconds: float | None = None
+    is_recorded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +208,12 @@ class LocalPlan:
         return sum(d.total_bytes for d in self.estimate.devices) + self.estimate.host.total_bytes
 
     @property
+    def n_slots(self) -> int:
+        """Requests that are answered at once."""
+        is_python = self.found.engine == "llama-cpp-python"
+        return 1 if is_python else self.estimate.n_seq_max
+
+    @property
     def where(self) -> str:
         """What it runs on, in words."""
         if self.devices:
@@ -221,6 +246,8 @@ def plan_local(
         )
     if request.max_attempts < 1:
         raise UsageError("--max-attempts must be at least 1.")
+    if request.name:
+        deployments.check_name(request.name)
     engine, found = choose_engine(request.engine)
     found = on_gpus(_credited(found, credit or {}), request.gpu)
     engine.check(request.runtime, extra)
@@ -324,12 +351,7 @@ def _with_context(request: LocalRequest, model: Model, found: Found) -> Runtime:
     if n_ctx is None:
         n_ctx = min(DEFAULT_N_CTX, model.n_ctx_train or DEFAULT_N_CTX)
     runtime = request.runtime.with_(n_ctx=n_ctx or model.n_ctx_train)
-    if found.engine not in ENGINES_WITH_SLOTS:
-        # It keeps logits of a whole batch, serves one request after the other, and decides
-        # nothing about flash attention by itself.
-        fused = "off" if runtime.flash_attn == "off" else "on"
-        runtime = runtime.with_(n_parallel=1, n_outputs=0, flash_attn=fused)
-    return runtime
+    return engine_runtime(found.engine, runtime)
 
 
 def _part(model: Model) -> _Part:
@@ -379,13 +401,14 @@ def estimate_here(
     """Memory on the GPUs the engine sees, each given its share by what it has free."""
     check_settings(shape, runtime)
     check_gpus(runtime, len(devices))
+    build = build_of(found.engine, found.build)
     catalogue = calibrated_catalogue()
     cards = {card.name: card for card in catalogue}
     known = [cards.get(gpu_name(catalogue, device.description)) for device in devices]
     shares = [float(device.free_bytes) for device in devices] if len(devices) > 1 else None
     names = tuple(device.description for device in devices)
     estimate = estimate_memory(
-        shape,
+        as_built_by(build, shape),
         runtime,
         names,
         proportions=shares,
@@ -396,37 +419,26 @@ def estimate_here(
     estimate = replace(
         estimate, devices=tuple(replace(planned, name=seen.name) for planned, seen in named)
     )
-    if found.engine not in ENGINES_WITH_SLOTS:
-        estimate = _of_another_build(estimate, found)
+    if build is not PINNED:
+        estimate = with_bindings(with_range(build, shape, estimate), shape, runtime)
     gpus = [card for card in known if card is not None]
     return with_overhead(estimate, gpus) if len(gpus) == len(devices) else estimate
 
 
-def _of_another_build(estimate: Estimate, found: Found) -> Estimate:
-    """The estimate with the range that a build brings which is far from the one it models."""
-
-    def widened(term: Term) -> Term:
-        low = term.n_bytes * OTHER_BUILD_LOW_PERMILLE // 1000
-        high = term.n_bytes * OTHER_BUILD_HIGH_PERMILLE // 1000
-        note = f"{found.label} builds its graph otherwise"
-        return Term(term.name, term.n_bytes, Basis.DERIVED, low, high, note)
-
-    return replace(
-        estimate,
-        devices=tuple(replace(d, compute=widened(d.compute)) for d in estimate.devices),
-        host=replace(estimate.host, compute=widened(estimate.host.compute)),
-    )
-
-
 def _warnings(request: LocalRequest, found: Found, estimate: Estimate) -> tuple[str, ...]:
     said = list(estimate.warnings)
-    if found.build != LLAMA_CPP_BUILD:
+    build = build_of(found.engine, found.build)
+    if found.build != LLAMA_CPP_BUILD and (build is PINNED or not build.is_known):
         said.append(
             f"The engine is {found.label}; the plan is made for llama.cpp {LLAMA_CPP_BUILD}."
         )
+    if not found.devices and request.runtime.n_gpu_layers > 0:
+        said.append(f"-ngl {request.runtime.n_gpu_layers} has no effect: there is no GPU to use.")
     again = planned_again(request.engine_args)
     if again:
-        said.append(f"The plan does not know of {', '.join(again)} after --.")
+        said.append(
+            f"What is planned does not count in {', '.join(again)} after --: memory will differ."
+        )
     return tuple(said)
 
 
@@ -442,6 +454,12 @@ def _require_fit(plan: LocalPlan) -> None:
         if not _short_by(smaller, plan.devices, plan.host):
             hint = f"It fits with {' '.join(option.flags)}: {option.text}."
             break
+    else:
+        model = shlex.quote(escape(plan.model.ref))
+        hint = (
+            "No other settings make it fit either: take a smaller quant, or rent what holds it "
+            f"(ggufctl plan {model}, then serve it without --on local)."
+        )
     raise DoesNotFit(f"{plan.alias} does not fit this machine: {short}.", hint)
 
 
@@ -451,9 +469,9 @@ def _less(plan: LocalPlan, kind: FailureKind) -> list[Reduction]:
     runtime = plan.runtime
     flags: tuple[str, ...] = ()
     for _ in range(16):
-        step = next(
-            iter(reductions(plan.model.shape, runtime, kind, on_gpu=bool(plan.devices))), None
-        )
+        on_gpu, engine = bool(plan.devices), plan.found.engine
+        steps = reductions(plan.model.shape, runtime, kind, on_gpu=on_gpu, engine=engine)
+        step = next(steps, None)
         if step is None:
             break
         runtime, flags = step.runtime, (*flags, *step.flags)
@@ -545,6 +563,8 @@ def start_local(plan: LocalPlan, on_event: OnEvent = _ignore) -> LocalServer:
             f"Port {port} of {LOOPBACK} is taken.", "Choose another with --port, or --port 0."
         )
     plan = replace(plan, request=replace(request, port=port))
+    # Before anything is fetched: what serves has to be kept note of.
+    deployments.require_room()
     files = _fetch(plan, on_event)
     if request.startup_timeout_seconds is None:
         rate = read_rate(Path(files.model))
@@ -554,6 +574,10 @@ def start_local(plan: LocalPlan, on_event: OnEvent = _ignore) -> LocalServer:
     server = LocalServer(plan, files, name, on_event)
     try:
         server.start()
+    except (KeyboardInterrupt, SystemExit):
+        # Nothing failed: somebody changed their mind.
+        server.stop()
+        raise
     except BaseException:
         server.stop(status="failed")
         raise
@@ -599,6 +623,9 @@ class LocalServer:
         self.steps: list[str] = []
         """What was reduced on the way, in words."""
         self.supervisor: Supervisor | None = None
+        self._shares_port = False
+        self._measuring: threading.Thread | None = None
+        self._oom_kills: int | None = None
         self.key: Key | None = None
         self.deployment = self._new_deployment()
         self._on_event = on_event
@@ -621,6 +648,11 @@ class LocalServer:
         return compare(self.plan.estimate, self.log.buffers)
 
     @property
+    def replanned(self) -> tuple[str, ...]:
+        """Arguments after `--` that change what was planned: the plan cannot be held to them."""
+        return planned_again(self.plan.request.engine_args)
+
+    @property
     def build(self) -> str:
         """The build that really runs: as the engine's log has it, else as it said when asked."""
         return self.plan.found.build or self.log.build
@@ -628,11 +660,15 @@ class LocalServer:
     def start(self) -> None:
         """Run the engine, with less memory where it runs out of it and that is allowed.
 
-        Raises: LaunchFailed.
+        Raises: LaunchFailed; UsageError for a key's file that cannot be.
         """
         request = self.plan.request
         if request.auth == "key":
-            self.key = open_key(request.api_key_file or self.deployment.own_key_path)
+            if request.api_key_file is not None:
+                self.key = open_key(request.api_key_file)
+            else:
+                with deployments.writing():
+                    self.key = make_key(self.deployment.own_key_path)
             if self.key.is_shared:
                 self._say("warning", f"{self.key.path} can be read by other users.")
         path = str(self.key.path.absolute()) if self.key else ""
@@ -647,12 +683,33 @@ class LocalServer:
             try:
                 self._attempt()
             except EngineFailed as error:
-                self._reduce_or_give_up(error)
+                self._reduce_or_give_up(self._judged(error))
             else:
                 break
         changes = {"engine_pid": self._engine_pid(), "build": self.build, **self._as_planned()}
         self._save(status="running", **changes)
-        note_local(self)
+        if self.plan.request.is_recorded and not self.replanned:
+            self._measuring = note_local(self)
+
+    def _judged(self, error: EngineFailed) -> EngineFailed:
+        """The same; where all that is known is that it was killed, with what memory says of it."""
+        failure = error.failure
+        if failure.line or failure.kind is not FailureKind.OOM_HOST:
+            return error
+        memory, now = host_memory(), oom_kills()
+        n_killed = None if now is None or self._oom_kills is None else now - self._oom_kills
+        if n_killed:
+            text = "The engine was killed (signal 9): the host ran out of memory."
+            return EngineFailed(replace(failure, text=text), error.tail, error.exit_code)
+        if n_killed is None and memory.available_bytes < 2 * self.plan.estimate.host.total_bytes:
+            return error
+        text = (
+            "The engine was killed (signal 9), and not for memory, it seems: "
+            f"{format_gib(memory.available_bytes)} of {format_gib(memory.total_bytes)} GiB are free"
+        )
+        text += "." if n_killed is None else ", and the system has ended nothing for want of it."
+        killed = Failure(FailureKind.CRASH, text, f"The whole log: ggufctl logs {self.name}")
+        return EngineFailed(killed, error.tail, error.exit_code)
 
     def _reduce_or_give_up(self, error: EngineFailed) -> None:
         step = self._next_step(error.failure)
@@ -679,7 +736,7 @@ class LocalServer:
             if supervisor.wait_until(is_asked):
                 self._switch(asked.pop(), describe or (lambda server: {}))
                 continue
-            error = supervisor.failed()
+            error = self._judged(supervisor.failed())
             supervisor.stop()
             if not error.failure.line:
                 # Only an exit code: it may as well have been killed on purpose.
@@ -752,12 +809,37 @@ class LocalServer:
             time.sleep(0.1)
 
     def _restart(self, plan: LocalPlan) -> None:
-        """End the engine and start it as planned."""
-        if self.supervisor is not None:
-            self.supervisor.stop()
-        self.plan, self.attempts, self.steps = plan, 0, []
-        self._save(status="starting")
-        self._run()
+        """End the engine and start it as planned; who asks meanwhile is asked to come again."""
+        before = self.supervisor
+        self._shares_port = can_share_port(plan.found.engine, plan.found.build)
+        with contextlib.ExitStack() as stack:
+            if self._shares_port:
+                seconds = sum(before.durations.values()) if before is not None else 1.0
+                stack.enter_context(self._answering(plan.request.port, seconds))
+            if before is not None:
+                before.stop()
+            self.plan, self.attempts, self.steps = plan, 0, []
+            self._save(status="starting")
+            self._run()
+
+    @contextlib.contextmanager
+    def _answering(self, port: int, seconds: float) -> Iterator[None]:
+        """Answer at the port until the next engine does."""
+        placeholder = Placeholder(LOOPBACK, port, self.name, seconds)
+        hear = self._on_event
+
+        def tell(event: Event) -> None:
+            # The engine listens now; it must be the only one before it is asked for a token.
+            if event.kind == "phase" and event.text in (Phase.HEALTH, Phase.FIRST_TOKEN):
+                placeholder.close()
+            hear(event)
+
+        self._on_event = tell
+        try:
+            yield
+        finally:
+            self._on_event = hear
+            placeholder.close()
 
     def _go_back(self, before: LocalPlan, error: LaunchFailed, replies: Replies) -> None:
         """Start the engine as it was.
@@ -781,17 +863,32 @@ class LocalServer:
 
     def stop(self, status: str = "stopped") -> None:
         """End the engine; nothing of it stays but its log and what it was."""
-        if self.supervisor is not None:
-            self.supervisor.stop()
+        try:
+            if self.supervisor is not None:
+                self.supervisor.stop()
+        finally:
+            # Also where somebody cannot wait: the engine is gone all the same.
+            self._note_end(status)
+        if self._measuring is not None:
+            self._measuring.join(MEASURING_SECONDS)
+
+    def _note_end(self, status: str) -> None:
         with contextlib.suppress(OSError):
             # A key of ours serves nobody once its server is gone.
             self.deployment.own_key_path.unlink()
+        if deployments.discard(self.deployment):
+            return
         if self.deployment.status in ("starting", "running"):
-            self._save(status=status)
+            # A disk that is full by now is no reason to fail at the end.
+            with contextlib.suppress(StateUnwritable):
+                self._save(status=status)
 
     def _attempt(self) -> None:
         plan = self.plan
-        command = plan.engine.command(plan.found, _launch(plan, self.files))
+        launch = _launch(plan, self.files)
+        if self._shares_port:
+            launch = replace(launch, extra=(*launch.extra, "--reuse-port"))
+        command = plan.engine.command(plan.found, launch)
         env = plan.found.environment(os.environ)
         key = self.key.value if self.key else ""
         if key:
@@ -810,6 +907,7 @@ class LocalServer:
             weights_bytes=plan.model.size_bytes,
             log_path=self.deployment.log_path,
         )
+        self._oom_kills = oom_kills()
         self.supervisor = Supervisor(spec, self._on_event)
         self.supervisor.start()
 
@@ -820,8 +918,9 @@ class LocalServer:
         if self.attempts >= request.max_attempts:
             return None
         shape, now = self.plan.model.shape, self.plan.memory_bytes
-        on_gpu = bool(self.plan.devices)
-        for step in reductions(shape, self.plan.runtime, failure.kind, on_gpu=on_gpu):
+        on_gpu, engine = bool(self.plan.devices), self.plan.found.engine
+        runtime, kind = self.plan.runtime, failure.kind
+        for step in reductions(shape, runtime, kind, on_gpu=on_gpu, engine=engine):
             smaller = _estimate_of(self.plan, step.runtime)
             total = sum(d.total_bytes for d in smaller.devices) + smaller.host.total_bytes
             moves = step.flags[0] in ("-ncmoe", "-ngl")
@@ -875,7 +974,7 @@ class LocalServer:
             },
             "devices": {device.name: device.description for device in plan.devices},
             "n_ctx": estimate.n_ctx,
-            "n_slots": estimate.n_seq_max,
+            "n_slots": plan.n_slots,
         }
 
     def _new_deployment(self) -> Deployment:

@@ -32,7 +32,12 @@ from ggufctl.core.escape import escape, quoted, redact_url
 from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, ModelNotFound, UsageError
 from ggufctl.remote.supervisor import Event, OnEvent
 from ggufctl.services import deployments
-from ggufctl.services.deployments import Deployment, DeploymentNotFound
+from ggufctl.services.deployments import (
+    Deployment,
+    DeploymentEnded,
+    DeploymentNotFound,
+    has_ended,
+)
 from ggufctl.services.keys import open_key
 from ggufctl.sources.references import hub_endpoint
 
@@ -181,10 +186,15 @@ def find_target(text: str, model: str = "", *, ask_modal: bool = True) -> Target
         return _by_address(base_url(text), model)
     try:
         deployment = deployments.find(text)
-    except DeploymentNotFound:
+    except DeploymentNotFound as error:
         if not ask_modal:
             raise
-        return _on_modal(text, model)
+        try:
+            return _on_modal(text, model)
+        except DeploymentNotFound:
+            if isinstance(error, DeploymentEnded):
+                raise error from None
+            raise
     return local_target(deployment, model)
 
 
@@ -194,10 +204,7 @@ def local_target(deployment: Deployment, model: str = "") -> Target:
     Raises: DeploymentNotFound when its process is gone; AccessDenied when its key cannot be read.
     """
     if not deployment.is_alive:
-        raise DeploymentNotFound(
-            f"{quoted(deployment.name)} is no longer running.",
-            f"See ggufctl logs {deployment.name}, and serve it again.",
-        )
+        raise has_ended(deployment)
     headers = {}
     if deployment.key_file:
         headers = _bearer(_key_of(deployment.name, deployment.key_file))

@@ -107,6 +107,8 @@ class ResolvedModel:
     """Which of the repository's variants this is."""
     variants: tuple[Variant, ...] = ()
     """All of the repository's."""
+    is_stale: bool = False
+    """As `RepoListing.is_stale`."""
 
 
 def open_model(
@@ -192,6 +194,7 @@ def open_variant(
         listing.commit,
         variant,
         listing.variants,
+        listing.is_stale,
     )
 
 

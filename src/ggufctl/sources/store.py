@@ -15,6 +15,7 @@ from pathlib import Path
 from ggufctl.core.escape import quoted
 from ggufctl.core.selection import SelectedFile, Selection
 from ggufctl.core.stored import (
+    FetchPrice,
     OnTransfer,
     OnVerify,
     State,
@@ -103,9 +104,9 @@ class _Place(ABC):
         """What would still be fetched, less what interrupted downloads have left.  [bytes]"""
         return bytes_to_come(self.layout(selection), _all_wanted(selection))
 
-    def price_text(self, n_bytes: int) -> str:
+    def price(self, n_bytes: int) -> FetchPrice | None:
         """Nothing: this machine is not rented."""
-        return ""
+        return None
 
     def fetch(self, selection: Selection, on_event: OnTransfer) -> tuple[str, ...]:
         """Bring what is missing, and return where each file lies, in the selection's order.

@@ -1,5 +1,9 @@
 """The graph allocator: where each tensor lies in a compute buffer, and how big it gets.
 
+What a graph asks of a buffer does not depend on where tensors come to lie in it. So a graph is
+gone through once, which leaves a `Tape` of requests per buffer, and playing a tape gives the
+buffer's size: for other extents again, and with repetitions that the graph itself left out.
+
 Source: llama.cpp ggml/src/ggml-alloc.c `ggml_gallocr_alloc_graph_impl` and
 `ggml_dyn_tallocr_*` (pin in core/_pins.py). Neither CUDA nor host buffers have a
 maximum size, so one buffer type is one chunk.
@@ -7,14 +11,16 @@ maximum size, so one buffer type is one chunk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ggufctl.core.ggml import cuda
 from ggufctl.core.ggml.scheduler import Placed, Schedule
 from ggufctl.core.ggml.tensor import Tensor
+from ggufctl.core.growing import at
 
-__all__ = ["HOST_ALIGNMENT", "Allocator", "Live"]
+__all__ = ["HOST_ALIGNMENT", "Live", "Loop", "Mark", "Played", "Recorder", "Tape"]
 
 HOST_ALIGNMENT = 32
 """Alignment of tensors in host memory (TENSOR_ALIGNMENT).  [bytes]"""
@@ -95,12 +101,165 @@ class _Arena:
         blocks.insert(i, [offset, size])
 
 
-class Allocator:
-    """Reserves one compute buffer per backend for a scheduled graph.
+class Mark(NamedTuple):
+    """How far a tape was when a node was reached."""
+
+    n_requests: int
+    n_slots: int
+
+
+class Loop(NamedTuple):
+    """A stretch of a tape that is played again, as often as the graph left it out.
+
+    `before` to `start` is the repetition before it, whose slots it refers to. How often that is
+    is found in the place `gap` of what `Tape.play` is told.
+    """
+
+    before: Mark
+    start: Mark
+    end: Mark
+    gap: int
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of a buffer."""
+
+    size: int
+    """[bytes]"""
+    peak: tuple[Live, ...]
+    """What is alive when the buffer grew last, the largest first; only of explained tapes."""
+
+
+@dataclass(slots=True)
+class Tape:
+    """What a graph asks of one compute buffer, in order.
+
+    Attributes:
+        alignment: of everything in the buffer.  [bytes]
+        requests: a slot to find room for, or the complement (`~`) of one to give back.
+        sizes: bytes per slot, before alignment.
+        heirs: slot → the slot whose place it takes; what is left of that is given back.
+        tensors: what is in each slot, where peaks are to be explained.
+        loops: stretches to repeat, in order.
+    """
+
+    alignment: int
+    requests: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    heirs: dict[int, int] = field(default_factory=dict)
+    tensors: list[Tensor] = field(default_factory=list)
+    loops: list[Loop] = field(default_factory=list)
+
+    @property
+    def mark(self) -> Mark:
+        """How far it is."""
+        return Mark(len(self.requests), len(self.sizes))
+
+    def play(self, steps: int = 0, left_out: Sequence[int] = ()) -> Played:
+        """Go through the requests.
+
+        Args:
+            steps: how much further the context is than the one of the graph (see `Growing`).
+            left_out: repetitions that the graph left out, per gap.
+        """
+        return _Player(self, steps).play(left_out)
+
+
+class _Player:
+    """One buffer while a tape is played."""
+
+    __slots__ = ("_arena", "_live", "_offsets", "_peak", "_sizes", "_tape")
+
+    def __init__(self, tape: Tape, steps: int) -> None:
+        align = tape.alignment
+        self._tape = tape
+        self._arena = _Arena(align)
+        self._sizes = [-(-at(size, steps) // align) * align for size in tape.sizes]
+        self._offsets = [0] * len(self._sizes)
+        self._live: dict[int, Tensor] = {}
+        self._peak: list[int] = []
+
+    def play(self, left_out: Sequence[int]) -> Played:
+        tape = self._tape
+        done = 0
+        for loop in tape.loops:
+            self._run(done, loop.end.n_requests)
+            self._repeat(loop, left_out[loop.gap])
+            done = loop.end.n_requests
+        self._run(done, len(tape.requests))
+        return Played(self._arena.max_size, tuple(self._explained()))
+
+    def _run(self, start: int, end: int) -> None:
+        tape, arena = self._tape, self._arena
+        requests = tape.requests if end - start == len(tape.requests) else tape.requests[start:end]
+        sizes, offsets, heirs, explains = self._sizes, self._offsets, tape.heirs, tape.tensors
+        alloc, free = arena.alloc, arena.free
+        for slot in requests:
+            if slot < 0:
+                slot = ~slot
+                free(offsets[slot], sizes[slot])
+                if explains:
+                    del self._live[slot]
+                continue
+            if heirs and slot in heirs:
+                self._inherit(slot, heirs[slot])
+                continue
+            before = arena.max_size
+            offsets[slot] = alloc(sizes[slot])
+            if explains:
+                self._live[slot] = tape.tensors[slot]
+                if arena.max_size > before:
+                    self._peak = list(self._live)
+
+    def _inherit(self, slot: int, parent: int) -> None:
+        had, needs = self._sizes[parent], self._sizes[slot]
+        offset = self._offsets[slot] = self._offsets[parent]
+        if had > needs:
+            self._arena.free(offset + needs, had - needs)
+        if self._tape.tensors:
+            del self._live[parent]
+            self._live[slot] = self._tape.tensors[slot]
+
+    def _repeat(self, loop: Loop, n_more: int) -> None:
+        """Play a stretch again, until the buffer is as it was after an earlier repetition.
+
+        From there on everything repeats, and no repetition can need more than one before.
+        """
+        offsets = self._offsets
+        before, own = loop.before.n_slots, loop.start.n_slots
+        end = loop.end.n_slots
+        states: dict[Hashable, int] = {self._state(own, end): 0}
+        done = 0
+        while done < n_more:
+            offsets[before:own] = offsets[own:end]
+            self._run(loop.start.n_requests, loop.end.n_requests)
+            done += 1
+            state = self._state(own, end)
+            earlier = states.setdefault(state, done)
+            if earlier < done:
+                cycle = done - earlier
+                done += (n_more - done) // cycle * cycle
+
+    def _state(self, start: int, end: int) -> Hashable:
+        """Free blocks, and where what was allocated last lies."""
+        return tuple(map(tuple, self._arena.free_blocks)), tuple(self._offsets[start:end])
+
+    def _explained(self) -> list[Live]:
+        sizes, tensors = self._sizes, self._tape.tensors
+        live = [
+            Live(t.op, t.name, t.type, t.ne, sizes[slot])
+            for slot, t in ((slot, tensors[slot]) for slot in self._peak)
+        ]
+        return sorted(live, key=lambda item: -item.n_bytes)
+
+
+class Recorder:
+    """Goes through a scheduled graph and records what it asks of each backend's buffer.
 
     Args:
         n_gpus: GPUs taking part; the host is the backend after them.
-        explain: also record what is alive when each buffer grew last.
+        explain: also record what is in each slot.
         capabilities: compute capability per GPU; none = Ada Lovelace or newer.
     """
 
@@ -111,43 +270,42 @@ class Allocator:
         explain: bool = False,
         capabilities: Sequence[cuda.Capability] = (),
     ) -> None:
-        self.n_gpus = n_gpus
+        self._n_gpus = n_gpus
         self._capabilities = capabilities or (cuda.ADA_LOVELACE,) * n_gpus
-        self._arenas = [_Arena(cuda.ALIGNMENT) for _ in range(n_gpus)] + [_Arena(HOST_ALIGNMENT)]
         self._explain = explain
-        self._live: list[dict[int, Tensor]] = [{} for _ in self._arenas]
-        self._peaks: list[tuple[Tensor, ...]] = [() for _ in self._arenas]
+        self.tapes = [Tape(cuda.ALIGNMENT) for _ in range(n_gpus)] + [Tape(HOST_ALIGNMENT)]
 
-    @property
-    def sizes(self) -> list[int]:
-        """Bytes of each backend's compute buffer, GPUs first, the host last."""
-        return [arena.max_size for arena in self._arenas]
+    def record(self, schedule: Schedule, cuts: Collection[int] = ()) -> dict[int, list[Mark]]:
+        """Record a whole graph on `tapes`.
 
-    @property
-    def peaks(self) -> list[tuple[Live, ...]]:
-        """What is alive at each buffer's peak, the largest first (`explain=True`)."""
-        result = []
-        for backend, tensors in enumerate(self._peaks):
-            live = [
-                Live(t.op, t.name, t.type, t.ne, self._padded_size(t, backend)) for t in tensors
-            ]
-            result.append(tuple(sorted(live, key=lambda item: -item.n_bytes)))
-        return result
+        Args:
+            schedule: the graph.
+            cuts: ids of nodes to mark.
 
-    def reserve(self, schedule: Schedule) -> list[int]:
-        """Allocate a whole graph; returns `sizes`."""
+        Returns:
+            Id of a node → how far each tape was when it came.
+        """
+        marks: dict[int, list[Mark]] = {}
+        allocate, release = self._allocate, self._release
         for t, backend in schedule.leafs:
-            self._allocate(t, backend)
+            allocate(t, backend)
         self._count_uses(schedule.nodes)
         for t, backend in schedule.nodes:
+            if cuts and id(t) in cuts:
+                marks[id(t)] = [tape.mark for tape in self.tapes]
             src = t.src
             for parent in src:
-                if parent is not None and not parent.is_allocated:
-                    self._allocate(parent, backend)
-            if not t.is_allocated:
-                self._allocate(t, backend)
-            self._release(src)
-        return self.sizes
+                if (
+                    parent is not None
+                    and not parent.is_allocated
+                    and parent.buffer == -1
+                    and parent.view_src is None
+                ):
+                    allocate(parent, backend)
+            if not t.is_allocated and t.view_src is None:
+                allocate(t, backend)
+            release(src)
+        return marks
 
     def _count_uses(self, nodes: Sequence[Placed]) -> None:
         for t, backend in nodes:
@@ -162,13 +320,9 @@ class Allocator:
                         self._allocate(parent, backend)
 
     def _size(self, t: Tensor, backend: int) -> int:
-        if backend == self.n_gpus:
+        if backend == self._n_gpus:
             return t.n_bytes
         return cuda.alloc_size(t, self._capabilities[backend])
-
-    def _padded_size(self, t: Tensor, backend: int) -> int:
-        align = self._arenas[backend].alignment
-        return (self._size(t, backend) + align - 1) // align * align
 
     def _allocate(self, t: Tensor, backend: int) -> None:
         if t.buffer != -1 or t.is_allocated or t.view_src is not None:
@@ -176,14 +330,17 @@ class Allocator:
         t.is_allocated = True
         if t.op in _IN_PLACE_OPS and self._reuse_parent(t):
             return
-        arena = self._arenas[backend]
-        before = arena.max_size
         t.owner = backend
-        t.offset = arena.alloc(self._size(t, backend))
+        t.slot = self._new_slot(t, backend, self._size(t, backend))
+
+    def _new_slot(self, t: Tensor, backend: int, size: int) -> int:
+        tape = self.tapes[backend]
+        slot = len(tape.sizes)
+        tape.sizes.append(size)
+        tape.requests.append(slot)
         if self._explain:
-            self._live[backend][id(t)] = t
-            if arena.max_size > before:
-                self._peaks[backend] = tuple(self._live[backend].values())
+            tape.tensors.append(t)
+        return slot
 
     def _reuse_parent(self, t: Tensor) -> bool:
         """Compute in place of the first source that nobody else needs."""
@@ -199,15 +356,15 @@ class Allocator:
                 or parent.nb != t.nb
             ):
                 continue
-            owner = parent.owner
-            t.owner, t.offset = owner, parent.offset
+            owner = t.owner = parent.owner
             parent.is_allocated = False
-            had, needs = self._padded_size(parent, owner), self._padded_size(t, owner)
-            if had > needs:
-                self._arenas[owner].free(parent.offset + needs, had - needs)
-            if self._explain:
-                self._live[owner].pop(id(parent), None)
-                self._live[owner][id(t)] = t
+            size = self._size(t, owner)
+            tape = self.tapes[owner]
+            if self._explain or size != tape.sizes[parent.slot]:
+                t.slot = self._new_slot(t, owner, size)
+                tape.heirs[t.slot] = parent.slot
+            else:
+                t.slot = parent.slot
             return True
         return False
 
@@ -229,7 +386,5 @@ class Allocator:
     def _free(self, t: Tensor) -> None:
         if t.is_output:
             return
-        self._arenas[t.owner].free(t.offset, self._size(t, t.owner))
         t.is_allocated = False
-        if self._explain:
-            self._live[t.owner].pop(id(t), None)
+        self.tapes[t.owner].requests.append(~t.slot)

@@ -229,14 +229,16 @@ class Scheduler:
         return splits
 
     def _has_foreign_weight(self, t: Tensor, backend: int) -> bool:
-        return any(
-            s is not None
-            and s.is_weight
-            and s.buffer != -1
-            and s.backend != backend
-            and not self._buffer_supported(s, backend)
-            for s in t.src
-        )
+        for s in t.src:
+            if (
+                s is not None
+                and s.is_weight
+                and s.backend != backend
+                and s.buffer != -1
+                and not self._buffer_supported(s, backend)
+            ):
+                return True
+        return False
 
     def _make_copies(self, t: Tensor, backend: int) -> list[Tensor]:
         copies = []

@@ -40,7 +40,8 @@ class Tensor:
     n_children = 0
     n_views = 0
     is_allocated = False
-    offset = 0
+    slot = -1
+    """Its slot on that buffer's tape, or -1."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ Source: llama.cpp src/llama-graph.cpp, the `build_*` function of the same name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ggufctl.core.extras import Adapter
@@ -75,6 +75,8 @@ class Builder:
 
     Attributes:
         logits, embd: results, set by `head` or by the family (t_logits, t_embd).
+        is_before_mixing: build as llama.cpp did before batches could mix tokens and
+            embeddings (see `core.builds`).
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Builder:
     ) -> None:
         self.hp = hp
         self.in_use = in_use
+        self.is_before_mixing = False
         self.ctx = ctx
         self.layout = layout
         self.placement = placement
@@ -191,6 +194,11 @@ class Builder:
     def bias(self, name: str, il: int | None = None) -> Tensor | None:
         """Bias of a weight, or None."""
         return self.w(name, il, "bias")
+
+    @property
+    def weights(self) -> Iterator[Tensor]:
+        """Weights of the file that were asked for."""
+        return (w for w in self._weights.values() if w is not None)
 
     def has(self, name: str, il: int | None = None) -> bool:
         """Whether the file has a weight."""
@@ -323,6 +331,8 @@ class Builder:
         if width != hp.n_embd:
             cur = ops.view(cur, (hp.n_embd, u), (cur.nb[1],))
         scale_tokens_only = bool(hp.embedding_scale) and hp.n_deepstack_layers > 0
+        if self.is_before_mixing and (token_scale or scale_tokens_only):
+            return self.expand(ops.scale(cur if cur.is_contiguous() else ops.cont(cur)))
         if hp.embedding_scale and not scale_tokens_only:
             cur = ops.scale(cur if cur.is_contiguous() else ops.cont(cur))
         if token_scale or (scale_tokens_only and hp.embedding_scale != 1.0):
@@ -1162,6 +1172,8 @@ class Builder:
         n, n_rs = self.n_seqs, self.layout.n_rs
         rows = ops.reshape(state, size, state.ne[1])
         self.expand(ops.scale_inplace(ops.view(rows, (size,))))
+        if self.is_before_mixing:
+            return self._rs_in_two(inp, state, rows, get_rows or ops.get_rows)
         copy = inp.s_copy_tail if get_rows else inp.s_copy
         first = n_rs - copy.ne[0]
         gathered = ops.get_rows(rows, copy)
@@ -1175,6 +1187,21 @@ class Builder:
         )
         target = ops.view(state, (size, n_rs - n), (state.nb[1],), n * state.nb[1])
         self.expand(ops.cpy(extra, target))
+        return result
+
+    def _rs_in_two(
+        self,
+        inp: RecurrentInput,
+        state: Tensor,
+        rows: Tensor,
+        get_rows: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """States of the batch's sequences and those of the others, gathered one by one."""
+        n, n_rs = self.n_seqs, self.layout.n_rs
+        result = self.expand(get_rows(rows, inp.s_copy_main))
+        ids = ops.view(inp.s_copy, (n_rs - n,), (), n * inp.s_copy.nb[0])
+        target = ops.view(state, (rows.ne[0], n_rs - n), (state.nb[1],), n * state.nb[1])
+        self.expand(ops.cpy(ops.get_rows(rows, ids), target))
         return result
 
     # Ends.

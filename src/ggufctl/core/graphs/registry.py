@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ggufctl.core.graphs.index import FAMILIES
+from ggufctl.core.layout import build_layout
 
 if TYPE_CHECKING:
     from ggufctl.core.graphs.builder import Builder
@@ -73,6 +74,10 @@ class Architecture:
     period: int = 1
     fused_ops: tuple[str, ...] = ()
     caveat: str = ""
+
+    def lay_out(self, hp: HParams, ctx: ContextParams) -> Layout:
+        """Memory of a context."""
+        return (self.layout or build_layout)(hp, ctx)
 
 
 _REGISTERED: dict[str, Architecture] = {}

@@ -10,6 +10,7 @@ from functools import cache
 
 from ggufctl.core.signatures import (
     files,
+    general,
     gpu,
     memory,
     network,
@@ -24,7 +25,7 @@ from ggufctl.core.signatures.table import (
     Signature,
     SignatureIndex,
     Tier,
-    required_text,
+    required_texts,
 )
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
     "Signature",
     "SignatureIndex",
     "Tier",
-    "required_text",
+    "required_texts",
     "signature_index",
 ]
 
@@ -47,6 +48,7 @@ SIGNATURES: tuple[Signature, ...] = (
     *network.SIGNATURES,
     *platform.SIGNATURES,
     *packaging.SIGNATURES,
+    *general.SIGNATURES,
 )
 """Every cause, grouped by what it is about."""
 

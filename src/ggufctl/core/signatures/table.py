@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from functools import cached_property
-from typing import TypeAlias
+from functools import cache, cached_property
+from typing import NamedTuple, TypeAlias
 
 __all__ = [
     "Basis",
@@ -17,8 +17,8 @@ __all__ = [
     "SignatureIndex",
     "Tier",
     "bounded",
-    "filter_word",
-    "required_text",
+    "filter_words",
+    "required_texts",
 ]
 
 
@@ -33,6 +33,8 @@ class Severity(StrEnum):
 class Tier(IntEnum):
     """How close to the root a line is; the higher tier is told first."""
 
+    QUOTED = 0
+    """An in nobody's table, told in its own words where nothing else is known."""
     GENERIC = 1
     """That it failed, not why: told only when nothing else is known."""
     SYMPTOM = 2
@@ -93,63 +95,158 @@ _OPTIONAL = frozenset("*?{")
 _GROUP = re.compile(r"^\?(?::|P<\w+>)")
 
 
-def required_text(pattern: str) -> str:
-    """The longest text that every match of a pattern has, in lower case.
+class _Text(NamedTuple):
+    """A text that a match has, and whether a word of it may begin or end with it."""
 
-    Raises: ValueError for a pattern with alternatives at the top level, or without such a text.
+    text: str
+    begins: bool
+    ends: bool
+
+
+_Choice: TypeAlias = tuple[_Text, ...]
+"""Texts, one of which every match has."""
+
+_SHORTEST = 3
+
+
+def required_texts(pattern: str) -> tuple[str, ...]:
+    """Texts in lower case, one of which every match of a pattern has.
+
+    Raises: ValueError for a pattern with alternatives at the top level, or without such texts.
     """
-    best = _longest(pattern)
-    if len(best) < 3:
+    return tuple(sorted({found.text for found in _rarest(pattern)}))
+
+
+@cache
+def _needs(pattern: str) -> tuple[_Choice, ...]:
+    """Everything that every match of a pattern has, the least common in a healthy log first."""
+    choices = _choices(pattern)
+    if not choices:
         raise ValueError(f"no text to look for: {pattern}")
-    return best.lower()
+    return tuple(sorted(choices, key=_worth, reverse=True))
 
 
-def _longest(pattern: str) -> str:
-    best = run = ""
+def _rarest(pattern: str) -> _Choice:
+    return _needs(pattern)[0]
+
+
+def _choices(pattern: str, *, begins: bool = True, ends: bool = True) -> list[_Choice]:
+    """Everything that every match of a pattern has, in the order of the pattern.
+
+    Args:
+        begins: whether a word may begin where the pattern does.
+        ends: the same of its end.
+    """
+    found: list[_Choice] = []
+    run = ""
+    run_begins = begins
     position = 0
+
+    def close(next_begins: bool, is_end: bool) -> None:
+        nonlocal run, run_begins
+        if len(run.strip()) >= _SHORTEST:
+            found.append((_Text(run.lower(), run_begins, is_end),))
+        run, run_begins = "", next_begins
+
     while position < len(pattern):
         char = pattern[position]
-        literal = inner = ""
         if char == "|":
             raise ValueError(f"alternatives at the top level: {pattern}")
-        if char == "(":
-            end = _skip_group(pattern, position)
-            inner = _GROUP.sub("", pattern[position + 1 : end - 1])
-        elif char == "[":
-            end = _skip_class(pattern, position)
-        elif char == "\\":
-            end = position + 2
-            literal = pattern[position + 1] if not pattern[position + 1].isalnum() else ""
-        else:
-            end = position + 1
-            literal = "" if char in _SPECIAL else char
+        end = _element_end(pattern, position)
         is_optional = end < len(pattern) and pattern[end] in _OPTIONAL
-        run = run + literal if literal and not is_optional else ""
-        best = max(best, run, key=len)
-        if inner and not is_optional and inner[0] != "?":
-            best = max(best, "" if _has_choice(inner) else _longest(inner), key=len)
+        literal = _literal(pattern[position:end])
+        if literal and not is_optional:
+            run += literal
+        elif literal or char not in "(":
+            is_edge = pattern[position:end] in ("\\b", "^", "$")
+            close(is_edge, is_edge)
+        else:
+            is_edge = (not run and run_begins) or (run[-1:] != "" and not run[-1:].isalnum())
+            close(False, False)
+            inner = _GROUP.sub("", pattern[position + 1 : end - 1])
+            if inner.startswith("?="):
+                found += _of_group(inner[2:], False, False)
+            elif not is_optional and inner[:1] != "?":
+                found += _of_group(inner, is_edge, _is_edge(pattern, end, ends))
         position = end
-    return best
+    close(False, ends)
+    return found
 
 
-def _has_choice(pattern: str) -> bool:
-    """Whether a pattern has alternatives at its top level."""
-    position = 0
+def _of_group(inner: str, begins: bool, ends: bool) -> list[_Choice]:
+    """What every match of a group has."""
+    branches = [_choices(b, begins=begins, ends=ends) for b in _branches(inner)]
+    if len(branches) == 1:
+        return branches[0]
+    if not all(branches):
+        return []
+    return [tuple(text for choices in branches for text in max(choices, key=_worth))]
+
+
+def _element_end(pattern: str, position: int) -> int:
+    char = pattern[position]
+    if char == "(":
+        return _skip_group(pattern, position)
+    if char == "[":
+        return _skip_class(pattern, position)
+    if char == "{":
+        return pattern.index("}", position) + 1
+    return position + (2 if char == "\\" else 1)
+
+
+def _literal(element: str) -> str:
+    """The character that an element stands for, if it stands for one only."""
+    if element[0] == "\\":
+        return "" if element[1].isalnum() else element[1]
+    return element if len(element) == 1 and element not in _SPECIAL else ""
+
+
+def _is_edge(pattern: str, position: int, at_end: bool) -> bool:
+    """Whether a word ends where an element of a pattern begins."""
+    if position >= len(pattern):
+        return at_end
+    rest = pattern[position:]
+    literal = _literal(rest[: _element_end(rest, 0)])
+    return rest.startswith(("\\b", "$")) or (
+        literal != "" and not literal.isalnum() and rest[1:2] not in _OPTIONAL
+    )
+
+
+def _worth(choice: _Choice) -> tuple[bool, float]:
+    """How well texts tell the lines of a pattern from those of a healthy log."""
+    is_rare = all(
+        any(word not in _COMMON for word in _EDGES.findall(found.text)) for found in choice
+    )
+    shortest = min(len(found.text) for found in choice)
+    return is_rare, shortest - len(choice) / _MANY
+
+
+_MANY = 6
+"""Alternatives that cost as much as one letter less to look for."""
+
+
+def _branches(pattern: str) -> list[str]:
+    """The alternatives of a pattern at its top level."""
+    found = []
+    begin = position = 0
     while position < len(pattern):
         char = pattern[position]
         if char == "|":
-            return True
-        if char == "(":
+            found.append(pattern[begin:position])
+            begin = position = position + 1
+        elif char == "(":
             position = _skip_group(pattern, position)
         elif char == "[":
             position = _skip_class(pattern, position)
         else:
             position += 2 if char == "\\" else 1
-    return False
+    return [*found, pattern[begin:]]
 
 
 def _skip_class(pattern: str, position: int) -> int:
-    position += 2
+    position += 2 if pattern[position + 1] == "^" else 1
+    if pattern[position] == "]":
+        position += 1
     while pattern[position] != "]":
         position += 2 if pattern[position] == "\\" else 1
     return position + 1
@@ -172,112 +269,44 @@ def _skip_group(pattern: str, position: int) -> int:
 
 
 _COMMON = frozenset(
-    [
-        "the",
-        "and",
-        "for",
-        "with",
-        "from",
-        "not",
-        "are",
-        "this",
-        "that",
-        "model",
-        "models",
-        "load",
-        "loading",
-        "loaded",
-        "tensor",
-        "tensors",
-        "context",
-        "request",
-        "requests",
-        "slot",
-        "slots",
-        "task",
-        "prompt",
-        "token",
-        "tokens",
-        "buffer",
-        "size",
-        "device",
-        "cache",
-        "server",
-        "file",
-        "type",
-        "cuda",
-        "gpu",
-        "gpus",
-        "memory",
-        "layer",
-        "layers",
-        "batch",
-        "time",
-        "version",
-        "build",
-        "value",
-        "name",
-        "data",
-        "using",
-        "input",
-        "output",
-        "info",
-        "status",
-        "code",
-        "number",
-        "have",
-        "has",
-        "been",
-        "too",
-        "you",
-        "your",
-        "will",
-        "all",
-        "can",
-        "use",
-        "used",
-        "only",
-        "after",
-        "before",
-        "init",
-        "llama",
-        "ggml",
-        "backend",
-        "index",
-        "http",
-        "https",
-        "path",
-        "read",
-        "response",
-        "error",
-        "processing",
-        "update",
-        "slots",
-        "progress",
-    ]
+    (
+        "the and for with from not are this that model models load loading loaded tensor "
+        "tensors context request requests slot slots task prompt token tokens buffer size "
+        "device cache server file type cuda gpu gpus memory layer layers batch time version "
+        "build value name data using input output info status code number have has been too you "
+        "your will all can use used only after before init llama ggml backend index http https "
+        "path read response error processing update progress level run out make message found "
+        "driver instance available detected started supported config discovered vision video "
+        "clip render template decode encode vocab tokenizer vulkan on in of to is no at it or "
+        "by a an n be as starting running listening default set kv ctx seq max min free total "
+        "mib gib gb mb s ms t d x full projector embedding embeddings sampling params schema "
+        "such must release truncated"
+    ).split()
 )
 """Words of healthy logs, which a filter avoids."""
 
 _EDGES = re.compile(r"[a-z]+")
 
 
-def filter_word(pattern: str) -> tuple[str, bool]:
+def filter_words(pattern: str) -> tuple[tuple[str, bool], ...]:
     """What a filter looks for to find the lines of a pattern.
 
-    Returns: a run of letters, and whether it stands in every match as a whole; where none does,
-        the text that every match has, with its digits.
+    Returns: for each text, one of which every match has, a run of letters, and whether it stands
+        in the match as a whole; where none does, the text itself with its digits.
     """
-    needed = required_text(pattern)
-    low = pattern.lower()
+    return tuple(sorted({_filter_word(found) for found in _rarest(pattern)}))
+
+
+def _filter_word(found: _Text) -> tuple[str, bool]:
     words = [
-        found[0]
-        for found in _EDGES.finditer(needed)
-        if (found.start() > 0 or low.startswith(needed))
-        and (found.end() < len(needed) or low.endswith(needed))
-        and found[0] not in _COMMON
-        and len(found[0]) > 3
+        run[0]
+        for run in _EDGES.finditer(found.text)
+        if (run.start() > 0 or found.begins)
+        and (run.end() < len(found.text) or found.ends)
+        and run[0] not in _COMMON
+        and len(run[0]) > 3
     ]
-    return (max(words, key=len), True) if words else (needed, False)
+    return (max(words, key=len), True) if words else (found.text, False)
 
 
 MAX_REPEAT = 500
@@ -304,20 +333,47 @@ def bounded(pattern: str) -> str:
     return "".join(done)
 
 
-_Row: TypeAlias = tuple[str, str, Signature]
-"""Text that is needed, pattern, signature."""
+class _Row(NamedTuple):
+    """A pattern, and what a line must have for it."""
+
+    needed: tuple[tuple[str, ...], ...]
+    """Of each of these, one text."""
+    pattern: str
+    signature: Signature
+    heeds_digits: bool
+    """Whether it tells one number from another."""
+
+    shaped: tuple[tuple[str, ...], ...]
+    """The same as `needed`, every digit as 0."""
+
+    def may_match_shape(self, shape: str) -> bool:
+        """Whether lines of a shape have all that is needed, their digits aside."""
+        return all(any(text in shape for text in texts) for texts in self.shaped)
+
+    def may_match(self, low: str) -> bool:
+        """Whether a line in lower case that may match by its shape has all that is needed."""
+        if self.shaped is self.needed:
+            return True
+        for texts in self.needed:
+            for text in texts:
+                if text in low:
+                    break
+            else:
+                return False
+        return True
 
 
 class SignatureIndex:
     """Finds the signatures of a line.
 
-    A pattern is tried only where the text it needs is there, and compiled when that happens for
+    A pattern is tried only where the texts it needs are there, and compiled when that happens for
     the first time.
     """
 
     def __init__(self, signatures: Iterable[Signature]) -> None:
         self.signatures = tuple(signatures)
         self._compiled: dict[str, re.Pattern[str]] = {}
+        self._candidates: dict[str, tuple[_Row, ...]] = {}
 
     @cached_property
     def filter_words(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -326,8 +382,8 @@ class SignatureIndex:
         texts: set[str] = set()
         for signature in self.signatures:
             for pattern in signature.patterns:
-                text, is_word = filter_word(pattern)
-                (words if is_word else texts).add(text)
+                for text, is_word in filter_words(pattern):
+                    (words if is_word else texts).add(text)
         shortest = {
             text for text in texts if not any(other in text for other in texts if other != text)
         }
@@ -335,35 +391,59 @@ class SignatureIndex:
 
     @cached_property
     def _rows(self) -> tuple[dict[str, list[_Row]], dict[str, list[_Row]]]:
-        """Patterns by the word, or else by the text, that their lines have."""
+        """Patterns by the words, or else by the texts, that their lines have."""
         by_word: dict[str, list[_Row]] = {}
         by_text: dict[str, list[_Row]] = {}
         for signature in self.signatures:
             for pattern in signature.patterns:
-                text, is_word = filter_word(pattern)
-                rows = by_word if is_word else by_text
-                rows.setdefault(text, []).append((required_text(pattern), pattern, signature))
+                row = _row(pattern, signature)
+                for text, is_word in filter_words(pattern):
+                    shape = text.translate(_ONE_DIGIT)
+                    (by_word if is_word else by_text).setdefault(shape, []).append(row)
         return by_word, by_text
 
     def search(self, text: str) -> list[tuple[Signature, re.Match[str]]]:
         """Signatures that a line shows, with the match of each, in the order of the table."""
         low = text.lower()
-        by_word, by_text = self._rows
-        candidates = [
-            row
-            for word in by_word.keys() & set(_EDGES.findall(low))
-            for row in by_word[word]
-            if row[0] in low
-        ]
-        for needed, rows in by_text.items():
-            if needed in low:
-                candidates += rows
+        shape = low.translate(_ONE_DIGIT)
+        rows = self._candidates.get(shape)
+        if rows is None:
+            if len(self._candidates) >= _MOST_SHAPES:
+                self._candidates.clear()
+            rows = self._candidates[shape] = self._rows_of(shape)
+        if not rows:
+            return []
         found: dict[str, tuple[Signature, re.Match[str]]] = {}
-        candidates.sort(key=lambda row: row[1])
-        for _, pattern, signature in candidates:
-            if signature.id not in found and (match := self._pattern(pattern).search(text)):
+        for row in rows:
+            signature = row.signature
+            if (
+                signature.id not in found
+                and row.may_match(low)
+                and (match := self._pattern(row.pattern).search(text))
+            ):
                 found[signature.id] = (signature, match)
         return sorted(found.values(), key=lambda row: self._order[row[0].id])
+
+    def _rows_of(self, shape: str) -> tuple[_Row, ...]:
+        """Patterns that lines of a shape may match, whatever their digits are."""
+        by_word, by_text = self._rows
+        rows = {
+            row.pattern: row
+            for word in by_word.keys() & set(_EDGES.findall(shape))
+            for row in by_word[word]
+        }
+        for needed, some in by_text.items():
+            if needed in shape:
+                rows.update((row.pattern, row) for row in some)
+        return tuple(rows[p] for p in sorted(rows) if rows[p].may_match_shape(shape))
+
+    def heeds_digits(self, shape: str) -> bool:
+        """Whether lines that differ in their digits only may show different signatures.
+
+        Args:
+            shape: one of them, in lower case, every digit as 0.
+        """
+        return any(row.heeds_digits for row in self._rows_of(shape))
 
     @cached_property
     def _order(self) -> dict[str, int]:
@@ -374,3 +454,31 @@ class SignatureIndex:
         if compiled is None:
             compiled = self._compiled[pattern] = re.compile(bounded(pattern), re.IGNORECASE)
         return compiled
+
+
+_DIGIT = re.compile(r"\d")
+_ONE_DIGIT = str.maketrans("123456789", "000000000")
+_MOST_SHAPES = 4096
+"""Lines whose candidates are remembered."""
+
+
+def _row(pattern: str, signature: Signature) -> _Row:
+    texts = {tuple(found.text for found in some) for some in _needs(pattern)}
+    needed = tuple(sorted(texts, key=_rarity))
+    shaped = tuple(tuple(text.translate(_ONE_DIGIT) for text in some) for some in needed)
+    return _Row(
+        needed, pattern, signature, _heeds_digits(pattern), needed if shaped == needed else shaped
+    )
+
+
+_NO_DIGIT = re.compile(r"\{[\d,]+\}|\\d|\(\?P<\w+>|0-9")
+
+
+def _heeds_digits(pattern: str) -> bool:
+    """Whether a pattern names a digit, apart from how often something is repeated."""
+    return _DIGIT.search(_NO_DIGIT.sub("", pattern)) is not None
+
+
+def _rarity(texts: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    """Sorts what is seldom there, and quickly looked for, to the beginning."""
+    return len(texts) - min(map(len, texts)), texts

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ggufctl import modal_app
-from ggufctl.core.deployment import app_name
+from ggufctl.core.deployment import VOLUME_TAG, app_name, is_name
 from ggufctl.core.escape import escape, quoted
-from ggufctl.errors import RemoteError
+from ggufctl.errors import GgufctlError, RemoteError
 from ggufctl.modal_app import LogReader, ModalDeployment
 from ggufctl.remote.container import EVENT_PREFIX
 from ggufctl.services.deployments import DeploymentNotFound
-from ggufctl.services.modal.state import forget
+from ggufctl.services.modal.state import begun, forget, note_path, remembered
+from ggufctl.services.modal.unfinished import Tell, finish_all, nobody, settle
 
 __all__ = ["find_modal", "modal_deployments", "modal_log", "stop_modal"]
 
 
-def modal_deployments() -> tuple[ModalDeployment, ...]:
+def modal_deployments(tell: Tell = nobody) -> tuple[ModalDeployment, ...]:
     """Ours that are deployed on Modal, also from other machines.
+
+    Starts and switches that were cut off are brought to an end first: see `unfinished`.
+
+    Args:
+        tell: hears in a sentence what was brought to an end.
 
     Raises: AccessDenied without a token; RemoteError.
     """
     modal_app.check_token()
-    return modal_app.list_deployments()
+    finish_all(tell)
+    found = modal_app.list_deployments()
+    settle(found, tell)
+    return found
 
 
-def find_modal(name: str) -> ModalDeployment:
+def find_modal(name: str, tell: Tell = nobody) -> ModalDeployment:
     """The deployment of a name.
 
     Raises: DeploymentNotFound; AccessDenied; RemoteError.
     """
-    found = modal_deployments()
+    return _found(name, modal_deployments(tell))
+
+
+def _found(name: str, deployed: Iterable[ModalDeployment]) -> ModalDeployment:
+    found = tuple(deployed)
     for each in found:
         if each.name == name:
             return each
@@ -79,9 +93,33 @@ def stop_modal(name: str) -> ModalDeployment:
 
     Raises: DeploymentNotFound; AccessDenied; RemoteError.
     """
-    deployment = find_modal(name)
+    modal_app.check_token()
+    # What was cut off is not brought to an end first: this is its end.
+    try:
+        deployment = _found(name, modal_app.list_deployments())
+    except DeploymentNotFound:
+        _forget_rest(name)
+        return ModalDeployment(name=name, app_id="")
     modal_app.stop_app(app_name(name))
-    # A name that is not found any more cannot be stopped again: what is here goes in any case.
+    # What is here goes in any case.
     forget(name)
     modal_app.delete_secret(name)
+    modal_app.release(name)
+    with contextlib.suppress(GgufctlError):
+        if volume := deployment.tags.get(VOLUME_TAG):
+            modal_app.remove(volume, [note_path(name)])
     return replace(deployment, n_containers=0, url="")
+
+
+def _forget_rest(name: str) -> None:
+    """Take away what a stop or a start that was cut off has left of what is not deployed.
+
+    Raises: DeploymentNotFound when there is nothing of it.
+    """
+    is_known = is_name(name) and bool(remembered(name) or begun(name))
+    if is_name(name):
+        has_secret, has_claim = modal_app.delete_secret(name), modal_app.release(name)
+        is_known = is_known or has_secret or has_claim
+    if not is_known:
+        _found(name, modal_app.list_deployments())
+    forget(name)

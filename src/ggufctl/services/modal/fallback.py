@@ -6,15 +6,13 @@ from dataclasses import dataclass, replace
 
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.engine_log import Failure, FailureKind
+from ggufctl.core.money import MAX_CONTAINER_MIB
 from ggufctl.core.planner import GpuPlan, Planner
 from ggufctl.core.reduce import reductions
 from ggufctl.core.runtime import Runtime
 from ggufctl.services.modal.plan import ModalPlan, with_row
 
 __all__ = ["Step", "next_step"]
-
-MAX_MEMORY_MIB = 344_064
-"""Most host memory that a container of Modal's may have."""
 
 _GENTLE = (FailureKind.OOM_KV, FailureKind.OOM_COMPUTE, FailureKind.OOM_RUNTIME)
 
@@ -48,7 +46,8 @@ def next_step(now: ModalPlan, failure: Failure, attempts: int) -> Step | None:
 
 def _reduced(now: ModalPlan, failure: Failure, flags: tuple[str, ...]) -> Step | None:
     shape = now.plan.model.shape
-    for change in reductions(shape, now.runtime, failure.kind, on_gpu=bool(now.spec.gpus)):
+    on_gpu, engine = bool(now.spec.gpus), now.spec.engine
+    for change in reductions(shape, now.runtime, failure.kind, on_gpu=on_gpu, engine=engine):
         if flags and change.flags[0] not in flags:
             continue
         row = _replanned(now, change.runtime)
@@ -69,7 +68,7 @@ def _larger(now: ModalPlan) -> Step | None:
         and row.estimate is not None
         and row.gpu.modal_names
         and _total_bytes(row) > size
-        and (limit is None or row.usd_per_hour <= limit)
+        and (limit is None or row.counted_usd_per_hour <= limit)
     ]
     rows.sort(key=lambda row: (row.usd_per_hour, row.count))
     if not rows:
@@ -86,7 +85,9 @@ def _larger(now: ModalPlan) -> Step | None:
 
 def _more_host_memory(now: ModalPlan) -> Step | None:
     memory_mib = 2 * now.spec.memory_mib
-    if memory_mib > MAX_MEMORY_MIB:
+    limit = now.request.max_usd_per_hour
+    counted = now.spec.usd_per_hour + now.prices.beyond_usd_per_hour(memory_mib)
+    if memory_mib > MAX_CONTAINER_MIB or (limit is not None and round(counted, 6) > limit):
         return None
     plan = replace(now, spec=now.spec.with_(memory_mib=memory_mib))
     return Step(plan, f"{memory_mib // 1024} GiB of host memory")
@@ -97,7 +98,8 @@ def _replanned(now: ModalPlan, runtime: Runtime) -> GpuPlan | None:
     model = now.plan.model
     planner = Planner(model.shape, load_catalogue(), is_sharded=model.is_sharded)
     row = planner.row(now.row.gpu, now.row.count, runtime)
-    return row if row.fits else None
+    limit = now.request.max_usd_per_hour
+    return row if row.fits and (limit is None or row.counted_usd_per_hour <= limit) else None
 
 
 def _total_bytes(row: GpuPlan) -> int:

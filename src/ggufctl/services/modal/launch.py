@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ggufctl import modal_app
-from ggufctl.core.deployment import DeploymentSpec
+from ggufctl.core.builds import build_of, with_range
+from ggufctl.core.deployment import ATTEMPT_TAG, UNTIL_TAG, DeploymentSpec
 from ggufctl.core.engine_log import Buffer, Comparison, Failure, FailureKind, compare
 from ggufctl.core.escape import escape, quoted
 from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, RemoteError, UsageError
@@ -23,17 +26,30 @@ from ggufctl.services.modal.ask import ask, headers_of
 from ggufctl.services.modal.fallback import Step, next_step
 from ggufctl.services.modal.one import only_one, uninterrupted
 from ggufctl.services.modal.plan import ModalPlan, ModalRequest, ignore, plan_modal
-from ggufctl.services.modal.state import remember_rate, save, state_folder
-from ggufctl.services.modal.watch import AttemptFailed, Watch
+from ggufctl.services.modal.state import (
+    begin,
+    described,
+    ended,
+    keep,
+    note_path,
+    note_text,
+    own_key_path,
+    remember_rate,
+)
+from ggufctl.services.modal.unfinished import finish_begun
+from ggufctl.services.modal.watch import ASK_BEFORE_SECONDS, AttemptFailed, Watch
 from ggufctl.services.modal.weights import bring_weights
 
-__all__ = ["ModalServer", "serve_modal", "start_modal"]
+__all__ = ["Former", "ModalServer", "serve_modal", "start_modal"]
 
 ASK_AGAIN_SECONDS = 10.0
 """Pause between questions to a server whose container Modal does not count."""
 
 OUTSIDE_SECONDS = 60.0
 """How long a server that has answered inside may take to be reached from outside."""
+
+BUILD_SECONDS = 1800.0
+"""Building the image and making the app take less."""
 
 LOG_OF_BEFORE = 2000
 """Lines of the log that tell which containers run already."""
@@ -45,7 +61,7 @@ def start_modal(
     *,
     leave: Callable[[], bool] = lambda: False,
     show_output: bool = False,
-    before: DeploymentSpec | None = None,
+    before: Former | None = None,
 ) -> ModalServer:
     """A server on Modal that has answered, also from outside.
 
@@ -54,12 +70,12 @@ def start_modal(
         on_event: hears of everything.
         leave: asked on Ctrl-C during the start: whether to leave what was started.
         show_output: Modal's own progress on stderr.
-        before: deployed under this name now; it serves until the new one does, and stays if that
-            never happens.
+        before: what is deployed under this name now; it serves until the new one does, and stays
+            if that never happens.
 
     Raises:
         AccessDenied: no token, or a wrong one; nothing was done.
-        UsageError: the name is in use, or something else starts under it.
+        UsageError: the name is in use, or something else starts under it, here or elsewhere.
         LaunchFailed: it did not come up, also with what may be tried instead; nothing runs.
         GgufctlError: what Modal or the Hub say; nothing runs.
     """
@@ -68,7 +84,9 @@ def start_modal(
         try:
             server.start()
         except KeyboardInterrupt:
-            if not leave():
+            if leave():
+                server.leave()
+            else:
                 server.clean_up()
             raise
         except BaseException:
@@ -93,6 +111,19 @@ def serve_modal(
     return start_modal(plan, on_event, leave=leave, show_output=show_output)
 
 
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What a switch replaces."""
+
+    spec: DeploymentSpec
+    attempt: str = ""
+    """Which of our attempts deployed it."""
+    is_from_here: bool = True
+    """Whether its key is to be on this machine."""
+    is_settled: bool = False
+    """Whether that attempt is known to be over."""
+
+
 class ModalServer:
     """One deployment on Modal, from its first attempt on; made by `start_modal`."""
 
@@ -101,7 +132,7 @@ class ModalServer:
         plan: ModalPlan,
         on_event: OnEvent,
         show_output: bool,
-        before: DeploymentSpec | None = None,
+        before: Former | None = None,
     ) -> None:
         self.plan = plan
         self.before = before
@@ -125,6 +156,8 @@ class ModalServer:
         self._started = time.monotonic()
         self._is_deployed = False
         self._is_ending = False
+        self._attempt_mark = ""
+        self._claimed = ""
 
     @property
     def spec(self) -> DeploymentSpec:
@@ -142,9 +175,17 @@ class ModalServer:
         return f"{self.url}/v1"
 
     @property
+    def status_when_up(self) -> int:
+        """What it answers when it is asked for its models: without its key, that it wants one."""
+        return 401 if self.spec.auth == "key" and self.key is None else 200
+
+    @property
     def comparison(self) -> tuple[Comparison, ...]:
         """Planned and actual memory, term by term; empty when the engine did not tell."""
         estimate = self.plan.row.estimate
+        if estimate is not None:
+            build = build_of(self.spec.engine, "")
+            estimate = with_range(build, self.plan.plan.model.shape, estimate)
         buffers = [Buffer(str(d), str(t), int(n)) for d, t, n in self.found.get("buffers", ())]
         return compare(estimate, buffers) if estimate is not None and buffers else ()
 
@@ -153,11 +194,8 @@ class ModalServer:
         spec = self.spec
         headers_of(spec, "")
         modal_app.check_token()
-        if self.before is None and modal_app.is_deployed(spec.app):
-            raise UsageError(
-                f"{quoted(spec.name)} is deployed on Modal already.",
-                f"Run ggufctl stop {spec.name} first, or give this one another --name.",
-            )
+        finish_begun(spec.name, lambda text: self.say("warning", text))
+        self._require_free()
         self.say("price", self.plan.price_text, usd_per_hour=round(self.plan.usd_per_hour, 4))
         self.say("plan", self.plan.summary, n_ctx=spec.n_ctx, n_parallel=spec.slots)
         if self.plan.plan.optimization is not None:
@@ -165,9 +203,17 @@ class ModalServer:
         for text in self.plan.warnings:
             self.say("warning", text)
         began = time.monotonic()
-        paths = dict(self.plan.local_paths)
-        bring_weights(spec.weights, paths, self.say, show_output=self._show_output)
+        bring_weights(
+            spec.weights,
+            dict(self.plan.local_paths),
+            self.say,
+            urls=self.plan.urls,
+            show_output=self._show_output,
+        )
         self.durations["weights on the volume"] = time.monotonic() - began
+        self._claim()
+        # Only now is nobody else between this look and the deployment.
+        self._require_free()
         if spec.auth == "key":
             self._make_key()
         while True:
@@ -183,12 +229,80 @@ class ModalServer:
                 self.plan = step.plan
             else:
                 break
-        save(self.plan, self.url, self.key)
+        self._keep()
         remember_rate(spec.size_bytes, self.durations.get("weights", 0.0))
         note_modal(self)
+
+    def leave(self) -> None:
+        """Leave what was started as it is; where nothing is deployed yet, nothing is left."""
         with contextlib.suppress(GgufctlError):
-            # Only `models ls` misses it.
-            modal_app.mark_used(spec.weights)
+            tags = modal_app.tags_of(self.spec.name)
+            if tags is not None and tags.get(ATTEMPT_TAG) == self._attempt_mark:
+                self._keep()
+                return
+        self.clean_up()
+
+    def _require_free(self) -> None:
+        """Nothing is deployed under a new name, and nobody switches what is to be switched.
+
+        Raises: UsageError.
+        """
+        name, before = self.spec.name, self.before
+        tags = modal_app.tags_of(name)
+        if before is None:
+            if tags is not None:
+                raise UsageError(
+                    f"{quoted(name)} is deployed on Modal already.",
+                    f"Run ggufctl stop {name} first, or give this one another --name.",
+                )
+            return
+        is_same = tags is not None and tags.get(ATTEMPT_TAG, "") == before.attempt
+        until = (tags or {}).get(UNTIL_TAG, "")
+        is_under_way = until.isascii() and until.isdigit() and int(until) > time.time()
+        if is_under_way and not (is_same and before.is_settled):
+            raise modal_app.NameTaken(
+                f"Another machine is starting or switching {quoted(name)}.",
+                "Wait for it; ggufctl stop ends it.",
+            )
+        if not is_same:
+            raise UsageError(
+                f"{quoted(name)} was switched or stopped from elsewhere meanwhile.",
+                "See ggufctl ps, and run this again.",
+            )
+
+    def _claim(self) -> None:
+        """Let nobody else start anything under this name, whatever happens to this process."""
+        name, before = self.spec.name, self.before
+        former = None
+        if before is not None:
+            former = {"spec": before.spec.to_dict(), "attempt": before.attempt}
+        begin(name, before=former, claims_at=time.time())
+        try:
+            self._claimed = modal_app.claim(name)
+        except modal_app.NameTaken:
+            ended(name)
+            raise
+        begin(name, claim=self._claimed)
+
+    def _give_back(self) -> None:
+        """Let others have the name; nothing is under way any more."""
+        if self._claimed:
+            modal_app.release(self.spec.name, self._claimed)
+            self._claimed = ""
+            ended(self.spec.name)
+
+    def _keep(self) -> None:
+        """Remember what is deployed, here and for other machines, and that its start is over."""
+        spec = self.spec
+        document = described(self.plan, self.url, self.key, self._attempt_mark)
+        keep(spec.name, document)
+        # What is not noted there is missed by other machines and by `models ls`, and by no server.
+        with contextlib.suppress(GgufctlError):
+            modal_app.mark_used(spec.weights, {note_path(spec.name): note_text(document)})
+        with contextlib.suppress(GgufctlError):
+            modal_app.replace_tags(spec.name, self._attempt_mark)
+        with contextlib.suppress(GgufctlError):
+            self._give_back()
 
     def clean_up(self) -> None:
         """Leave nothing running, and no key that opens nothing; say so where that fails."""
@@ -200,8 +314,10 @@ class ModalServer:
         try:
             self._undo()
         except GgufctlError as error:
-            # What still runs is still asked for with its key.
+            # What still runs is still asked for with its key; whoever comes next ends it.
             self.say("left", f"{error.message} {error.hint}")
+            with contextlib.suppress(GgufctlError):
+                modal_app.release(self.spec.name, self._claimed)
             return
         if self.key is not None and self.before is None:
             with contextlib.suppress(GgufctlError):
@@ -209,6 +325,8 @@ class ModalServer:
             if self.plan.request.api_key_file is None:
                 with contextlib.suppress(OSError):
                     self.key.path.unlink()
+        with contextlib.suppress(GgufctlError):
+            self._give_back()
 
     def say(self, kind: str, text: str, **data: Any) -> None:
         """Tell who listens."""
@@ -221,34 +339,50 @@ class ModalServer:
                 raise
 
     def _make_key(self) -> None:
-        path = self.plan.request.api_key_file
-        if path is None:
-            folder = state_folder()
-            path = folder / f"{self.spec.name}.key"
+        path = self.plan.request.api_key_file or own_key_path(self.spec.name)
         if self.before is not None:
             # Its Secret stays as it is: containers of before may still be started with it.
-            self.key = kept_key(path)
+            if self.before.is_from_here or path.exists():
+                self.key = kept_key(path)
+            else:
+                self.say(
+                    "warning",
+                    f"The key of {self.spec.name} is not on this machine: what it answers from "
+                    "outside is not looked at.",
+                )
             return
+        begin(self.spec.name, has_stored_key=True, key_file=str(path))
         self.key = open_key(path)
         if self.key.is_shared:
             self.say("warning", f"{self.key.path} can be read by other users.")
         modal_app.store_key(self.spec.name, self.key.value)
 
     def _attempt(self) -> None:
-        attempt = secrets.token_hex(6)
+        attempt = self._attempt_mark = secrets.token_hex(6)
         spec = self.spec
         gpus = ", ".join(spec.gpus) or "CPU"
         self.say("deploy", f"{spec.app} on {gpus}", attempt=self.attempts)
         others = self._containers_of_before()
         began = time.monotonic()
+        until = self._until()
+        # Whoever comes after this process was killed knows what it was about to do.
+        begin(
+            spec.name,
+            attempt=attempt,
+            document=described(self.plan, "", self.key, attempt),
+        )
         self._is_deployed = True
         self.url = modal_app.deploy(
-            spec, attempt, roll_over=self.before is not None, show_output=self._show_output
+            spec,
+            attempt,
+            until=until,
+            roll_over=self.before is not None,
+            show_output=self._show_output,
         )
         self.durations["deployment"] = time.monotonic() - began
         self.say("deployed", self.url)
         reader = LogReader(spec.app)
-        watch = Watch(self, reader, attempt, others)
+        watch = Watch(self, reader, attempt, others, until)
         try:
             watch.run()
             self._check_outside(watch)
@@ -256,10 +390,16 @@ class ModalServer:
             reader.close()
             watch.close()
 
+    def _until(self) -> int:
+        """When this attempt is over at the latest, in seconds since the epoch."""
+        spec, request = self.spec, self.plan.request
+        seconds = BUILD_SECONDS + request.queue_seconds + spec.startup_timeout + OUTSIDE_SECONDS
+        return math.ceil(time.time() + seconds + ASK_BEFORE_SECONDS)
+
     def _containers_of_before(self) -> frozenset[str]:
         if self.before is None:
             return frozenset()
-        lines = modal_app.recent_log(self.before.app, LOG_OF_BEFORE)
+        lines = modal_app.recent_log(self.before.spec.app, LOG_OF_BEFORE)
         return frozenset(container for line in lines for container in line.containers)
 
     def _check_outside(self, watch: Watch) -> None:
@@ -268,17 +408,17 @@ class ModalServer:
         key = self.key.value if self.key else ""
         headers = headers_of(spec, key)
         end = time.monotonic() + OUTSIDE_SECONDS
-        status, asked_at = 0, -ASK_AGAIN_SECONDS
-        while status != 200 and (now := time.monotonic()) < end:
+        status, asked_at, wanted = 0, -ASK_AGAIN_SECONDS, self.status_when_up
+        while status != wanted and (now := time.monotonic()) < end:
             # Asking a server that has died starts it again, and that is paid for.
             is_up = watch.is_counted()
             if is_up or (self.may_start_again and now - asked_at >= ASK_AGAIN_SECONDS):
                 asked_at = now
                 self.wakes += not is_up
                 status, _ = ask(f"{self.url}/v1/models", headers)
-            if status != 200:
+            if status != wanted:
                 watch.listen(1.0)
-        if status != 200:
+        if status != wanted:
             raise AttemptFailed(
                 Failure(
                     FailureKind.OTHER,
@@ -292,7 +432,8 @@ class ModalServer:
                 raise AttemptFailed(
                     Failure(FailureKind.OTHER, "The server answers without its key: it is stopped.")
                 )
-        if not spec.is_embedding:
+        # Its container has asked it for a token itself.
+        if not spec.is_embedding and wanted == 200:
             body = {"model": spec.alias, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
             status, text = ask(f"{self.url}/v1/completions", headers, body, 60.0)
             if status != 200:
@@ -331,9 +472,9 @@ class ModalServer:
             modal_app.stop_app(self.spec.app)
             self.say("stopped", f"{self.spec.app} is stopped")
             return
-        modal_app.deploy(before, roll_over=True)
-        gpus = ", ".join(before.gpus) or "CPU"
-        self.say("restored", f"{before.name} is deployed on {gpus} again")
+        modal_app.deploy(before.spec, before.attempt, roll_over=True)
+        gpus = ", ".join(before.spec.gpus) or "CPU"
+        self.say("restored", f"{before.spec.name} is deployed on {gpus} again")
 
     def _announce(self, failure: Failure, step: Step) -> None:
         price = step.plan.usd_per_hour

@@ -18,7 +18,7 @@ from ggufctl.modal_app import LOOK_SECONDS, NoContainer
 from ggufctl.remote.supervisor import Event, OnEvent
 from ggufctl.services.modal.deployments import find_modal
 from ggufctl.services.modal.plan import DEFAULT_QUEUE_SECONDS, ignore
-from ggufctl.services.modal.state import remembered
+from ggufctl.services.modal.state import recalled
 
 __all__ = ["check_live", "price_of_look"]
 
@@ -47,14 +47,14 @@ def check_live(
 
     Raises:
         DeploymentNotFound: nothing of this name is deployed.
-        UsageError: it was deployed from elsewhere, so that its settings are not known here.
+        UsageError: its settings are not known, here or on its Volume.
         AccessDenied, RemoteError: as Modal answers.
     """
-    find_modal(name)
-    document = remembered(name)
+    document = recalled(find_modal(name))
     if not document:
         raise UsageError(
-            f"{quoted(name)} was deployed from another machine: its settings are not here.",
+            f"{quoted(name)} was deployed from another machine: its settings are neither here nor "
+            "on its Volume.",
             "Run this where it was deployed.",
         )
     spec = DeploymentSpec.from_dict(document["spec"])

@@ -12,14 +12,20 @@ from ggufctl.core.escape import quoted
 from ggufctl.errors import UsageError
 from ggufctl.services.modal.state import state_folder
 
-__all__ = ["only_one", "uninterrupted"]
+__all__ = ["StartsNow", "only_one", "uninterrupted"]
+
+
+class StartsNow(UsageError):
+    """Another process on this machine starts something under the same name."""
+
+    code = "name_taken"
 
 
 @contextlib.contextmanager
 def only_one(name: str) -> Iterator[None]:
     """Hold a deployment's name on this machine; its end gives it back, however it comes.
 
-    Raises: UsageError when another process holds it.
+    Raises: StartsNow when another process holds it.
     """
     from filelock import FileLock, Timeout
 
@@ -27,7 +33,7 @@ def only_one(name: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise UsageError(
+        raise StartsNow(
             f"Another ggufctl on this machine is starting {quoted(name)}.",
             "Wait for it, or give this one another --name.",
         ) from None

@@ -35,19 +35,22 @@ from ggufctl.core.launch import (
     cache_ram_mib,
     check_engine_settings,
     check_passthrough,
+    engine_runtime,
     llama_cpp_python_args,
     llama_server_args,
     planned_again,
     slug,
 )
-from ggufctl.core.money import Load, Prices
+from ggufctl.core.money import MAX_CONTAINER_MIB, Load, Prices
 from ggufctl.core.plan import Plan
 from ggufctl.core.planner import Constraints, GpuPlan
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import UsageError
 from ggufctl.remote.supervisor import Event, OnEvent
 from ggufctl.services.deployments import state_dir
+from ggufctl.services.modal.urls import UrlFile, is_url_path, url_file
 from ggufctl.services.plan import plan_reference
+from ggufctl.sources.references import parse_reference
 from ggufctl.sources.resolve import Role, open_model
 
 __all__ = [
@@ -155,6 +158,8 @@ class ModalPlan:
     warnings: tuple[str, ...]
     economics: Economics | None = None
     """Estimates of its speed, start and cost."""
+    urls: tuple[UrlFile, ...] = field(default=(), repr=False)
+    """Files that the Volume gets from plain URLs."""
 
     @property
     def prices(self) -> Prices:
@@ -231,11 +236,14 @@ def plan_modal(request: ModalRequest, on_event: OnEvent = ignore) -> ModalPlan:
         runtime = runtime.with_(load_mode="none")
     if request.engine == "llama-cpp-python":
         check_engine_settings(request.engine, runtime)
-        runtime = runtime.with_(n_parallel=1, n_outputs=0)
+        runtime = engine_runtime(request.engine, runtime)
         if goal is not None:
-            goal = replace(goal, fixed=(*goal.fixed, "n_parallel"))
+            goal = replace(goal, fixed=(*goal.fixed, "n_parallel", "n_cpu_moe"))
     constraints = Constraints(
-        gpus=request.gpus, max_usd_per_hour=request.max_usd_per_hour, goal=goal
+        gpus=request.gpus,
+        max_usd_per_hour=request.max_usd_per_hour,
+        goal=goal,
+        load=request.load,
     )
 
     def hear(event: Any) -> None:
@@ -250,11 +258,6 @@ def plan_modal(request: ModalRequest, on_event: OnEvent = ignore) -> ModalPlan:
         on_event=hear,
     )
     choice = found.require_choice()
-    if found.model.source == "url":
-        raise UsageError(
-            "A model behind a plain URL cannot be served yet.",
-            "Download the file and serve its path.",
-        )
     said = list(found.warnings)
     again = planned_again(extra)
     if again:
@@ -306,10 +309,11 @@ def with_row(
     model, estimate = found.model, row.estimate
     if estimate is None:
         raise UsageError(f"{row.gpu.name} cannot be planned with.")
-    weights, roles, paths = _weights(found, runtime)
+    weights, roles, paths, urls = _weights(request, found, runtime)
     folder = weights_folder(model.repo, model.commit, weights)
     place = {role: [f"{request.mount_path}/{folder}/{p}" for p in ps] for role, ps in roles.items()}
     cpu, memory_mib = cpu_and_memory(model.size_bytes, estimate.host.total_bytes, row.count)
+    memory_mib = min(memory_mib, MAX_CONTAINER_MIB)
     spare = (memory_mib << 20) - estimate.host.total_bytes - (2 << 30)
     alias = alias_of(model.files[0].path)
     launch = Launch(
@@ -354,7 +358,7 @@ def with_row(
         image=engine_image(cards),
         env=_python_env(row.count) if is_python else (),
         port=request.port,
-        slots=runtime.n_seq_max,
+        slots=1 if is_python else runtime.n_seq_max,
         n_ctx=runtime.n_ctx,
         startup_timeout=startup,
         deadline=deadline,
@@ -368,7 +372,7 @@ def with_row(
         auth=request.auth,
         hold_requests=request.hold_requests,
         snapshot=request.snapshot,
-        expected_layers=0 if is_python else estimate.offloaded_layers,
+        expected_layers=estimate.offloaded_layers,
         is_embedding=runtime.embeddings,
         region=request.region,
         usd_per_hour=row.usd_per_hour,
@@ -384,7 +388,7 @@ def with_row(
             load=request.load,
             scaledown_seconds=request.scaledown,
         )
-    return ModalPlan(request, found, runtime, row, spec, paths, warnings, economics)
+    return ModalPlan(request, found, runtime, row, spec, paths, warnings, economics, urls)
 
 
 def _python_env(n_gpus: int) -> tuple[tuple[str, str], ...]:
@@ -393,9 +397,14 @@ def _python_env(n_gpus: int) -> tuple[tuple[str, str], ...]:
 
 
 def _weights(
-    found: Plan, runtime: Runtime
-) -> tuple[tuple[WeightFile, ...], dict[Role, list[str]], tuple[tuple[str, Path], ...]]:
-    """Everything to load, each role's first file, and where files of this machine lie."""
+    request: ModalRequest, found: Plan, runtime: Runtime
+) -> tuple[
+    tuple[WeightFile, ...],
+    dict[Role, list[str]],
+    tuple[tuple[str, Path], ...],
+    tuple[UrlFile, ...],
+]:
+    """Everything to load, each role's first file, and where what is not the Hub's comes from."""
     model = found.model
     sets = [(Role.MODEL, model.repo, model.commit, model.files)]
     beside = [
@@ -416,18 +425,25 @@ def _weights(
     weights: list[WeightFile] = []
     roles: dict[Role, list[str]] = {}
     paths: list[tuple[str, Path]] = []
+    urls: list[UrlFile] = []
+    refs = [parse_reference(each) for each in (request.model, *(ref for _, ref in beside))]
     for role, repo, _, group in sets:
         for index, file in enumerate(group):
+            is_url = not repo and is_url_path(file.path)
             name = file.path if repo else Path(file.path).name
             changed = 0
-            if not repo:
+            if is_url:
+                source = url_file(file.path, file.size_bytes, refs)
+                name, changed = source.name, source.mark
+                urls.append(source)
+            elif not repo:
                 path = Path(os.path.expanduser(file.path)).absolute()
                 paths.append((name, path))
                 changed = path.stat().st_mtime_ns
             weights.append(WeightFile(name, file.size_bytes, file.sha256 or "", changed))
             if index == 0:
                 roles.setdefault(role, []).append(name)
-    return tuple(weights), roles, tuple(paths)
+    return tuple(weights), roles, tuple(paths), tuple(urls)
 
 
 def measured_rate() -> float:

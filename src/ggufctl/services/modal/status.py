@@ -34,7 +34,7 @@ from ggufctl.remote.container import EVENT_PREFIX
 from ggufctl.services.keys import kept_key
 from ggufctl.services.modal.ask import ask, headers_of
 from ggufctl.services.modal.deployments import find_modal, modal_deployments
-from ggufctl.services.modal.state import key_file, remembered
+from ggufctl.services.modal.state import key_file, recalled
 
 __all__ = ["modal_status", "modal_statuses"]
 
@@ -77,7 +77,7 @@ class _Seen:
 
 
 def _status(found: ModalDeployment, *, ask_server: bool) -> ServerStatus:
-    spec = _spec(found.name)
+    spec = _spec(found)
     seen = _containers(modal_app.recent_log(app_name(found.name), N_LINES))
     latest = sorted(seen.values(), key=lambda each: each.last_at)
     alive = latest[-found.n_containers :] if found.n_containers else []
@@ -104,9 +104,9 @@ def _status(found: ModalDeployment, *, ask_server: bool) -> ServerStatus:
     return _asked(status, spec, found.url) if ask_server and alive and spec is not None else status
 
 
-def _spec(name: str) -> DeploymentSpec | None:
+def _spec(found: ModalDeployment) -> DeploymentSpec | None:
     try:
-        return DeploymentSpec.from_dict(remembered(name)["spec"])
+        return DeploymentSpec.from_dict(recalled(found)["spec"])
     except (KeyError, TypeError, GgufctlError):
         return None
 
@@ -220,7 +220,9 @@ def _problems(
 ) -> tuple[str, ...]:
     said = []
     if spec is None:
-        said.append("It was deployed from another machine: its plan is not known here.")
+        said.append(
+            "It was deployed from another machine: its plan is known neither here nor there."
+        )
     if found.n_containers > len(alive):
         said.append("A container runs that has not said anything yet.")
     if alive and any(each.started_at is None for each in alive):

@@ -14,6 +14,7 @@ from ggufctl.core.deployment import VOLUME_NAME, WeightFile, Weights, weights_fo
 from ggufctl.core.escape import quoted
 from ggufctl.core.selection import SelectedFile, Selection
 from ggufctl.core.stored import (
+    FetchPrice,
     OnTransfer,
     OnVerify,
     State,
@@ -24,7 +25,7 @@ from ggufctl.core.stored import (
 from ggufctl.errors import GgufctlError, UsageError
 from ggufctl.modal_app import VolumeEntry
 from ggufctl.remote.layout import OWN_FOLDER
-from ggufctl.services.modal.weights import container_price, download_weights
+from ggufctl.services.modal.weights import container_price, container_usd, download_weights
 from ggufctl.sources.references import Reference, ReferenceKind
 from ggufctl.sources.resolve import open_repo
 
@@ -96,13 +97,18 @@ class ModalPlace:
         """No limit is known: a Volume grows with what is put on it, and costs by its size."""
         return None
 
-    def price_text(self, n_bytes: int) -> str:
-        """What fetching and keeping so much costs, in words; empty when nothing is fetched."""
+    def price(self, n_bytes: int) -> FetchPrice | None:
+        """What fetching and keeping so much costs; None when nothing is fetched."""
         if not n_bytes:
-            return ""
-        monthly = load_prices().storage_usd_per_month(n_bytes)
-        kept = f"at most ${monthly.high:.2f} per month for keeping it"
-        return f"{container_price(n_bytes)}; {kept}"
+            return None
+        monthly = load_prices().storage_usd_per_month(n_bytes).high
+        usd_per_hour, usd = container_usd(n_bytes)
+        return FetchPrice(
+            f"{container_price(n_bytes)}; at most ${monthly:.2f} per month for keeping it",
+            usd_per_hour,
+            usd,
+            monthly,
+        )
 
     def fetch(self, selection: Selection, on_event: OnTransfer) -> tuple[str, ...]:
         """Bring what is missing, and return where each file lies, in the selection's order.

@@ -11,11 +11,12 @@ from ggufctl.core.deployment import DeploymentSpec
 from ggufctl.core.escape import quoted
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import UsageError
-from ggufctl.remote.supervisor import OnEvent
+from ggufctl.remote.supervisor import Event, OnEvent
 from ggufctl.services.modal.deployments import find_modal
-from ggufctl.services.modal.launch import ModalServer, start_modal
+from ggufctl.services.modal.launch import Former, ModalServer, start_modal
 from ggufctl.services.modal.plan import ModalRequest, ignore, plan_modal
-from ggufctl.services.modal.state import remembered
+from ggufctl.services.modal.state import recalled
+from ggufctl.services.modal.urls import is_url_path
 
 __all__ = ["switch_modal"]
 
@@ -43,19 +44,27 @@ def switch_modal(
 
     Raises:
         DeploymentNotFound: nothing of this name is deployed.
-        UsageError: it was deployed from elsewhere, so that its settings are not known here.
+        UsageError: its settings or its file are not known here, or somebody else switches it.
         DoesNotFit: the model does not fit there; nothing was changed.
         LaunchFailed: it did not come up there; the former is deployed.
     """
-    find_modal(name)
-    document = remembered(name)
+    found = find_modal(name, lambda text: on_event(Event("warning", 0.0, text, {})))
+    document = recalled(found)
     if not document:
         raise UsageError(
-            f"{quoted(name)} was deployed from another machine: its settings are not here.",
+            f"{quoted(name)} was deployed from another machine: its settings are neither here nor "
+            "on its Volume.",
             "Stop it and serve it again with --gpu.",
         )
-    before = DeploymentSpec.from_dict(document["spec"])
+    spec = DeploymentSpec.from_dict(document["spec"])
     request = _request(document["request"], name)
+    _require_files(name, request, spec)
+    before = Former(
+        spec,
+        found.attempt,
+        is_from_here=request.api_key_file is not None,
+        is_settled=document.get("attempt", "") == found.attempt,
+    )
     request = replace(
         request,
         gpus=request.gpus if gpus is None else tuple(gpus),
@@ -64,6 +73,20 @@ def switch_modal(
     )
     plan = plan_modal(request, on_event)
     return start_modal(plan, on_event, show_output=show_output, before=before)
+
+
+def _require_files(name: str, request: ModalRequest, spec: DeploymentSpec) -> None:
+    """Planning anew needs the model's file where it was uploaded from a machine.
+
+    Raises: UsageError.
+    """
+    if is_url_path(request.model) or spec.repo:
+        return
+    if not Path(request.model).expanduser().exists():
+        raise UsageError(
+            f"{quoted(request.model)}, which {quoted(name)} was made of, is not on this machine.",
+            "Switch it where the file is, or stop it and serve it again.",
+        )
 
 
 def _request(kept: Mapping[str, Any], name: str) -> ModalRequest:

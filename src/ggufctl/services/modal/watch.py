@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import threading
 import time
@@ -33,6 +34,9 @@ WAKE_AGAIN_SECONDS = 20.0
 
 GONE_SECONDS = 45.0
 """A container that says nothing and is not counted for so long has ended."""
+
+ASK_BEFORE_SECONDS = 60.0
+"""No further container is asked for when a start has less than this left."""
 
 SILENCE_SECONDS = 5.0
 """After this long without a line, Modal is asked whether the container still is there."""
@@ -107,6 +111,7 @@ class Watch:
         reader: of its log.
         attempt: mark of this start's own events.
         others: containers that run already, of what is to be replaced.
+        until: when this start is over at the latest, in seconds since the epoch.
     """
 
     def __init__(
@@ -115,12 +120,14 @@ class Watch:
         reader: LogReader,
         attempt: str,
         others: frozenset[str] = frozenset(),
+        until: float = math.inf,
     ) -> None:
         self.server = server
         self.spec = server.spec
         self.reader = reader
         self.attempt = attempt
         self.others = set(others)
+        self.until = until
         self.is_asked_for = False
         self.engine = EngineLog()
         self.keys = (server.key.value,) if server.key else ()
@@ -190,19 +197,20 @@ class Watch:
 
     def _ask_for_another(self) -> None:
         """Want one container more, where those of before answer everything that comes."""
-        if not self.is_asked_for:
+        # A container lets itself go until then; what is asked for later would be kept.
+        if not self.is_asked_for and time.time() < self.until - ASK_BEFORE_SECONDS:
             self.is_asked_for = True
-            modal_app.set_min_containers(self.spec, 1)
+            modal_app.set_min_containers(self.spec.app, 1)
 
     def close(self) -> None:
         """Want no container any more that nobody asks for."""
         if self.is_asked_for:
             self.is_asked_for = False
-            modal_app.set_min_containers(self.spec, 0)
+            modal_app.set_min_containers(self.spec.app, 0)
 
     def _answers(self) -> bool:
         headers = headers_of(self.spec, self.keys[0] if self.keys else "")
-        return ask(f"{self.server.url}/v1/models", headers)[0] == 200
+        return ask(f"{self.server.url}/v1/models", headers)[0] == self.server.status_when_up
 
     def _take(self, line: LogLine) -> None:
         text = hide_keys(line.text, self.keys)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -13,13 +14,22 @@ from ggufctl import modal_app
 from ggufctl.catalog import load_prices
 from ggufctl.core.deployment import Weights
 from ggufctl.core.escape import escape, quoted
+from ggufctl.core.units import n_of
 from ggufctl.errors import DoesNotFit, RemoteError
 from ggufctl.remote.transfer import TransferEvent
 from ggufctl.services.modal.ask import ask
+from ggufctl.services.modal.urls import UrlFile
 from ggufctl.sources.hub import hub_token
 from ggufctl.sources.references import hub_endpoint
 
-__all__ = ["MAX_FILE_BYTES", "Say", "bring_weights", "container_price", "download_weights"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "Say",
+    "bring_weights",
+    "container_price",
+    "container_usd",
+    "download_weights",
+]
 
 MAX_FILE_BYTES = 1 << 40
 """A file on a Volume is smaller than this. Source: modal.com/docs/guide/volumes"""
@@ -44,13 +54,21 @@ class Say(Protocol):
 
 def container_price(n_bytes: int) -> str:
     """What fetching costs, in words: an estimate, as nobody knows the Hub's speed today."""
-    prices = load_prices()
-    hourly = prices.host_usd_per_hour(modal_app.CPU_CORES, modal_app.CPU_MEMORY_MIB)
-    seconds = n_bytes / SLOW_BYTES_PER_SECOND + 30
+    hourly, usd = container_usd(n_bytes)
     return (
-        f"{n_bytes / 1e9:.2f} GB by a container without a GPU, about ${hourly.best:.2f} per hour: "
-        f"about {math.ceil(seconds / 60)} min and {_usd(hourly.best * seconds / 3600)} at 100 MB/s"
+        f"{n_bytes / 1e9:.2f} GB by a container without a GPU, about ${hourly:.2f} per hour: "
+        f"about {math.ceil(_seconds(n_bytes) / 60)} min and {_usd(usd)} at 100 MB/s"
     )
+
+
+def container_usd(n_bytes: int) -> tuple[float, float]:
+    """The same in numbers.  [US dollars per hour, US dollars]"""
+    hourly = load_prices().host_usd_per_hour(modal_app.CPU_CORES, modal_app.CPU_MEMORY_MIB).best
+    return hourly, hourly * _seconds(n_bytes) / 3600
+
+
+def _seconds(n_bytes: int) -> float:
+    return n_bytes / SLOW_BYTES_PER_SECOND + 30
 
 
 def _usd(amount: float) -> str:
@@ -62,6 +80,7 @@ def bring_weights(
     local_paths: Mapping[str, Path],
     say: Say,
     *,
+    urls: Sequence[UrlFile] = (),
     show_output: bool = False,
 ) -> None:
     """Have everything that a server loads whole on its Volume.
@@ -70,6 +89,7 @@ def bring_weights(
         weights: what it loads.
         local_paths: files of this machine, by their names on the Volume.
         say: hears of it.
+        urls: files that come from plain URLs.
         show_output: Modal's own progress on stderr.
 
     Raises: as `download_weights`.
@@ -77,24 +97,39 @@ def bring_weights(
     missing = modal_app.missing_files(weights)
     if missing:
         n_bytes = sum(file.size_bytes for file in missing)
-        say("weights", f"{len(missing)} files ({n_bytes / 1e9:.2f} GB) go to the Volume")
-        if weights.repo:
+        say("weights", f"{n_of(len(missing), 'file')} ({n_bytes / 1e9:.2f} GB) go to the Volume")
+        fetched = _fetched(weights, urls)
+        if fetched is not None:
             say("price", container_price(n_bytes))
-            download_weights(weights, _teller(say), show_output=show_output)
-        else:
+            download_weights(fetched, _teller(say), urls=urls, show_output=show_output)
+        if local_paths:
             modal_app.upload(weights, local_paths)
-            _require_whole(weights)
+        _require_whole(weights)
     say("weights", f"complete on the Volume {weights.volume}")
 
 
+def _fetched(weights: Weights, urls: Sequence[UrlFile]) -> Weights | None:
+    """Of all files those that a container fetches: of a repository all, else those of URLs."""
+    if weights.repo:
+        return weights
+    names = {each.name for each in urls}
+    files = tuple(file for file in weights.files if file.path in names)
+    return replace(weights, files=files, folder_name=weights.folder) if files else None
+
+
 def download_weights(
-    weights: Weights, on_progress: OnProgress, *, show_output: bool = False
+    weights: Weights,
+    on_progress: OnProgress,
+    *,
+    urls: Sequence[UrlFile] = (),
+    show_output: bool = False,
 ) -> None:
     """Have a container fetch files of the Hub onto the Volume, whole and verified.
 
     Args:
         weights: what is wanted, all of one commit.
         on_progress: hears of it, as `remote.transfer.TransferEvent.as_dict` has it.
+        urls: where files come from that are not the Hub's.
         show_output: Modal's own progress on stderr.
 
     Raises:
@@ -109,13 +144,14 @@ def download_weights(
                 "Take a quant that is split into shards.",
             )
     endpoint = hub_endpoint()
-    token = hub_token() if _needs_token(weights, endpoint) else ""
+    token = hub_token() if weights.repo and _needs_token(weights, endpoint) else ""
     while missing := modal_app.missing_files(weights):
         try:
             modal_app.download(
                 weights,
                 endpoint=endpoint,
                 token=token,
+                urls={each.name: (each.url, each.etag) for each in urls},
                 on_progress=on_progress,
                 show_output=show_output,
             )
@@ -129,8 +165,17 @@ def download_weights(
 
 
 def _wait(weights: Weights) -> None:
-    """Until nobody fetches these files any more."""
+    """Until nobody fetches these files any more.
+
+    Raises: RemoteError when that takes longer than it may.
+    """
+    end = time.monotonic() + modal_app.longest_seconds(weights)
     while modal_app.is_being_fetched(weights):
+        if time.monotonic() > end:
+            raise RemoteError(
+                "Another download of the same files does not end.",
+                "Its app is called ggufctl-download: stop it on Modal's dashboard, and try again.",
+            )
         time.sleep(WAIT_SECONDS)
 
 
