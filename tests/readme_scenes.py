@@ -213,7 +213,8 @@ class Stage:
         if _SERVES.search(line):
             line = line.replace("--port 8080", "")
             environment["GGUFCTL_PORT"] = str(free_port())
-        line = line.replace("https://host/v1", self.url)
+        for address in ("https://host/v1", "http://127.0.0.1:8080/v1"):
+            line = line.replace(address, self.url)
         typed = self.folder / "typed.txt"
         typed.write_text(STDIN.get(line, ""))
         with shown.open("wb") as out, typed.open("rb") as entered:

@@ -573,7 +573,12 @@ def switch(
     the new one does not come up, the former is brought back. On this machine requests that are
     being answered are finished first; new ones are refused until the new engine answers.
     """
-    from ggufctl.services.deployments import DeploymentNotFound, find, has_ended
+    from ggufctl.services.deployments import (
+        DeploymentEnded,
+        DeploymentNotFound,
+        find,
+        has_ended,
+    )
     from ggufctl.services.local_switch import Switch
 
     given = {
@@ -591,7 +596,9 @@ def switch(
     )
     try:
         deployment = find(name)
-    except DeploymentNotFound:
+    except DeploymentNotFound as error:
+        if isinstance(error, DeploymentEnded) and not modal.has_token():
+            raise
         deployment = None
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet

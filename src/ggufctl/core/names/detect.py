@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from ggufctl.core.names.families import KNOWN_NXM, Family, expert_merge_total, find_families
@@ -550,6 +550,12 @@ def detect(name: str) -> Detected:
     """
     if not isinstance(name, str):
         raise UsageError(f"A name is a text, not {type(name).__name__}.")
+    return _detect(name)
+
+
+@lru_cache(maxsize=256)
+def _detect(name: str) -> Detected:
+    """As `detect`; a plan asks for the same name more than once."""
     parts = _split(name)
     kind = _kind(parts)
     quant = _quant(parts)

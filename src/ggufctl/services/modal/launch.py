@@ -106,7 +106,12 @@ def serve_modal(
 
     Raises: as `plan_modal` and `start_modal`.
     """
-    modal_app.check_token()
+    try:
+        modal_app.check_token()
+    except AccessDenied as error:
+        raise AccessDenied(
+            error.message, "Run modal setup, or serve on this machine with --on local."
+        ) from None
     plan = plan_modal(request, on_event)
     return start_modal(plan, on_event, leave=leave, show_output=show_output)
 
