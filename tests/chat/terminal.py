@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.serving import environment
 
 SECONDS = 60.0
+PROMPT_SECONDS = 1.0
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -55,13 +56,23 @@ class Terminal:
         """Ctrl-C, as the keyboard does it."""
         os.write(self._handle, b"\x03")
 
+    def interrupt_prompt(self) -> None:
+        """The same at a prompt, no sooner than a person could.
+
+        A signal that comes after readline has shown its prompt and before it waits for keys is
+        told to Python with the next key only.
+        """
+        time.sleep(PROMPT_SECONDS)
+        self.interrupt()
+
     def end_of_input(self) -> None:
         os.write(self._handle, b"\x04")
 
     def wait(self) -> int:
         """The exit code, once all that it shows was read."""
+        end = time.monotonic() + SECONDS
         while self._read():
-            pass
+            assert time.monotonic() < end, f"it does not end: {self.text[self._from :]!r}"
         return self.process.wait(SECONDS)
 
     def _read(self) -> bool:

@@ -81,9 +81,9 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves(fake, state):
         terminal.type("Still there?")
         terminal.expect("things.\n")
         terminal.expect("> ")
-        terminal.interrupt()
+        terminal.interrupt_prompt()
         terminal.expect("Ctrl-C again leaves")
-        terminal.interrupt()
+        terminal.interrupt_prompt()
 
         assert terminal.wait() == 130
         assert "Traceback" not in terminal.text

@@ -157,7 +157,7 @@ def test_ctrl_c_on_a_terminal_leaves_no_server_behind(tmp_path):
         terminal.interrupt()
         terminal.expect("first after")
         terminal.expect("> ")
-        terminal.interrupt()
+        terminal.interrupt_prompt()
 
         assert terminal.wait() == 130
     assert is_gone(row["engine_pid"])
