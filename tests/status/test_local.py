@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,7 +106,11 @@ def test_what_an_engine_refuses_is_counted_as_an_error(here):
     with pytest.raises(OSError, match="400"):
         ask(here.url.removesuffix("/v1"), here.document["alias"], "word " * 3000, key=here.key)
 
-    after = LocalWatch().look("one")[0]
+    # The engine answers before its log is read.
+    deadline = time.monotonic() + 20
+    while (after := LocalWatch().look("one")[0]).n_errors == before.n_errors:
+        assert time.monotonic() < deadline, "the error is not counted"
+        time.sleep(0.05)
     assert after.n_errors == (before.n_errors or 0) + 1
     assert "context" in after.last_error
 
