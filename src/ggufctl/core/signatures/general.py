@@ -224,6 +224,7 @@ SIGNATURES = (
             r"Model (?P<name>\S+) is not supported",
             r"Can(?: ?not|'t) map tensor '?(?P<name>\S+)",
             r"BPE pre-tokenizer was not recognized",
+            # A sentence of convert_hf_to_gguf.py, which raises it for what it does not know.
             r"NotImplementedError: Architecture (?P<name>\S+)",
             r"(?:Could not|cannot) guess (?:vocab|model)",
             r"File not found: \S*tokenizer\.model",
