@@ -27,7 +27,14 @@ from ggufctl.core.plan import plan_quants
 from ggufctl.core.planner import Allowed, Constraints, Planner
 from ggufctl.core.runtime import Runtime
 from ggufctl.report.compare import batch_report
-from ggufctl.services.batch import Batch, BatchResult, BatchRow, Defaults, read_rows
+from ggufctl.services.batch import (
+    Batch,
+    BatchResult,
+    BatchRow,
+    Defaults,
+    collected_seldom,
+    read_rows,
+)
 from ggufctl.services.plan import Workshop, plan_reference
 from ggufctl.sources.base import OnEvent, ignore
 from ggufctl.sources.references import Reference
@@ -88,7 +95,9 @@ def main(real: str | None) -> None:
         _thirty_quants(name)
     for name in ("Llama-3.1-8B-Q4_K_M", "Qwen3-30B-A3B-Q4_K_M", "Llama-3.1-70B-Q4_K_M"):
         _batch(name)
-    _different_models()
+    print("a plan: every type of GPU x 1 to 8 cards, largest contexts, the pick, speed and price")
+    with collected_seldom():
+        _different_models()
 
 
 def _start_up(python: str) -> None:
@@ -180,7 +189,12 @@ class _Opened(Workshop):
 
 
 def _different_models() -> None:
-    """CPU of plans that share nothing: every recorded model of a size, each planned once."""
+    """CPU of plans that share nothing: every third recorded model of a size, each planned once.
+
+    A plan is that of `plan REFERENCE`: every type of GPU, with one card and, where one is not
+    enough, with two, four, eight and what lies between, each with its largest context; then the
+    pick, its speed and its price. Nothing is known of a model but its parsed header.
+    """
     known = {name: header for name, header in headers().items() if name[:4] not in ("tiny", "mid-")}
     with tempfile.TemporaryDirectory() as folder:
         models = {}

@@ -72,6 +72,21 @@ def test_nothing_is_cut_and_a_replay_shows_the_same_with_and_without_colours(pla
     assert "\x1b" not in plain
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_gpu_is_a_line_of_the_table_whatever_the_reason_not_to_take_it(place, width):
+    folder, environment = place
+    command = "ggufctl plan bartowski/Llama-3.3-70B-Instruct-GGUF:Q4_K_M --min-tokens-per-s 25"
+    shown = in_terminal(command, folder, {**environment, "COLUMNS": str(width)})
+
+    lines = shown.splitlines()
+    first = next(i for i, line in enumerate(lines) if re.fullmatch(r"─+", line.strip())) + 1
+    last = next(i for i, line in enumerate(lines) if line.startswith("pick: "))
+    assert all(
+        re.match(r"(\d×)?(T4|L4|A10|L40S|A100|RTX|H100|H200|B)", x) for x in lines[first:last]
+    )
+    assert ("below 25" in shown) == (width >= 160)
+
+
 def test_a_table_has_colours_where_they_are_wanted(place):
     folder, environment = place
     coloured = {**environment, "TERM": "xterm-256color"}

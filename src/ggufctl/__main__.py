@@ -18,6 +18,8 @@ _OF_FILES = frozenset(
 )
 """What a named file that cannot be made fails with, such as a shell's settings for completion."""
 
+_COMPLETION = frozenset({"--install-completion", "--show-completion"})
+
 
 def main() -> None:
     """Run the command line and exit."""
@@ -66,6 +68,8 @@ def _run(arguments: list[str]) -> int:
         return 130
     as_json = "--json" in arguments
     try:
+        if not _COMPLETION.isdisjoint(arguments):
+            _require_shell()
         code = make_command(arguments).main(arguments, prog_name="ggufctl", standalone_mode=False)
     except GgufctlError as error:
         if os.environ.get("GGUFCTL_DEBUG") == "1":
@@ -85,6 +89,24 @@ def _run(arguments: list[str]) -> int:
             return _unwritten(stop.__context__)
         raise
     return _flushed(code if isinstance(code, int) else 0)
+
+
+def _require_shell() -> None:
+    """What Typer prints as data, and only after it has gone wrong, said as any other error.
+
+    Raises: UsageError when no shell called us.
+    """
+    import shellingham
+
+    try:
+        shellingham.detect_shell()
+    except shellingham.ShellDetectionFailure:
+        from ggufctl.errors import UsageError
+
+        raise UsageError(
+            "Which shell to complete for cannot be told: no shell called this program.",
+            "Call it at the prompt of bash, zsh, fish or PowerShell.",
+        ) from None
 
 
 def _terminate(signum: int, frame: object) -> None:

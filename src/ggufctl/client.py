@@ -58,6 +58,8 @@ MAX_REDIRECTS = 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _STARTING = frozenset({502, 503, 504})
 
+_TOO_LONG_HINT = "Send less (/clear forgets what was said), or serve it with more -c or less -np."
+
 
 class NotReady(RemoteError):
     """The server cannot answer yet, which waiting may mend."""
@@ -302,7 +304,8 @@ class Client:
             hint = "The address mostly ends in /v1." if "modal-http" not in said else ""
             return ModelNotFound(f"{where}: {said or 'there is no such thing there'}", hint)
         if 400 <= status < 500:
-            return UsageError(f"The server refuses the request: {said or f'status {status}'}")
+            hint = _TOO_LONG_HINT if "exceeds the available context" in said else ""
+            return UsageError(f"The server refuses the request: {said or f'status {status}'}", hint)
         return RemoteError(f"{where} failed with status {status}: {said or 'it does not say why'}")
 
     def _said(self, reply: Reply) -> str:

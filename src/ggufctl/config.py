@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ggufctl.core.escape import quoted
+from ggufctl.core.escape import quoted, redact
 from ggufctl.errors import UsageError
 
 __all__ = [
@@ -145,7 +145,9 @@ def effective_settings(
     return tuple(found)
 
 
-SECRETS = frozenset({"GGUFCTL_API_KEY", "HF_TOKEN", "MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"})
+SECRETS = frozenset(
+    {"GGUFCTL_API_KEY", "HF_TOKEN", "MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "OPENAI_API_KEY"}
+)
 """Variables of which only is said that they are set."""
 
 _VARIABLES = (
@@ -162,8 +164,15 @@ _VARIABLES = (
     "MODAL_PROFILE",
     "MODAL_TOKEN_ID",
     "MODAL_TOKEN_SECRET",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
 )
 """That mean something beside options."""
+
+
+def _shown(name: str, value: str) -> str:
+    """A variable's value; of an address without a user's name and password."""
+    return redact(value) if name.endswith(("_ENDPOINT", "_URL")) else value
 
 
 def own_variables(
@@ -180,7 +189,7 @@ def own_variables(
         names: of further variables that something reads.
     """
     found = tuple(
-        (name, "(set)" if name in SECRETS else environ[name])
+        (name, "(set)" if name in SECRETS else _shown(name, environ[name]))
         for name in _VARIABLES
         if environ.get(name)
     )

@@ -123,6 +123,16 @@ def test_time_has_a_limit_also_for_an_answer_without_an_end(fake, bench):
     assert found["levels"][0]["n_errors"] == 0
 
 
+def test_a_time_in_which_nothing_is_answered_says_which_limit_it_was(fake, bench):
+    fake.usual = endless(pause=3.0)
+
+    done = bench("--concurrency", "1", "--max-seconds", "0.2")
+
+    assert done.returncode == 2
+    assert "within --max-seconds" in done.stderr
+    assert "--timeout" not in done.stderr
+
+
 def test_money_has_a_limit_and_is_refused_where_it_cannot_be_kept(fake, bench):
     unknown = bench("--max-usd", "1")
     too_little = bench("--max-usd", "0.001", "--usd-per-hour", "3.6")

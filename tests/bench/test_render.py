@@ -131,3 +131,18 @@ def test_a_comparison_is_read_line_by_line():
     assert lines[0] == "not comparable: seed: 1 before, 2 now"
     assert any("+100.0% better" in line for line in lines)
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_two_builds_are_compared_and_answers_of_two_lengths_are_not_called_better():
+    after = report(levels=[level(1, tokens_per_second=246.9), level(8)])
+    build = {**after, "engine_build": "b12000"}
+    shorter = {**after, "settings": {**after["settings"], "n_predict": 8}}
+
+    builds = comparison_lines(*compare(report(), build))
+    lengths = comparison_lines(*compare(report(), shorter))
+
+    assert builds[0].startswith("compares engine_build: ")
+    assert any("+100.0% better" in line for line in builds)
+    assert lengths[0].startswith("not comparable: n_predict: ")
+    assert not any("better" in line or "worse" in line for line in lengths)
+    assert any("+100.0%" in line for line in lengths)

@@ -30,7 +30,11 @@ from ggufctl.core.header import parse_header
 from ggufctl.core.memory import Extras, ModelShape
 from ggufctl.core.planner import Constraints
 from ggufctl.core.runtime import Runtime
-from ggufctl.documents.calibration import CalibrationDocument
+from ggufctl.documents.calibration import (
+    CalibrationClearDocument,
+    CalibrationDocument,
+    CalibrationExportDocument,
+)
 from ggufctl.engines.base import Device, Found
 from ggufctl.render.plan import summary
 from ggufctl.services import calibration
@@ -255,6 +259,7 @@ def test_the_commands_show_export_and_clear(tmp_path, state):
     shown = ggufctl(tmp_path, "calibration", "show", "--json", **environment(state))
     table = ggufctl(tmp_path, "calibration", "show", **environment(state))
     exported = ggufctl(tmp_path, "calibration", "export", **environment(state))
+    whole = ggufctl(tmp_path, "calibration", "export", "--json", **environment(state))
     cleared = ggufctl(tmp_path, "calibration", "clear", "--yes", "--json", **environment(state))
     empty = ggufctl(tmp_path, "calibration", "show", **environment(state))
 
@@ -264,7 +269,11 @@ def test_the_commands_show_export_and_clear(tmp_path, state):
     assert [each.gpu for each in document.calibrated] == ["L4"]
     assert table.stdout.splitlines()[0].split("\t")[:4] == ["gpu", "build", "model", "n_runs"]
     assert [json.loads(line)["tokens_per_s"] for line in exported.stdout.splitlines()] == [50, 60]
-    assert json.loads(cleared.stdout)["n_runs"] == 2
+    runs = CalibrationExportDocument.model_validate_json(whole.stdout).runs
+    assert [run.model_dump() for run in runs] == [
+        json.loads(line) for line in exported.stdout.splitlines()
+    ]
+    assert CalibrationClearDocument.model_validate_json(cleared.stdout).n_runs == 2
     assert empty.returncode == 0
     assert not os.path.exists(calibration.calibration_path())
 

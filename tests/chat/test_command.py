@@ -216,6 +216,19 @@ def test_a_server_of_several_models_needs_to_be_told_which(own_surroundings, cha
         assert fake.asked()[0]["model"] == "large"
 
 
+def test_a_template_for_a_server_that_runs_comes_back_as_its_arguments(fake, chat, tmp_path):
+    (tmp_path / "empty").write_text("\n")
+    named = chat(fake.url, "Hi", "--chat-template", "vicuna")
+    typo = chat(fake.url, "Hi", "--chat-template", "vicunna")
+    empty = chat(fake.url, "Hi", "--chat-template-file", str(tmp_path / "empty"))
+    blank = chat(fake.url, "Hi", "--chat-template", " ")
+
+    assert "-- --no-jinja --chat-template vicuna," in named.stderr
+    assert "vicuna" in typo.stderr and "neither" in typo.stderr
+    assert "no chat template in" in empty.stderr
+    assert [done.returncode for done in (named, typo, empty, blank)] == [2, 2, 2, 0]
+
+
 def test_settings_of_a_server_are_refused_where_it_runs_already(fake, chat):
     for args in (("-c", "4096"), ("--chat-template", "chatml"), ("--mmproj", "x"), ("-t", "2")):
         done = chat(fake.url, "Hi", *args)

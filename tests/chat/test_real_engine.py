@@ -143,6 +143,19 @@ def test_a_model_is_served_for_the_chat_alone(tmp_path):
     assert is_gone(row["engine_pid"])
 
 
+def test_a_template_of_llama_cpp_s_is_used_by_its_name(tmp_path):
+    args = ("chat", str(model_path()), "Hi", "-n", "2", "--temp", "0", "-c", "256", "--json")
+    found = {}
+    for name in ("vicuna", "{% for m in messages %}USER: {{ m.content }}\nASSISTANT:{% endfor %}"):
+        done = ggufctl(*args, "--chat-template", name, state=tmp_path / "state")
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads(done.stdout)
+
+    named, written = found.values()
+    assert named["n_prompt"] == written["n_prompt"] > 5
+    assert named["answer"] == written["answer"]
+
+
 def test_ctrl_c_on_a_terminal_leaves_no_server_behind(tmp_path):
     state = tmp_path / "state"
     with on_terminal(

@@ -81,6 +81,34 @@ def test_every_gpu_that_is_named_and_fits_is_asked_for_whatever_it_costs():
     assert found.modal_gpu == ("T4", "L4", "A100-80GB", "H100", "H200", "B200")
 
 
+def test_with_a_load_what_gpus_fall_back_to_is_the_next_cheapest_month():
+    load = Load(100_000)
+    found = make_plan(model(), Runtime(n_ctx=8192), Constraints(load=load), CATALOGUE)
+    months = {
+        row.gpu.modal_gpu(1): economics.cost.month.usd.best
+        for row, economics in zip(found.gpus, found.economics, strict=True)
+        if economics is not None and economics.cost.month is not None and row.count == 1
+    }
+
+    named = found.require_choice().modal_gpu
+    assert list(named) == sorted(months, key=months.__getitem__)[: len(named)]
+    assert named != plan().require_choice().modal_gpu
+    assert max(months[name] for name in named) <= 2.5 * months[named[0]]
+
+
+def test_a_cache_in_host_memory_is_no_longer_than_a_container_holds():
+    runtime = Runtime(n_ctx=8192, n_parallel=4, no_kv_offload=True)
+    constraints = Constraints(gpus=("H100",), max_context=True)
+    found = make_plan(model(**SEVENTY_B), runtime, constraints, CATALOGUE)
+
+    row = found.require_choice().row
+    step = 256 * 4
+    assert MAX_CONTAINER_MIB - 4096 < row.memory_mib <= MAX_CONTAINER_MIB
+    assert found.runtime.n_ctx == row.max_n_ctx < 4 * 131072
+    longer = found.runtime.with_(n_ctx=row.max_n_ctx + step)
+    assert not planner(**SEVENTY_B).row(row.gpu, 1, longer).fits
+
+
 def test_every_gpu_is_listed_and_what_does_not_fit_says_by_how_much():
     found = plan(of=model(**SEVENTY_B))
 

@@ -368,6 +368,19 @@ def test_the_bill_of_a_month_follows_the_load():
     assert heavy.up_hours.best > 2 * 730.5
 
 
+def test_what_embeds_is_paid_for_what_it_reads_whatever_answers_a_load_names():
+    reads = replace(speed(n_parallel=4), embeds=True)
+    gpu = CATALOGUE.find("L4")
+    prices = Range(1, 1, 2), predict_cold_start(GB, gpu), 300, Range(0, 0, 1)
+
+    short, long = (month_bill(Load(5000, 1000, n), reads, *prices) for n in (0, 300))
+
+    assert short == long
+    assert short.load.output_tokens == 0
+    n_read = 5000 * 1000 * 365.25 / 12
+    assert short.usd_per_million_tokens.best == pytest.approx(short.usd.best / n_read * 1e6)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -5,8 +5,13 @@ taken out, and some excerpts that broke off completed in the program's own wordi
 written down before `diagnose` was run. Group `a` was then used to mend
 the table, `b` was kept aside meanwhile, `c` and `d` were collected after it had been mended.
 Three later batches were each split at random: `e`, `g` and `i` were mended from, `f`, `h` and `j`
-kept aside. `k` are healthy ones collected with the last. Two causes were added to what is right
-where the table later told the same more closely (a proxy, a backend that ended).
+kept aside. `k` are healthy ones collected with the last. Three causes were added to what is right
+where the table later told the same more closely (a proxy, a backend that ended, Ollama's magic).
+A further batch was collected without a look at the table, and judged more strictly: a cause
+counts where its fix would have helped as well. Split at random, `l` was mended from and `m` kept
+aside; `n` are its healthy ones. `o` (with healthy ones of its own) was first run after `l` had
+been mended. A right name with a fix that would not have helped is a wrong first run; names that
+the table got later are among what is right.
 
     python -m tests.diagnose.blind           # the figures
     python -m tests.diagnose.blind --missed  # and what is still told wrongly

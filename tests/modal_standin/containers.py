@@ -402,6 +402,11 @@ class Containers:
     async def _say_end(self, task: Task) -> None:
         if task.is_stopping or (task.exit_code == 0 and task.result is None):
             return
+        faults = self.state.faults
+        if faults.end_words or "silent" in faults.logs:
+            if faults.end_words:
+                await self.state.log(task, f"{faults.end_words}\n")
+            return
         if task.result is not None and task.result.exception:
             await self.state.log(
                 task, f"Runner failed with exception: {task.result.exception[:600]}\n"

@@ -49,6 +49,13 @@ FATAL = {
         ],
         1,
     ),
+    "oom-bare": (
+        [
+            "0.01.200.000 E ggml_backend_cuda_buffer_type_alloc_buffer: "
+            "allocating 20480.00 MiB on device 0: cudaMalloc failed: out of memory",
+        ],
+        1,
+    ),
     "crash": (["0.00.100.000 I srv  llama_server: loading model"], 139),
     "unknown-model": (
         [
@@ -79,15 +86,26 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             self._answer(200, {"status": "ok"})
-        elif not self._is_allowed():
+        elif not self._is_allowed() and SCENARIO != "taciturn":
             self._answer(401, {"error": {"message": "Invalid API Key", "code": 401}})
         else:
             self._answer(200, {"data": []})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if SCENARIO == "oom-runtime":
+            say("0.02.400.000 E CUDA error: out of memory")
+            say("0.02.400.100 E   current device: 0, in function alloc at ggml-cuda.cu:544")
+            os.kill(os.getpid(), 6)
+        if SCENARIO in ("chats-only", "taciturn") and self.path != "/v1/chat/completions":
+            self._answer(404, {"error": {"message": "File Not Found", "code": 404}})
+            return
         if not self._is_allowed():
             self._answer(401, {"error": {"message": "Invalid API Key", "code": 401}})
+            return
+        if self.path == "/v1/chat/completions":
+            message = {"role": "assistant", "content": " world"}
+            self._answer(200, {"choices": [{"message": message, "finish_reason": "length"}]})
             return
         self._answer(200, {"choices": [{"text": " world"}], "usage": {"completion_tokens": 1}})
 
@@ -121,7 +139,8 @@ def main() -> None:
     else:
         say("0.00.300.000 I load_tensors: offloaded 0/31 layers to GPU")
     server = ThreadingHTTPServer(("0.0.0.0", port), Handler)
-    say("0.00.400.000 I srv  llama_server: model loaded")
+    if SCENARIO != "taciturn":
+        say("0.00.400.000 I srv  llama_server: model loaded")
     server.serve_forever()
 
 

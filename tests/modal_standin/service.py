@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import modal
 from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
@@ -37,7 +38,14 @@ from .state import (
     Volume,
 )
 
-BUILDER = "2026.10"
+BUILDER = max(
+    path.stem
+    for path in (Path(modal.__file__).parent / "builder").glob("*.txt")
+    if re.fullmatch(r"\d{4}\.\d{2}", path.stem)
+)
+"""The newest that the client knows."""
+
+LISTS_METADATA = "metadata" in api.AppListResponse.AppListItem.DESCRIPTOR.fields_by_name
 ENVIRONMENT = "main"
 
 
@@ -108,7 +116,9 @@ class Service:
             version = str(metadata.get("x-modal-python-version", ""))
             self.state.python_versions.add(version)
         for fault in self.state.faults.rpcs:
-            if fault.rpc == name and fault.times > 0:
+            if fault.rpc == name and fault.skip > 0:
+                fault.skip -= 1
+            elif fault.rpc == name and fault.times > 0:
                 fault.times -= 1
                 raise GRPCError(fault.status, fault.message or f"injected into {name}")
 
@@ -267,7 +277,7 @@ class Service:
                     stopped_at=app.stopped_at,
                     n_running_tasks=len(self.state.live_tasks(app_id=app.id)),
                     name=app.name,
-                    metadata=self._app_metadata(app),
+                    **({"metadata": self._app_metadata(app)} if LISTS_METADATA else {}),
                 )
                 for app in self.state.apps.values()
             ]
@@ -292,35 +302,65 @@ class Service:
             and request.search_text in line.text
         )
 
-    def _batch(self, line: LogLine) -> api.TaskLogsBatch:
-        item = api.TaskLogs(
-            data=line.text,
-            task_state=line.state,
-            timestamp=line.at,
-            timestamp_ns=int(line.at * 1e9),
-            file_descriptor=line.source,
-            container_id=line.task_id,
-        )
+    def _batch(self, *lines: LogLine) -> api.TaskLogsBatch:
+        shape, last = self.state.faults.logs, lines[-1]
+        texts = [line.text for line in lines]
+        if "joined" in shape:
+            texts = ["".join(texts)]
+        if "parts" in shape:
+            texts = [text[i : i + 100] for text in texts for i in range(0, max(1, len(text)), 100)]
+        if "no end" in shape:
+            texts = [text.removesuffix("\n") for text in texts]
+        task_id = "" if "no task" in shape else last.task_id
+        at = 0.0 if "no time" in shape else last.at
+        items = [
+            api.TaskLogs(
+                data=text,
+                task_state=last.state,
+                timestamp=at + again / 1000,
+                timestamp_ns=int(at * 1e9) + again * 1_000_000,
+                file_descriptor=0 if "no source" in shape else last.source,
+                container_id=task_id,
+            )
+            for text in texts
+            for again in range(1 + ("twice" in shape))
+        ]
         return api.TaskLogsBatch(
-            task_id=line.task_id,
-            items=[item],
-            entry_id=f"{line.entry}-0",
-            function_id=line.function_id,
+            task_id=task_id,
+            items=items,
+            entry_id=f"{last.entry}-0",
+            function_id=last.function_id,
         )
+
+    def _batches(self, lines: list[LogLine]) -> list[api.TaskLogsBatch]:
+        """One a line, or one for all that follow each other from one source of one container."""
+        found: list[list[LogLine]] = []
+        for line in lines:
+            place = (line.task_id, line.source, bool(line.state))
+            is_more = "joined" in self.state.faults.logs and found
+            before = found[-1][-1] if found else line
+            if is_more and place == (before.task_id, before.source, bool(before.state)):
+                found[-1].append(line)
+            else:
+                found.append([line])
+        return [self._batch(*each) for each in found]
 
     async def AppGetLogs(self, request: api.AppGetLogsRequest) -> AsyncIterator[api.TaskLogsBatch]:
         app = self._app(request.app_id)
         last = int(request.last_entry_id.partition("-")[0] or 0)
         end = time.monotonic() + (request.timeout or 55)
         sent = 0
+        shape = self.state.faults.logs
+        if "no replay" in shape and not last:
+            last = len(self.state.logs)
         while True:
-            for line in self.state.logs[last:]:
-                last = line.entry
-                if self._selected(request, line):
-                    if self.state.faults.cut_logs_after == sent:
-                        raise GRPCError(Status.UNAVAILABLE, "log stream was cut")
-                    yield self._batch(line)
-                    sent += 1
+            found = [line for line in self.state.logs[last:] if self._selected(request, line)]
+            last = len(self.state.logs)
+            for batch in self._batches([] if "late" in shape else found):
+                if self.state.faults.cut_logs_after == sent:
+                    raise GRPCError(Status.UNAVAILABLE, "log stream was cut")
+                yield batch
+                sent += 1
             if not app.is_live and not self.state.live_tasks(app_id=app.id):
                 yield api.TaskLogsBatch(app_done=True, entry_id=f"{last}-0")
                 return
@@ -340,9 +380,7 @@ class Service:
             for line in self.state.logs
             if self._selected(request, line) and line.text and since <= line.at < until
         ]
-        return api.AppFetchLogsResponse(
-            batches=[self._batch(line) for line in lines[: request.limit or 20_000]]
-        )
+        return api.AppFetchLogsResponse(batches=self._batches(lines[: request.limit or 20_000]))
 
     async def AppCountLogs(self, request: api.AppCountLogsRequest) -> api.AppCountLogsResponse:
         step = request.bucket_secs or 60
@@ -743,6 +781,8 @@ class Service:
     ) -> api.FunctionStats:
         function = self.state.functions[request.function_id]
         n_tasks = len(self.state.live_tasks(function.id))
+        if self.state.faults.counts_nothing:
+            n_tasks = 0
         return api.FunctionStats(backlog=len(function.pending), num_total_tasks=n_tasks)
 
     async def FunctionGetSchedulingParams(

@@ -52,12 +52,14 @@ RATES = {
 
 @dataclass
 class RpcFault:
-    """An error that an RPC answers with, a number of times."""
+    """An error that an RPC of a client answers with, a number of times."""
 
     rpc: str
     status: Status
     message: str = ""
     times: int = 1
+    skip: int = 0
+    """So many are answered as they should before."""
 
 
 @dataclass
@@ -90,6 +92,15 @@ class Faults:
     """Containers without requests end after this long, if not after their scaledown window."""
     die_at_start: bool = False
     """Containers exit before they have loaded anything."""
+    logs: set[str] = field(default_factory=set)
+    """What logs are like, against what they usually are: `joined` = all lines of a batch in one
+    item, `parts` = long lines in several, `twice` = each line with another time once more,
+    `no task`, `no time`, `no source`, `no end` = without these, `no replay` = streams begin with
+    what comes, `silent` = Modal itself says nothing, `late` = stored lines alone."""
+    counts_nothing: bool = False
+    """Modal says that no container runs."""
+    end_words: str = ""
+    """What Modal says of a container that has ended, in place of its usual words."""
 
 
 @dataclass(frozen=True)

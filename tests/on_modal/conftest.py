@@ -21,11 +21,12 @@ for _name in ("MODAL_PROFILE", "MODAL_ENVIRONMENT", "MODAL_KEY", "MODAL_SECRET")
     os.environ.pop(_name, None)
 
 from modal import Client  # noqa: E402  # it reads the environment
+from openai import OpenAI  # noqa: E402
 
 from ggufctl.core.runtime import Runtime  # noqa: E402  # Modal's client reads the environment
 from ggufctl.modal_app import logs  # noqa: E402
 from ggufctl.remote.supervisor import Event  # noqa: E402
-from ggufctl.services.modal import ModalRequest  # noqa: E402
+from ggufctl.services.modal import ModalRequest, ModalServer  # noqa: E402
 from tests.modal_standin.server import StandIn  # noqa: E402
 
 NAME = "tiny"
@@ -79,6 +80,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def streamed_chat(server: ModalServer) -> str:
+    """What a server says in a streamed chat that the official client asks with our key."""
+    assert server.key is not None
+    client = OpenAI(base_url=server.base_url, api_key=server.key.value, max_retries=0, timeout=300)
+    stream = client.chat.completions.create(
+        model=server.spec.alias,
+        messages=[{"role": "user", "content": "Say hello."}],
+        max_tokens=8,
+        stream=True,
+    )
+    return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
 @pytest.fixture

@@ -149,6 +149,19 @@ def test_no_token_has_exit_code_4(modal, run, command):
     assert modal.records == []
 
 
+@pytest.mark.parametrize("command", [("ps",), ("logs", NAME), ("stop", NAME)])
+def test_what_was_deployed_from_here_needs_a_token_without_being_told_where_it_is(
+    modal, run, own_state, command
+):
+    (own_state / "modal").mkdir(parents=True)
+    (own_state / "modal" / f"{NAME}.json").write_text("{}")
+    done = run(*command, MODAL_TOKEN_ID=None, MODAL_TOKEN_SECRET=None)
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert run("ps", "--on", "local", MODAL_TOKEN_ID=None).returncode == 0
+    assert run("logs", "nonesuch", MODAL_TOKEN_ID=None).returncode == 3
+
+
 def test_a_dry_run_and_an_emitted_app_touch_nothing(modal, run, tiny, tmp_path):
     serve = serve_args(tiny)
     planned = run(*serve, "--dry-run", "--json")

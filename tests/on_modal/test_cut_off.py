@@ -194,10 +194,11 @@ def test_a_start_that_did_not_answer_before_the_kill_is_stopped(modal, request_f
 
 
 def test_the_same_command_once_more_is_enough_after_a_kill(modal, request_for, heard, monkeypatch):
-    modal.faults.engine["*"] = "healthy"
+    modal.faults.engine["*"] = "slow"
     for kind in ("deploy", "deployed", "container"):
         with monkeypatch.context() as patched, pytest.raises(Killed):
             serve_modal(request_for(), killed_at(kind, patched))
+    modal.faults.engine["*"] = "healthy"
     found = serve_modal(request_for(), heard)
 
     assert ask(found.url + "/v1/models", {"Authorization": f"Bearer {found.key.value}"})[0] == 200

@@ -40,7 +40,9 @@ def test_a_server_that_cannot_come_up_is_started_once(modal, request_for, heard,
     assert len(modal.tasks_of("llama")) == 1
 
 
-@pytest.mark.parametrize("scenario", ["oom-weights", "oom-kv", "oom-compute", "killed"])
+@pytest.mark.parametrize(
+    "scenario", ["oom-weights", "oom-kv", "oom-compute", "oom-runtime", "oom-bare", "killed"]
+)
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_running_out_of_memory_is_tried_no_more_often_than_allowed(
     modal, request_for, heard, scenario, attempts
@@ -105,6 +107,77 @@ def test_an_image_that_cannot_be_built_is_explained(modal, request_for, heard):
     assert error.exit_code == 9
     assert error.code == "image_build_failed"
     assert modal.tasks_of("llama") == []
+
+
+def test_the_builders_own_words_are_told(modal, request_for, heard):
+    modal.faults.image_build["llama.cpp:server-cuda"] = "manifest unknown: no such tag"
+    error = failing(modal, request_for(), heard)
+
+    assert "manifest unknown: no such tag" in error.message
+    assert "modal image logs im-" in error.hint
+
+
+@pytest.mark.parametrize("scenario", ["taciturn", "chats-only"])
+def test_a_server_that_says_less_or_answers_less_is_healthy_all_the_same(
+    modal, request_for, heard, scenario
+):
+    modal.faults.engine["*"] = scenario
+    server = serve_modal(request_for(max_attempts=1), heard)
+
+    assert heard.of("answer") == [" world"]
+    assert modal.holds(server.key.value) == []
+    assert len(modal.tasks_of("llama")) == 1
+
+
+SHAPES = [
+    {"joined"},
+    {"parts", "no end"},
+    {"twice", "no task"},
+    {"no time", "no source"},
+    {"no replay", "silent"},
+    {"late"},
+]
+
+
+@pytest.mark.parametrize("counts_nothing", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=" + ".join)
+def test_logs_of_any_shape_tell_of_a_start(modal, request_for, heard, shape, counts_nothing):
+    modal.faults.engine["*"] = "healthy"
+    modal.faults.logs, modal.faults.counts_nothing = shape, counts_nothing
+    server = serve_modal(request_for(max_attempts=1), heard)
+
+    assert server.gpu["name"].startswith("Stand-in")
+    assert len(modal.tasks_of("llama")) == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=" + ".join)
+def test_logs_of_any_shape_tell_of_a_failure(modal, request_for, heard, shape):
+    modal.faults.engine["*"] = "oom-weights"
+    modal.faults.logs = shape
+    error = failing(modal, request_for(max_attempts=2), heard)
+
+    assert "Not enough memory for the weights" in error.message
+    assert len(modal.tasks_of("llama")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("Container exited with non-zero exit code 1", "exit code 1"),
+        ("Task ta-1 terminated with exit status: 137", "memory"),
+        ("Runner exited with code -11", "segmentation fault"),
+        ("Container was OOM-killed", "memory"),
+        ("Runner has been initializing for too long", "not ready after"),
+    ],
+)
+def test_the_end_of_a_container_is_told_in_many_words(modal, request_for, heard, words, said):
+    modal.faults.die_at_start = True
+    modal.faults.end_words = words
+    error = failing(modal, request_for(max_attempts=1), heard)
+
+    assert error.exit_code == 9
+    assert said in error.message
+    assert len(modal.tasks_of("llama")) == 1
 
 
 def test_no_gpu_in_time_ends_the_wait(modal, request_for, heard):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from openai import OpenAI
 
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import LaunchFailed
 from ggufctl.services.modal import ModalRequest, serve_modal, stop_modal
-from tests.on_modal.conftest import free_port
+from tests.on_modal.conftest import free_port, streamed_chat
 from tests.on_modal.test_serve_on_modal import status
 from tests.serving import model_path
 
@@ -27,16 +26,7 @@ def test_llama_cpp_python_answers_a_streamed_chat_at_the_servers_address(modal, 
     )
     server = serve_modal(request, heard)
 
-    client = OpenAI(base_url=server.base_url, api_key=server.key.value, max_retries=0, timeout=300)
-    stream = client.chat.completions.create(
-        model=server.spec.alias,
-        messages=[{"role": "user", "content": "Say hello."}],
-        max_tokens=8,
-        stream=True,
-    )
-    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
-
-    assert text.strip()
+    assert streamed_chat(server).strip()
     assert status(f"{server.base_url}/models") == 401
     assert len(modal.tasks_of("llama")) == 1
     assert server.spec.slots == 1

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from grpclib import Status
-from openai import OpenAI
 
+from ggufctl.core.money import Load
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, RemoteError, UsageError
 from ggufctl.services.deployments import DeploymentNotFound, state_dir
@@ -30,7 +30,7 @@ from ggufctl.services.modal import (
     watch,
 )
 from tests.modal_standin.state import RpcFault
-from tests.on_modal.conftest import NAME, free_port
+from tests.on_modal.conftest import NAME, free_port, streamed_chat
 from tests.serving import model_path
 
 
@@ -57,16 +57,7 @@ def test_the_real_engine_answers_a_streamed_chat_at_the_servers_address(modal, h
     )
     server = serve_modal(request, heard)
 
-    client = OpenAI(base_url=server.base_url, api_key=server.key.value, max_retries=0, timeout=300)
-    stream = client.chat.completions.create(
-        model=server.spec.alias,
-        messages=[{"role": "user", "content": "Say hello."}],
-        max_tokens=8,
-        stream=True,
-    )
-    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
-
-    assert text.strip()
+    assert streamed_chat(server).strip()
     assert status(f"{server.base_url}/models") == 401
     assert status(f"{server.url}/health") == 200
     assert len(modal.tasks_of("llama")) == 1
@@ -124,6 +115,29 @@ def test_the_price_of_every_gpu_that_may_come_is_said(request_for):
     assert f"${usd:.2f} on A100-80GB" in plan.price_text
     assert "1.5 to 1.75 times" in plan.price_text
     assert "where that is not free" not in alone.price_text
+
+
+def test_what_a_region_costs_is_in_every_estimate(request_for):
+    anywhere, pinned = (plan_modal(request_for(region=name)).economics for name in ("", "eu-west"))
+
+    assert anywhere is not None and pinned is not None
+    for name in ("usd_per_hour", "idle_window_usd", "usd_per_million_tokens"):
+        before, after = getattr(anywhere.cost, name), getattr(pinned.cost, name)
+        assert after.low >= 1.4 * before.low
+        assert after.best == pytest.approx(1.6 * before.best)
+
+
+def test_a_load_for_more_containers_than_there_may_be_is_said(request_for):
+    load = Load(20_000_000)
+    few = plan_modal(request_for(load=load))
+    assert few.economics is not None and few.economics.cost.month is not None
+    busy = few.economics.cost.month.containers.best
+    enough = plan_modal(request_for(load=load, max_containers=int(busy) + 1))
+
+    (said,) = [text for text in few.warnings if "--max-containers" in text]
+    assert f"{busy:.1f} containers" in said
+    assert f"--max-containers {int(busy) + 1}." in said
+    assert not any("--max-containers" in text for text in enough.warnings)
 
 
 @pytest.mark.parametrize(

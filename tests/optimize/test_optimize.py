@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -278,3 +279,28 @@ def test_on_this_machine_there_is_nothing_to_search(folder):
 
     assert found.returncode == 2
     assert "--on modal" in found.stderr
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@pytest.mark.parametrize("n_layer", [12, 48, 80])
+def test_only_the_best_of_all_is_called_so(hub, objective, n_layer):
+    asked = Constraints(goal=Goal(objective=objective))
+    found = plan_reference(repository(hub, n_layer), Runtime(), asked, n_ctx=4096).optimization
+
+    assert found is not None and found.pick is not None
+    best = min(each.value(objective) for each in found.front)
+    over = 100 * (found.pick.value(objective) / best - 1)
+    said = re.search(
+        r" is (?:within (\d) % of )?the (cheapest|fastest|smallest) of ", found.sentence
+    )
+    assert said is not None
+    assert over <= float(said[1] or 0.05) <= 5
+
+
+def test_what_a_larger_budget_rents_is_said_once(hub):
+    asked = Constraints(max_usd_per_hour=0.5, goal=goal())
+    found = plan_reference(repository(hub), Runtime(), asked, n_ctx=4096)
+
+    assert found.optimization is not None
+    assert "--max-usd-per-hour 0.5 binds" in found.optimization.sentence
+    assert all(step.usd_per_hour <= 0.5 for step in found.ladder)

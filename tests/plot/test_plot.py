@@ -271,3 +271,15 @@ def test_the_command_draws_beside_its_plan_and_loads_the_library_only_then(plann
     assert call("--plot", "no/plan.png").returncode == 2
     assert call("--gpu", "T4", "--max-usd-per-hour", "0.1", "--plot", "p.png").returncode == 5
     assert (tmp_path / "p.png").exists()
+
+
+def test_what_embeds_is_drawn_by_what_it_reads_and_prices_have_their_date(planned, tmp_path):
+    embedding = plan(planned.model, planned.runtime.with_(embeddings=True))
+    texts = []
+    for number, each in enumerate((planned, embedding)):
+        write_plot(picture(each), tmp_path / f"{number}.html")
+        texts.append((tmp_path / f"{number}.html").read_text())
+
+    assert ["texts read" in text for text in texts] == [False, True]
+    days = {row.gpu.price_as_of for row in planned.gpus}
+    assert all(f"prices of the GPUs alone, of {day}" in text for text in texts for day in days)

@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+import shellingham
 
 import serving
 from ggufctl import completion
+from ggufctl.__main__ import main
 from ggufctl.core.engine_log import Comparison
 from ggufctl.render.serve import memory_lines, show_deployments
 from ggufctl.services import deployments
@@ -183,13 +185,36 @@ def test_a_key_file_that_cannot_be_made_leaves_no_deployment(state):
 
 
 def test_completion_that_cannot_be_installed_is_said_in_one_sentence(tmp_path):
-    found = ggufctl(
-        "--install-completion", state=tmp_path, HOME="/proc", SHELL="/bin/bash", BASH_VERSION="5"
+    # With a command after it, bash stays the parent by whom the shell is told.
+    called = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m ggufctl --install-completion; exit $?"],
+        env=serving.environment(tmp_path, HOME="/proc"),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
-    assert found.returncode == 1
-    assert found.stderr.startswith("error: ")
-    assert "Traceback" not in found.stderr
+    assert called.returncode == 1
+    assert called.stderr.startswith("error: '/proc/")
+    assert "Traceback" not in called.stderr
+
+
+@pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
+def test_completion_without_a_shell_is_a_usage_error(monkeypatch, capsys, option):
+    def no_shell() -> None:
+        raise shellingham.ShellDetectionFailure
+
+    monkeypatch.setattr(shellingham, "detect_shell", no_shell)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # those of this process
+    monkeypatch.setattr(sys, "argv", ["ggufctl", option])
+
+    with pytest.raises(SystemExit) as stopped:
+        main()
+
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: Which shell to complete for cannot be told")
 
 
 def test_hints_and_completion_name_what_runs(state):
@@ -239,6 +264,20 @@ def test_ps_on_a_terminal_is_a_table_that_cuts_nothing_off(capsys, width):
     assert "\t" not in "".join(lines)
     assert "m.gguf" in "".join(lines)
     assert "http://127.0.0.1:8080/v1" in "".join(lines)
+
+
+@pytest.mark.parametrize(("width", "is_shown"), [(60, False), (80, True), (120, True)])
+def test_an_address_is_whole_in_ps_and_other_columns_give_way(capsys, width, is_shown):
+    url = "http://127.0.0.1:46103/v1"
+    row = ("smollm2", "local", "running", "/a/smollm2.gguf", "x b1", url, "0.00")
+    show_deployments(
+        ["\t".join(("NAME",) * 8), "\t".join((*row, "2026-11-23T04:45:00Z"))], width=width
+    )
+
+    text = capsys.readouterr().out
+    assert url in text
+    assert max(map(len, text.splitlines())) <= width
+    assert ("model" in text) is is_shown
 
 
 def test_kills_for_memory_are_counted_where_the_system_counts_them():

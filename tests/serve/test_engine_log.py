@@ -54,6 +54,36 @@ def recorded(name: str) -> tuple[EngineLog, list[Phase], int]:
     return log, phases, int(first.removeprefix("exit code "))
 
 
+REFUSED = "E alloc: allocating 20480.00 MiB on device 0: cudaMalloc failed: out of memory"
+
+
+@pytest.mark.parametrize(
+    ("before", "kind"),
+    [
+        ("load_model: loading model", FailureKind.OOM_WEIGHTS),
+        ("llama_context: constructing llama_context", FailureKind.OOM_KV),
+        ("sched_reserve: reserving", FailureKind.OOM_COMPUTE),
+        ("warming up the model", FailureKind.OOM_RUNTIME),
+    ],
+)
+def test_what_a_gpu_refuses_is_told_by_the_phase_where_no_line_says_it(before, kind):
+    log = EngineLog()
+    log.feed(before)
+    log.feed(REFUSED)
+
+    assert log.failed(1).kind is kind
+    assert log.failed(1).line == REFUSED
+
+
+def test_what_a_gpu_refuses_is_no_failure_where_the_engine_goes_on():
+    log = EngineLog()
+    for line in (REFUSED, "retrying without pipeline parallelism", "init: model loaded"):
+        log.feed(line)
+
+    assert log.reason is None
+    assert not log.is_explained
+
+
 def test_every_recorded_log_is_checked():
     assert {path.stem for path in LOGS.glob("*.log")} == {*FAILURES, *HEALTHY}
 

@@ -163,6 +163,15 @@ def test_harmless_arguments_pass():
     assert check_passthrough(args[:-1]) == args[:-1]
 
 
+@pytest.mark.parametrize("name", ["vicuna", "vicunna"])
+def test_a_name_that_would_be_taken_for_a_template_s_text_is_refused(name):
+    with pytest.raises(UsageError):
+        check_passthrough(("--temp", "0.5", "--chat-template", name))
+
+    for args in (("--no-jinja", "--chat-template", name), ("--chat-template", "{{ messages }}")):
+        assert check_passthrough(args) == args
+
+
 @given(st.lists(st.text(max_size=20), max_size=5))
 def test_what_passes_holds_no_address_and_no_key(args):
     try:

@@ -205,3 +205,29 @@ def test_a_listener_that_is_gone_ends_the_engine():
         Supervisor(program("import time; print('x'); time.sleep(600)"), listener).start()
 
     assert not serving.is_running(pids[0])
+
+
+def test_an_engine_that_has_said_why_it_fails_is_not_waited_for_because_it_lives_on(monkeypatch):
+    monkeypatch.setattr("ggufctl.remote.supervisor.LINGER_SECONDS", 0.5)
+    code = """
+        import time
+        print("llama_model_load: error loading model: unable to allocate CUDA0 buffer")
+        time.sleep(3600)
+    """
+    error, _, _ = failure(program(code, deadline_seconds=120.0))
+
+    assert error.failure.kind is FailureKind.OOM_WEIGHTS
+
+
+def test_what_it_said_is_forgotten_where_an_engine_recovers(monkeypatch):
+    monkeypatch.setattr("ggufctl.remote.supervisor.LINGER_SECONDS", 0.5)
+    code = """
+        import time
+        print("llama_init_from_model: failed to allocate compute pp buffers")
+        print("sched_reserve: retrying without pipeline parallelism")
+        time.sleep(1.5)
+        raise SystemExit(3)
+    """
+    error, _, _ = failure(program(code, deadline_seconds=120.0))
+
+    assert error.failure.text == "The engine ended with exit code 3."

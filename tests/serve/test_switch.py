@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import signal
-import socket
 import threading
 import time
 import urllib.error
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.serve.switching import switched
 
 import serving
 from ggufctl.documents.serve import DemoDocument, PsDocument, ServeDocument, ServePlanDocument
@@ -27,7 +27,6 @@ from ggufctl.services.local_switch import (
     ask_for_switch,
     pending,
 )
-from ggufctl.services.placeholder import Placeholder, can_share_port
 from serving import ggufctl, is_running, put
 
 pytestmark = pytest.mark.xdist_group("engine")
@@ -174,78 +173,28 @@ def test_every_document_is_as_published(state):
     DemoDocument.model_validate(json.loads(demo.stdout))
 
 
-def test_who_asks_during_a_switch_is_told_when_to_come_again(state):
-    statuses: list[int] = []
-    waits: set[str] = set()
-    is_over = threading.Event()
+def test_clients_of_all_kinds_see_nothing_of_a_switch_but_that_it_takes_a_moment(state):
+    figures, problems = switched(2, state, n_kills=1)
 
-    def ask_on(url: str) -> None:
-        while not is_over.is_set():
-            try:
-                with urllib.request.urlopen(f"{url}/health", timeout=60) as answer:
-                    statuses.append(answer.status)
-            except urllib.error.HTTPError as error:
-                with error:
-                    statuses.append(error.code)
-                    waits.add(str(error.headers["Retry-After"]))
-                    assert json.load(error)["error"]["type"] == "unavailable_error"
-            except OSError:
-                statuses.append(0)
+    assert problems == []
+    assert figures.problems == []
+    assert figures.n_failed == 0
+    assert figures.n_requests > 20
+    assert {"200", "503"} == set(figures.health)
 
+
+def test_requests_outlive_a_front_that_is_killed(state):
     with serving.serving("-c", "512", "-np", "1", "--name", "one", state=state) as running:
-        base_url = running.url.removesuffix("/v1")
-        first = ggufctl("switch", "one", "-c", "1024", state=state)
-        asking = threading.Thread(target=ask_on, args=(base_url,), daemon=True)
-        asking.start()
-        second = ggufctl("switch", "one", "-c", "512", state=state)
-        is_over.set()
-        ended(asking)
+        children = psutil.Process(running.process.pid).children()
+        (front,) = [child for child in children if "ggufctl.remote.front" in child.cmdline()]
+        front.kill()
 
-        assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
         assert n_ctx(running) == 512
-        assert {200, 503} <= set(statuses)
-        assert statuses[-1] == 200
-        # The engine itself, while it loads, does not say when.
-        assert {int(wait) >= 1 for wait in waits - {"None"}} == {True}
-        # One engine's end leaves connections that it had not taken yet, and a port for a moment.
-        assert 10 * statuses.count(0) <= statuses.count(503)
-
-
-def test_a_placeholder_waits_for_its_port_and_answers_whole_requests():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        placeholder = Placeholder("127.0.0.1", port, "one", 2.4)
-    try:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/x", data=bytes(1 << 20))
-        error = None
-        until = time.monotonic() + SECONDS
-        while not isinstance(error, urllib.error.HTTPError) and time.monotonic() < until:
-            with pytest.raises(OSError) as caught:
-                urllib.request.urlopen(request, timeout=10)
-            error = caught.value
-        assert isinstance(error, urllib.error.HTTPError)
-        with error:
-            assert (error.code, error.headers["Retry-After"]) == (503, "3")
-    finally:
-        placeholder.close()
-    with pytest.raises(OSError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
-
-
-@pytest.mark.parametrize(
-    ("engine", "build", "can"),
-    [
-        ("xllamacpp", "b11549", True),
-        ("llama-server", "b11434", True),
-        ("llama-server", "b4000", False),
-        ("llama-server", "unknown", False),
-        ("llama-cpp-python", "0.3.36", False),
-    ],
-)
-def test_only_an_engine_that_is_known_to_can_share_a_port(engine, build, can):
-    assert can_share_port(engine, build) is can
+        assert ggufctl("switch", "one", "-c", "1024", state=state).returncode == 0
+        assert n_ctx(running) == 1024
+        code, err = running.end(signal.SIGTERM)
+        assert code == 143, err
+        assert "it was started again" in err
 
 
 def test_a_request_reaches_who_serves_and_its_answers_who_asked(state):
@@ -295,6 +244,22 @@ def test_two_at_once_are_one_too_many(state):
 
     with pytest.raises(UsageError, match="already"):
         list(ask_for_switch(deployment, Switch(gpu="1")))
+
+
+def test_what_killed_commands_left_is_removed_by_the_next(state):
+    directory = put("one").directory
+    (directory / "switch-0123.jsonl").write_text("")
+    (directory / ".x.switch-part").write_text("")
+    (directory / "switch.json").write_text(json.dumps({"id": "4567", "switch": {}}))
+
+    replies = pending(directory)
+
+    assert replies is not None
+    assert sorted(path.name for path in directory.glob("*switch*")) == [
+        "switch-4567.jsonl",
+        "switch.json",
+    ]
+    replies.done({})
 
 
 def test_a_request_of_nobody_is_thrown_away(state):

@@ -26,6 +26,8 @@ NAME = "soak"
 STATE_FILES_BYTES = 1 << 20
 NOISY_SECONDS = 60.0
 FULL_SECONDS = 0.4
+SWITCH_SECONDS = 3.0
+"""About what a switch takes where an engine starts in milliseconds."""
 
 
 @dataclass
@@ -115,6 +117,16 @@ class Soak:
             self.problems.append("serve did not end")
             return
         self.expect(code in codes, f"serve ended with {code} and not {sorted(codes)}")
+
+    def switch(self, n_ctx: str) -> None:
+        """Switch, once a switch that was begun before has ended."""
+        deadline = time.monotonic() + 60
+        while (done := self.run("switch", NAME, "-c", n_ctx)).returncode == 2:
+            if "being switched already" not in done.stderr or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        code = done.returncode
+        self.expect(code == 0, f"a switch ended with {code}: {done.stderr[-300:]}")
 
     def left_behind(self) -> list[int]:
         """Processes of this soak that still run."""
@@ -241,6 +253,57 @@ def same_name_twice(soak: Soak) -> None:
         soak.ended(running, {143})
 
 
+def switched(soak: Soak) -> None:
+    with soak.server() as running:
+        soak.switch("1024")
+        soak.switch("2048")
+        running.process.send_signal(signal.SIGTERM)
+        soak.ended(running, {143})
+
+
+def switch_killed(soak: Soak) -> None:
+    """The command that switches is killed somewhere; the next one finds all in order."""
+    with soak.server() as running:
+        process = subprocess.Popen(
+            (sys.executable, "-m", "ggufctl", "switch", NAME, "-c", "1024"),
+            env=soak.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(soak.random.uniform(0.0, SWITCH_SECONDS))
+        process.kill()
+        process.wait()
+        soak.switch("2048")
+        running.process.send_signal(signal.SIGTERM)
+        soak.ended(running, {143})
+
+
+def killed_while_switched(soak: Soak) -> None:
+    """What serves is killed while it is switched: nothing of it stays."""
+    with soak.server() as running:
+        args = (sys.executable, "-m", "ggufctl", "switch", NAME, "-c", "1024")
+        with subprocess.Popen(
+            args, env=soak.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            time.sleep(soak.random.uniform(0.0, SWITCH_SECONDS))
+            running.process.kill()
+            running.process.wait()
+            code = process.wait(60)
+        soak.expect(code in (0, 3, 9), f"a switch whose server is killed ended with {code}")
+
+
+def front_killed(soak: Soak) -> None:
+    """What passes requests on is killed; the server goes on with another."""
+    with soak.server() as running:
+        for pid in soak.left_behind():
+            if b"ggufctl.remote.front" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        soak.switch("1024")
+        running.process.send_signal(signal.SIGTERM)
+        soak.ended(running, {143})
+
+
 def cut_state(soak: Soak) -> None:
     """Every file of state, cut off anywhere."""
     stopped(soak)
@@ -265,6 +328,10 @@ CYCLES: tuple[Callable[[Soak], None], ...] = (
     clock_jump,
     same_name_twice,
     cut_state,
+    switched,
+    switch_killed,
+    killed_while_switched,
+    front_killed,
 )
 
 

@@ -133,3 +133,16 @@ def test_schema_without_a_document_lists_them(state):
     found = ggufctl("schema", state=state)
 
     assert found.stdout.split() == list(completion.SCHEMAS)
+
+
+def test_a_key_is_said_to_be_set_and_an_address_is_shown_without_its_password(state):
+    given = {
+        "OPENAI_API_KEY": "sk-private",
+        "OPENAI_BASE_URL": "https://me:private@host/v1?token=private",
+    }
+    found = document(state=state, **given)
+
+    shown = {each.name: each.value for each in found.variables}
+    assert shown["OPENAI_API_KEY"] == "(set)"
+    assert "host/v1" in shown["OPENAI_BASE_URL"]
+    assert "private" not in str(found)

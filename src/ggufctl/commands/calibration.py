@@ -10,15 +10,29 @@ from ggufctl.commands.output import confirm, is_terminal, print_json, say
 __all__ = ["register"]
 
 
+_EPILOG = """\b
+Examples:
+  ggufctl calibration {}
+
+\b
+Exit codes:
+  0  ok
+  2  usage, or nobody to confirm
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
     group = typer.Typer(
         no_args_is_help=True,
         help="What your own servers have shown of memory, load time and speed. Kept here only.",
     )
-    group.command(epilog="\b\nExamples:\n  ggufctl calibration show --json\n")(show)
-    group.command(epilog="\b\nExamples:\n  ggufctl calibration export > runs.jsonl\n")(export)
-    group.command(epilog="\b\nExamples:\n  ggufctl calibration clear --yes\n")(clear)
+    for command, example in (
+        (show, "show --json"),
+        (export, "export > runs.jsonl"),
+        (clear, "clear --yes"),
+    ):
+        group.command(epilog=_EPILOG.format(example))(command)
     app.add_typer(group, name="calibration")
 
 
@@ -49,14 +63,12 @@ def show(as_json: o.AsJson = False) -> None:
 
 def export(as_json: o.AsJson = False) -> None:
     """All runs, one JSON object per line; with --json, as one document."""
-    from dataclasses import asdict
-
-    from ggufctl.report import SCHEMA_VERSION
+    from ggufctl.report.calibration import export_report
     from ggufctl.services.calibration import load_runs
 
     runs = load_runs()
     if as_json:
-        print_json({"schema_version": SCHEMA_VERSION, "runs": [asdict(run) for run in runs]})
+        print_json(export_report(runs))
         return
     for run in runs:
         typer.echo(run.to_line())

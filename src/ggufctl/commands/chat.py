@@ -316,10 +316,14 @@ def _template(text: str, path: str) -> str:
     if text and path:
         raise UsageError("Either --chat-template or --chat-template-file, not both.")
     if not path:
-        return text
+        return text if text.strip() else ""
+    from ggufctl.core.escape import quoted
     from ggufctl.services.chat import read_text
 
-    return read_text(path)
+    found = read_text(path)
+    if not found.strip():
+        raise UsageError(f"There is no chat template in {quoted(path)}.")
+    return found
 
 
 def _template_kwargs(text: str) -> dict[str, Any] | None:
@@ -384,6 +388,7 @@ def _opened(
             return
     if model:
         raise UsageError("--model is for servers that run already.")
+    from ggufctl.core.templates import template_args
     from ggufctl.services.chat import started_for_chat
     from ggufctl.services.serve import LocalRequest
 
@@ -391,8 +396,7 @@ def _opened(
     if runtime.n_parallel is None:
         # One person asks one question at a time: further slots would only divide the context.
         served = {**served, "runtime": runtime.with_(n_parallel=1)}
-    args = ("--chat-template", template) if template else ()
-    request = LocalRequest(model=text, port=0, engine_args=args, **served)
+    request = LocalRequest(model=text, port=0, engine_args=template_args(template), **served)
 
     def show(plan: LocalPlan) -> None:
         if not quiet:
@@ -427,9 +431,13 @@ def _existing(text: str, model: str, ask_modal: bool) -> Target | None:
 def _refuse_served(ctx: typer.Context, target: Target, template: str) -> None:
     """Refuse options of a server that runs already, where the command line has them."""
     if template:
+        from ggufctl.core.templates import template_args
+
+        *switches, _ = template_args(template)
+        text = template.strip() if "{" not in template else "…"
         raise UsageError(
             f"{target.name} runs with a chat template of its own: a request cannot bring another.",
-            "Serve the model with -- --chat-template …, or chat with the model itself. "
+            f"Serve the model with -- {' '.join(switches)} {text}, or chat with the model itself. "
             "--chat-template-kwargs goes with a request.",
         )
     own = [*o.RUNTIME_NAMES, "ctx_size", "quant", "engine", "threads"]

@@ -58,11 +58,15 @@ def register(app: typer.Typer) -> None:
         rich_markup_mode=None,
         epilog="\b\nExamples:\n  ggufctl models ls --on local\n  ggufctl models prune --dry-run\n",
     )
-    models.command("ls")(list_models)
-    models.command("show")(show_model)
-    models.command("rm")(remove_models)
-    models.command("prune")(prune_models)
-    models.command("verify", epilog=_CODES)(verify_models)
+    for name, command, examples in (
+        ("ls", list_models, "ls --on local\n  ggufctl models ls --on ./dir --json"),
+        ("show", show_model, "show org/repo:Q4_K_M --on local"),
+        ("rm", remove_models, "rm org/repo:Q8_0 --on local --dry-run"),
+        ("prune", prune_models, "prune --on local --dry-run"),
+        ("verify", verify_models, "verify --on local"),
+    ):
+        epilog = f"\b\nExamples:\n  ggufctl models {examples}\n\n{_CODES}"
+        models.command(name, epilog=epilog)(command)
     app.add_typer(models, name="models")
 
 

@@ -43,12 +43,25 @@ Examples:
 """
 
 
+_GPUS_EPILOG = """\b
+Examples:
+  ggufctl gpus
+  ggufctl gpus --json
+  ggufctl gpus --refresh
+
+\b
+Exit codes:
+  0  ok
+  2  usage
+  4  --refresh without a token, or it is not accepted
+  8  Modal is down, or its prices cannot be right
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
     app.command(epilog=_PLAN_EXAMPLES + EXIT_CODES)(o.with_runtime(with_goal(plan)))
-    app.command(
-        epilog="\b\nExamples:\n  ggufctl gpus\n  ggufctl gpus --json\n  ggufctl gpus --refresh\n"
-    )(gpus)
+    app.command(epilog=_GPUS_EPILOG)(gpus)
     app.command(epilog="\b\nExamples:\n  ggufctl schema plan\n")(schema)
 
 

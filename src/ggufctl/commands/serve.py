@@ -414,14 +414,17 @@ def ps(
     from ggufctl.render import serve as render_serve
     from ggufctl.report import serve as report_serve
     from ggufctl.services.deployments import listed
+    from ggufctl.services.state import remembers_modal
 
     found = listed(ended=everything) if on != "modal" else ()
     rows = [report_serve.deployment_report(deployment) for deployment in found]
     lines = render_serve.deployment_rows(found)
-    if _asks_modal(on):
+    if _asks_modal(on, is_needed=not rows):
         more_rows, more_lines = modal.ps_on_modal()
         rows += more_rows
         lines += more_lines
+    elif on == "all" and remembers_modal():
+        say("What is on Modal is not shown: there is no Modal token on this machine.")
     if as_json:
         print_json({"schema_version": SCHEMA_VERSION, "deployments": rows})
     elif not rows:
@@ -435,11 +438,16 @@ def ps(
         say("Lost ones are gone without a word; ggufctl stop NAME, or --all, takes them off.")
 
 
-def _asks_modal(on: str) -> bool:
-    """Whether Modal is to be asked: always when it is named, else where there is a token."""
+def _asks_modal(on: str, name: str = "", *, is_needed: bool = False) -> bool:
+    """Whether Modal is to be asked: when it is named, or where there is a token.
+
+    Where something is needed that was deployed from here, a token has to be there.
+    """
+    from ggufctl.services.state import remembers_modal
+
     if on not in ("all", "local", "modal"):
         raise UsageError(f"--on is modal, local or all, not {on!r}.")
-    if on == "modal":
+    if on == "modal" or (on == "all" and is_needed and remembers_modal(name)):
         modal.require_token()
     return on == "modal" or (on == "all" and modal.has_token())
 
@@ -448,14 +456,13 @@ def _is_on_modal(name: str, on: str) -> bool:
     """Whether a name is to be looked for on Modal: what runs here is found first."""
     from ggufctl.services.deployments import DeploymentNotFound, find
 
-    if not _asks_modal(on):
-        return False
     if on == "modal":
-        return True
+        return _asks_modal(on)
     try:
-        return not find(name, ended=True).is_alive
+        is_here = find(name, ended=True).is_alive
     except DeploymentNotFound:
-        return True
+        is_here = False
+    return _asks_modal(on, name, is_needed=not is_here) and not is_here
 
 
 def logs(
@@ -483,7 +490,7 @@ def logs(
         found = follow_log(find(name, ended=True), follow=follow)
     for line in found:
         if as_json:
-            print_line({"name": name, "line": redact(line)})
+            print_line({"schema_version": SCHEMA_VERSION, "name": name, "line": redact(line)})
         else:
             typer.echo(redact(line))
 
@@ -571,7 +578,7 @@ def switch(
 
     Only what is named changes. What does not fit is refused before anything is touched, and if
     the new one does not come up, the former is brought back. On this machine requests that are
-    being answered are finished first; new ones are refused until the new engine answers.
+    being answered are finished first; new ones wait until the new engine answers them.
     """
     from ggufctl.services.deployments import (
         DeploymentEnded,
@@ -596,9 +603,11 @@ def switch(
     )
     try:
         deployment = find(name)
-    except DeploymentNotFound as error:
-        if isinstance(error, DeploymentEnded) and not modal.has_token():
+    except DeploymentEnded:
+        if not modal.has_token():
             raise
+        deployment = None
+    except DeploymentNotFound:
         deployment = None
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet

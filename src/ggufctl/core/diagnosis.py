@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from functools import cache
 from typing import NamedTuple
 
@@ -25,6 +26,13 @@ from ggufctl.core.signatures import (
     SignatureIndex,
     Tier,
     signature_index,
+)
+from ggufctl.core.signatures.families import (
+    QUOTING,
+    family_of,
+    is_told_as_error,
+    path_in,
+    speaker_of,
 )
 
 __all__ = [
@@ -56,9 +64,12 @@ _CONFIDENCE = {
     Tier.ROOT: 0.95,
     Tier.REQUEST: 0.9,
     Tier.SYMPTOM: 0.6,
+    Tier.KIND: 0.5,
     Tier.GENERIC: 0.3,
     Tier.QUOTED: 0.2,
 }
+_QUOTED_CONFIDENCE = 0.4
+"""Of a sentence that was told as an error, and whose words are all that is known."""
 
 _BEGIN_LOADING = (
     "load_model: loading model",
@@ -88,9 +99,9 @@ _LOADED = (
 _FILTER_WORDS = frozenset(
     (
         "loading loaded initializing idle starting runner uvicorn custom perf timings "
-        "clip pipeline "
+        "clip pipeline working "
         "vram ok "
-        "error err fatal critical severe"
+        "error err fatal critical severe e"
     ).split()
 )
 """Runs of letters of which every line of the tables here has one."""
@@ -110,28 +121,31 @@ _ABSORBS = {
     "oom-mmproj": {"projector-failed"},
     "oom-draft": {"draft-failed"},
     "oom-scheduler-copies": {"oom-compute"},
-    "docker-no-gpu-runtime": {"shared-library-missing", "command-not-found"},
+    "docker-no-gpu-runtime": {"backend-missing", "command-not-found", "shared-library-missing"},
     "driver-too-old": {"docker-no-gpu-runtime", "cuda-init-failed"},
-    "cache-not-writable": {"file-permission"},
-    "disk-full": {"download-incomplete", "file-truncated"},
+    "cache-not-writable": {"file-permission", "folder-denied", "read-only-folder"},
+    "disk-full": {"download-incomplete", "file-truncated", "read-error", "xet-failed"},
     "quantized-v-needs-fa": {"argument-value"},
     "address-not-here": {"port-taken"},
     "port-privileged": {"port-taken"},
     "no-tls": {"network-broken", "hub-not-found"},
     "phi3-quantized-kv": {"failed-check"},
     "context-exceeded": {"decode-failed"},
+    "batch-invalid": {"decode-failed"},
+    "not-executable": {"command-not-found"},
+    "context-shift-quantized": {"failed-check"},
     "quant-type-unknown": {"header-truncated"},
     "shard-missing": {"file-missing"},
     "lora-failed": {"file-missing"},
-    "projector-failed": {"file-missing", "key-missing", "unknown-architecture"},
+    "projector-failed": {"failed-check", "file-missing", "key-missing", "unknown-architecture"},
     "draft-failed": {"file-missing", "key-missing", "unknown-architecture"},
     "header-invalid": {"header-truncated"},
     "gguf-version-new": {"header-truncated"},
     "engine-built-without-gpu": {"gpu-not-found"},
-    "oom-metal": {"metal-failed"},
+    "oom-metal": {"metal-failed", "failed-check"},
     "oom-sycl": {"intel-driver-abort"},
     "oom-host-weights": {"oom-host"},
-    "glibc-too-old": {"shared-library-missing"},
+    "glibc-too-old": {"backend-missing", "binding-library-missing", "shared-library-missing"},
     "driver-mismatch": {"docker-no-gpu-runtime", "cuda-init-failed"},
     "logits-nan": {"failed-check"},
     "rpc-failed": {"failed-check"},
@@ -139,13 +153,120 @@ _ABSORBS = {
     "read-error": {"header-truncated"},
     "model-load-failed": {"python-exception"},
     "image-not-found": {"download-denied", "hub-not-found"},
-    "hub-not-found": {"download-denied", "file-missing"},
+    "hub-not-found": {"download-denied", "download-incomplete", "file-missing"},
     "gpu-not-schedulable": {"not-schedulable"},
-    "lmstudio-engine": {"shared-library-missing"},
+    "lmstudio-engine": {"app-runtime-crashed", "backend-missing", "shared-library-missing"},
+    "llamafile-loader": {"shared-library-missing", "wrong-platform"},
+    "webui-engine-unreachable": {"connection-refused"},
     "metal-failed": {"backend-missing"},
     "vulkan-error": {"cxx-exception"},
-    "proxy-failed": {"download-denied", "hub-not-found", "network-broken"},
-    "build-dependency-missing": {"compile-error", "cuda-link"},
+    "proxy-failed": {
+        "command-not-found",
+        "dns-failed",
+        "download-denied",
+        "hub-not-found",
+        "module-missing",
+        "network-broken",
+        "xet-failed",
+    },
+    "build-dependency-missing": {"command-not-found", "compile-error", "cuda-link"},
+    "body-too-large": {"context-exceeded", "request-invalid"},
+    "build-context": {"endpoint-unknown", "file-missing", "hub-not-found"},
+    "build-out-of-memory": {"oom-host", "compile-error", "cuda-link", "oom-killed", "segfault"},
+    "cgroup-limits": {"command-not-found"},
+    "clock-wrong": {"certificate"},
+    "cloud-credentials": {"download-denied", "hub-token"},
+    "compiler-missing": {"build-option-renamed"},
+    "compose-invalid": {"config-file-invalid"},
+    "cuda-compiler-missing": {"build-option-renamed"},
+    "device-missing": {"command-not-found"},
+    "docker-permission": {"service-not-running"},
+    "download-locked": {"threads-limit"},
+    "driver-not-loaded": {"cuda-init-failed", "file-missing", "gpu-not-found", "package-conflict"},
+    "driver-unsigned": {"cuda-init-failed", "driver-not-loaded", "gpu-not-found"},
+    "entrypoint-line-ends": {"command-not-found", "file-missing"},
+    "env-file-missing": {"command-not-found", "file-missing", "unit-invalid"},
+    "gpu-arch-unsupported": {"backend-missing", "file-missing"},
+    "gpu-index": {"argument-value", "docker-no-gpu-runtime"},
+    "gpu-no-capacity": {"gpu-allocation-failed", "request-failed"},
+    "hub-disabled": {"download-denied", "hub-not-found"},
+    "hub-token": {"download-denied"},
+    "library-mixed": {
+        "backend-missing",
+        "glibc-too-old",
+        "module-missing",
+        "shared-library-missing",
+    },
+    "listens-elsewhere": {"connection-refused"},
+    "macos-quarantine": {"shared-library-missing"},
+    "macos-too-old": {"shared-library-missing"},
+    "manifest-refused": {"config-file-invalid"},
+    "modal-startup-timeout": {"listens-elsewhere"},
+    "model-not-served": {"hub-not-found"},
+    "mount-failed": {"argument-value", "file-is-folder"},
+    "mps-failed": {"cuda-init-failed"},
+    "no-file-locks": {"threads-limit"},
+    "path-too-long": {"file-missing"},
+    "run-as-root": {"secret-missing"},
+    "secret-missing": {"mount-failed"},
+    "service-sandbox": {"command-not-found", "not-executable", "user-or-folder-missing"},
+    "shared-memory": {"disk-full"},
+    "unit-invalid": {"command-not-found", "file-missing", "service-not-running"},
+    "upstream-refused": {"network-broken"},
+    "upstream-timeout": {"network-broken", "upstream-refused"},
+    "vulkan-no-device": {"shared-library-missing"},
+    "xet-failed": {"download-denied", "read-error"},
+    "compiler-version": {"cuda-compiler-missing"},
+    "gpu-permission": {
+        "cuda-init-failed",
+        "file-permission",
+        "gpu-not-found",
+        "vulkan-no-device",
+    },
+    "inotify-limit": {"disk-full", "files-limit"},
+    "docker-credentials": {"command-not-found", "image-not-found"},
+    "docker-storage": {"file-is-folder", "read-error"},
+    "certificate": {"file-missing", "package-not-found"},
+    "dns-failed": {"package-not-found"},
+    "gpu-ecc": {"illegal-memory-access"},
+    "gpu-fault": {"illegal-memory-access"},
+    "gpu-fell-off": {"cuda-init-failed", "gpu-not-found", "illegal-memory-access"},
+    "gpu-gsp": {"gpu-not-found", "illegal-memory-access"},
+    "gpu-nvlink": {"illegal-memory-access", "peer-access"},
+    "network-broken": {"build-step-failed", "docker-error", "image-pull", "package-not-found"},
+    "port-reserved": {"port-privileged", "port-taken"},
+    "helm-failed": {"config-file-invalid", "template-invalid"},
+    "probe-path": {"probe-failed"},
+    "image-no-command": {"command-not-found", "docker-error", "modal-runner-failed"},
+    "gpu-runtime-mode": {"docker-no-gpu-runtime"},
+    "cuda-library-missing": {"cuda-compiler-missing", "wheel-build-failed"},
+    "cuda-needs-msvc": {
+        "compiler-missing",
+        "compiler-version",
+        "cuda-compiler-missing",
+        "wheel-build-failed",
+    },
+    "engine-link": {"compile-error", "cuda-link"},
+    "submodules-missing": {"build-context", "compile-error"},
+    "binding-library-missing": {
+        "backend-missing",
+        "file-missing",
+        "module-missing",
+        "shared-library-missing",
+    },
+    "binding-mismatch": {
+        "backend-missing",
+        "binding-library-missing",
+        "library-mixed",
+        "module-missing",
+        "shared-library-missing",
+    },
+    "wrong-platform": {"backend-missing", "binding-library-missing", "shared-library-missing"},
+    "proxy-for-localhost": {"hub-server-error", "upstream-refused", "upstream-timeout"},
+    "client-provider": {"key-wrong", "request-invalid"},
+    "folder-denied": {"cache-not-writable", "permission-denied"},
+    "read-only-folder": {"docker-error", "not-executable", "permission-denied"},
+    "chat-format-unknown": {"argument-value"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
 
@@ -197,17 +318,76 @@ _SURVIVABLE = frozenset(
 _STILL_DUE_TO_GPU = ("oom-", "start-timeout", "ollama-load-timeout")
 """Causes that may follow from a GPU that is not used."""
 
+_ANY_PROGRAM = frozenset({"cxx-exception", "python-exception", "request-failed", "told-by-itself"})
+"""Rows that quote whatever a program says."""
+
+_CRASHES = frozenset({"segfault"})
+"""That a process crashed, and nothing of why."""
+
+_ENDS = frozenset(
+    {
+        "aborted",
+        "crash-loop",
+        "exit-code",
+        "failed-check",
+        "illegal-instruction",
+        "oom-killed",
+        "ollama-runner-died",
+        "segfault",
+    }
+)
+"""That a process ended."""
+
 _NEEDED_MEMORY = frozenset(
     {"oom-weights", "oom-kv", "oom-compute", "oom-mmproj", "oom-draft", "oom-scheduler-copies"}
 )
 
-_BY_CONTEXT = ("oom-", "gpu-allocation", "projector-", "draft-", "out-of-memory")
+_BY_CONTEXT = ("oom-", "metal-", "gpu-allocation", "projector-", "draft-", "out-of-memory")
 """Causes that lines before a line decide upon."""
 
-_WORDS_OF_CONTEXT = (*FACT_WORDS, "allocat", "clip", "pipeline")
+_WORDS_OF_CONTEXT = ("allocat", "clip", "pipeline", "working set")
 """Lines with any of these are always read."""
 
+_LAST_COUNTS = ("tokens per second", " t/s", "n_ctx_slot")
+_ALL_COUNT = (
+    "buffer size",
+    "loaded meta data",
+    "general.name",
+    "print_info",
+    "llm_load_print_meta",
+    "layers to gpu",
+    "compute capability",
+    " mib free",
+    "n_slots",
+    "n_seq_max",
+    "n_ubatch",
+    "build",
+    "version",
+    "type_k",
+    "flash",
+    "cells,",
+    "model weights",
+    "kv cache",
+    "compute graph",
+    "total vram",
+)
+"""Facts of which the last is known by lines of one shape, and those that add up."""
+
+_STATUS = re.compile(r"(?<![3-5\d])\d+|\d{4,}|\b[3-5]\d?\b")
+"""Numbers that are no status of HTTP."""
+
+_METHOD = re.compile(r"\b(?:get|post|head|put|delete|options|patch) ")
+_RETRYING = "retrying without pipeline parallelism"
+
 _KILLED_BY_KERNEL = re.compile(r"oom|out of memory|signal: killed|Killed ", re.IGNORECASE)
+_CAUSE = re.compile(r"\W{0,4}caused by:|.{0,4}\[cause\]:", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"fall(?:s|ing|en)?[- ]?back|\bfallback|\bignor|\bskipp|\bretry|\bdefaulting|\busing default|"
+    r"\bdisabl(?:ed|ing)\b|will be (?:used|reduced|degraded|disabled)|\bwarning\b|\bwarn\b|"
+    r"not (?:fatal|an error)|\binstead\b|level=(?:debug|trace)|^\W{0,3}(?:debug|trace)\b",
+    re.IGNORECASE,
+)
+"""That a program goes on after what it could not do."""
 _WHOLE = re.compile(r"(?P<why>.{8,})")
 _ACCESS = re.compile(
     r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH) \S+(?: \"?HTTP/\d| .{0,40}\b[1-5]\d\d$)"
@@ -254,6 +434,28 @@ class LogReport:
     """Whether the model was loaded and served."""
 
 
+class _Clearness(IntEnum):
+    """How clearly a line says that something went wrong."""
+
+    NONE = 0
+    HINT = 1
+    """It does not, but an engine that ended then says nothing else."""
+    FAILURE = 2
+    """Something could not be done."""
+    ERROR = 3
+    """It is called an error."""
+    CAUSE = 4
+    """It is called the cause of one."""
+
+
+def _clearness(line: LogLine, is_hint: bool) -> _Clearness:
+    if _CAUSE.match(line.text):
+        return _Clearness.CAUSE
+    if line.is_error or is_told_as_error(line.text):
+        return _Clearness.ERROR
+    return _Clearness.HINT if is_hint else _Clearness.FAILURE
+
+
 @dataclass(slots=True)
 class _Hit:
     signature: Signature
@@ -266,9 +468,30 @@ class _Hit:
     is_dropped: bool = False
     """Whether its stream has forgotten it."""
     shortage: Shortage | None = None
+    clearness: _Clearness = _Clearness.NONE
+    """How clearly the line that it quotes says that this is what went wrong."""
+    is_warning: bool = True
+    """Whether its program calls it no more than a warning, wherever it says so."""
+    is_late: bool = False
+    """Whether the engine was up by then, so that it matters only if that ended."""
+
+    def quote(self, line: LogLine, why: str, *, is_hint: bool) -> None:
+        """Take the words of a line, if it tells them more clearly than the one before."""
+        clearness = _clearness(line, is_hint)
+        if not why and clearness is not _Clearness.CAUSE:
+            return
+        is_last = clearness in (_Clearness.CAUSE, _Clearness.HINT)
+        if clearness > self.clearness or (clearness is self.clearness and is_last):
+            self.clearness = clearness
+            self.first_line = line.number
+            self.values["why"] = why.strip()[:200].rstrip(" .,:;!")
+            self.values["path"] = self.values.get("path") or path_in(why)
+            self.values["program"] = speaker_of(line.text)
+            self.evidence.sort(key=lambda evidence: evidence.line != line.number)
 
     def add(self, line: LogLine, match: re.Match[str]) -> None:
         self.count += 1
+        self.is_warning &= line.is_error is False
         if len(self.evidence) < MAX_EVIDENCE and all(e.line != line.number for e in self.evidence):
             self.evidence.append(Evidence(line.number, redact(line.text[:MAX_TEXT])))
             for key, value in match.groupdict().items():
@@ -285,6 +508,9 @@ class _Stream:
     shortage_line: int = -_NEAR
     clip_line: int = -_NEAR
     is_pipelined: bool = False
+    panic_line: int = -_NEAR
+    is_over_working_set: bool = False
+    """Whether Metal was asked for more than it lends."""
     hits: dict[str, _Hit] = field(default_factory=dict)
 
 
@@ -306,6 +532,45 @@ class _Reading(NamedTuple):
         )
 
 
+class _Traits(NamedTuple):
+    """What a line may matter for; the same for all lines that differ in their digits only."""
+
+    is_timing: bool
+    """Of a request, which most lines of a busy server are."""
+    is_fact: bool
+    is_speed: bool
+    """A fact of which only the last counts."""
+    is_metadata: bool
+    """Of the model, chat templates among it: anything may stand there."""
+    is_context: bool
+    """Whether it bears upon lines that follow."""
+    is_mark: bool
+    """Whether it may begin a phase."""
+    is_access: bool
+    """Whether it may say who asked for what."""
+
+    @property
+    def is_read_always(self) -> bool:
+        """Whether each such line says something new."""
+        return (self.is_fact and not self.is_speed) or self.is_context
+
+    @classmethod
+    def of(cls, low: str) -> _Traits:
+        """Those of a line in lower case."""
+        is_fact = any(word in low for word in FACT_WORDS)
+        return cls(
+            is_timing="tokens per second" in low and "eval time" in low,
+            is_fact=is_fact,
+            is_speed=is_fact
+            and any(word in low for word in _LAST_COUNTS)
+            and not any(word in low for word in _ALL_COUNT),
+            is_metadata=" - kv " in low,
+            is_context=any(word in low for word in _WORDS_OF_CONTEXT),
+            is_mark=any(word in low for word in (*_LOADED, *_BEGIN_LOADING, _RETRYING)),
+            is_access="/" in low and ", client: " not in low and _METHOD.search(low) is not None,
+        )
+
+
 @dataclass(slots=True)
 class _Shape:
     """Lines that differ in their digits only, and what they show."""
@@ -316,6 +581,8 @@ class _Shape:
     """Whether the digits make no difference."""
     is_empty: bool = False
     """Whether they show nothing, whatever was before."""
+    is_speed: bool = False
+    """Whether the last of them is to be read for its facts."""
     last: dict[bytes, _Reading] = field(default_factory=dict)
     """Stream → what one of them showed when it was read last."""
 
@@ -333,9 +600,13 @@ class Diagnoser:
         self._streams: dict[str, _Stream] = {}
         self._facts = FactReader()
         self._survived: dict[str, _Hit] = {}
+        self._undelivered: dict[str, _Hit] = {}
         self._epoch = 0
         self._shapes: dict[bytes, _Shape] = {}
         self._seen: set[bytes] = set()
+        self._traits: dict[bytes, _Traits] = {}
+        self._families: dict[tuple[str, str, bool], str | None] = {}
+        self._unread: dict[bytes, bytes] = {}
         self.n_lines = 0
 
     def is_known(self, raw: bytes, shape: bytes) -> bool:
@@ -356,6 +627,9 @@ class Diagnoser:
             return False
         for hit in reading.hits:
             hit.count += 1
+        if known.is_speed:
+            self._unread.pop(shape, None)
+            self._unread[shape] = raw
         return True
 
     def note_empty(self, shape: bytes) -> None:
@@ -387,19 +661,20 @@ class Diagnoser:
             for hit in hits
         ):
             return
-        low = line.text.lower()
-        if any(word in low for word in _WORDS_OF_CONTEXT):
+        traits = self._traits_of(line)
+        if traits.is_read_always:
             return
         shape = shape_of(line.raw)
         known = self._shapes.get(shape)
         if known is None:
             known = self._new_shape(line.raw, line.stream.encode(), shape)
+            known.is_speed = traits.is_speed
         if known.is_one:
             begin, end = known.stream_at
             if len(known.last) >= MAX_STREAMS:
                 known.last.clear()
             stream = self._stream(line.stream)
-            is_mark = any(word in low for word in (*_LOADED, *_BEGIN_LOADING))
+            is_mark = traits.is_mark
             known.last[line.raw[begin:end]] = _Reading(
                 stream, stream.is_up, tuple(hits), self._epoch if is_mark else None
             )
@@ -416,25 +691,25 @@ class Diagnoser:
 
     def _feed(self, line: LogLine, hits: list[_Hit]) -> tuple[Diagnosis, ...]:
         self.n_lines = line.number
-        low = line.text.lower()
+        traits = self._traits_of(line)
         stream = self._stream(line.stream)
-        if "tokens per second" in low and "eval time" in low:
-            # Most of what a busy server writes.
-            self._facts.feed(line.text)
+        if traits.is_timing:
+            self._read_facts(line.text)
             if not stream.is_up:
-                self._read_marks(stream, low)
+                self._read_marks(stream, line.text.lower())
             return ()
-        self._read_context(stream, line, low)
-        if any(word in low for word in FACT_WORDS):
-            self._facts.feed(line.text)
+        if traits.is_context:
+            self._read_context(stream, line, line.text.lower())
+        if traits.is_fact:
+            self._read_facts(line.text)
         new: list[Diagnosis] = []
-        if " - kv " in low:
-            # Metadata of the model, chat templates among them: anything may stand there.
+        if traits.is_metadata:
             return ()
-        if "/" in low and _ACCESS.search(line.text):
-            self._read_marks(stream, low)
+        if traits.is_access and _ACCESS.search(line.text):
+            if traits.is_mark:
+                self._read_marks(stream, line.text.lower())
             return ()
-        found = self._index.search(line.text)
+        found = self._index.search(line.text, self._shape(line))
         if any(signature.severity is Severity.REMARK for signature, _ in found):
             # The engine says on this line that it goes on.
             found = [row for row in found if row[0].severity is Severity.REMARK]
@@ -442,21 +717,91 @@ class Diagnoser:
             found = [row for row in found if row[0].id != "told-by-itself"]
         elif not found and line.is_error and (match := _WHOLE.fullmatch(line.text)):
             found = [(self._by_id["told-by-itself"], match)]
-        for signature, match in found:
+        elif not found and stream.panic_line == line.number - 1:
+            # Rust says where it panicked, and why on the next line.
+            match = _WHOLE.fullmatch(line.text)
+            found = [(self._by_id["told-by-itself"], match)] if match else []
+        if "panicked at" in line.text:
+            stream.panic_line = line.number
+        for signature, match in self._by_kind(found, line, stream):
             hit, is_new = self._record(stream, line, signature, match)
             if hit is not None:
                 hits.append(hit)
             if hit is not None and is_new:
                 new.append(self._diagnosis(hit))
-        self._read_marks(stream, low)
+        if traits.is_mark:
+            self._read_marks(stream, line.text.lower())
         return tuple(new)
+
+    @staticmethod
+    def _shape(line: LogLine) -> bytes | None:
+        """What all lines have that differ in their digits only; None if their bytes do not say."""
+        return shape_of(line.raw) if line.raw and b"\\u" not in line.raw else None
+
+    def _traits_of(self, line: LogLine) -> _Traits:
+        shape = self._shape(line)
+        if shape is None:
+            return _Traits.of(line.text.lower())
+        traits = self._traits.get(shape)
+        if traits is None:
+            if len(self._traits) >= MAX_SHAPES:
+                self._traits.clear()
+            traits = self._traits[shape] = _Traits.of(line.text.lower())
+        return traits
+
+    def _read_facts(self, text: str) -> None:
+        """Take the facts of a line, those of lines that were only counted before it."""
+        if self._unread:
+            unread, self._unread = self._unread, {}
+            for raw in unread.values():
+                self._facts.feed(raw.decode("utf-8", "replace"))
+        if text:
+            self._facts.feed(text)
+
+    def _by_kind(
+        self, found: list[tuple[Signature, re.Match[str]]], line: LogLine, stream: _Stream
+    ) -> list[tuple[Signature, re.Match[str]]]:
+        """What a line shows, its own words taken for a cause where no row is closer."""
+        if len(found) > 1:
+            closer = [row for row in found if row[0].id not in _ANY_PROGRAM]
+            quoted = [row for row in found if row[0].id in _ANY_PROGRAM]
+            if {signature.id for signature, _ in closer} == {"aborted"}:
+                closer += [row for row in quoted if row[0].id == "cxx-exception"]
+            found = closer or quoted[:1]
+        if not line.is_error and any(row[0].id == "told-by-itself" for row in found):
+            found = [] if _GOES_ON.search(line.text) else found
+        if any(signature.id not in QUOTING for signature, _ in found):
+            return found
+        return [(self._kind(signature, match, stream), match) for signature, match in found]
+
+    def _kind(self, signature: Signature, match: re.Match[str], stream: _Stream) -> Signature:
+        """The row that says what to do about a quoted sentence, or the one that quotes it."""
+        why = _quoted(match)[:MAX_TEXT]
+        is_request = signature.id == "request-failed" or stream.is_up
+        key = signature.id, _STATUS.sub("0", why), is_request
+        if key not in self._families:
+            if len(self._families) >= MAX_SHAPES:
+                self._families.clear()
+            self._families[key] = family_of(
+                why, is_loading="loading model" in match[0].lower(), is_request=is_request
+            )
+        id = self._families[key]
+        if id is None:
+            return signature
+        tier = max(Tier.KIND, signature.tier)
+        return replace(self._by_id[id], tier=tier, phase=signature.phase)
 
     def report(self) -> LogReport:
         """What the log shows, read so far."""
+        self._read_facts("")
         hits = [hit for stream in self._streams.values() for hit in stream.hits.values()]
-        fatal = [h for h in hits if h.signature.severity is Severity.FATAL]
+        fatal = _without_late([h for h in hits if h.signature.severity is Severity.FATAL])
         with_allocations = _with_allocations(fatal)
         fatal = _ranked(_merged(_without_consequences(with_allocations)))
+        is_up = any(stream.is_up for stream in self._streams.values())
+        if fatal and fatal[0].signature.tier <= Tier.KIND and not is_up:
+            # What could not be downloaded could not be loaded.
+            fatal = [*self._undelivered.values(), *fatal]
         shown = {hit.signature.id for hit in fatal}
         if shown and not any(id.startswith("oom-") for id in shown):
             # Its dry run met the same fault.
@@ -472,7 +817,7 @@ class Diagnoser:
             ),
             facts,
             self.n_lines,
-            any(stream.is_up for stream in self._streams.values()),
+            is_up,
         )
 
     def _stream(self, name: str) -> _Stream:
@@ -488,25 +833,39 @@ class Diagnoser:
             stream.clip_line = line.number
         if "pipeline parallelism enabled" in low:
             stream.is_pipelined = True
+        if "greater than the recommended max working set" in low:
+            stream.is_over_working_set = True
 
     def _record(
         self, stream: _Stream, line: LogLine, signature: Signature, match: re.Match[str]
     ) -> tuple[_Hit | None, bool]:
         """Keep a hit, and say whether it is a cause that was not known."""
         signature = self._refined(signature, stream, line)
-        if (
+        is_late = (
             stream.is_up
             and signature.phase < Phase.LOAD
             and signature.tier <= Tier.SYMPTOM
             and signature.severity is Severity.FATAL
+        )
+        if is_late and (
+            signature.tier > Tier.KIND
+            or not _quoted(match)
+            or not (line.is_error or is_told_as_error(line.text))
         ):
             return None, False
         hit = stream.hits.get(signature.id)
+        if hit is not None and hit.signature.tier < signature.tier:
+            # Told more closely than by its words.
+            self._drop(stream, hit)
+            hit = None
         is_new = hit is None
         if hit is None:
             self._epoch += 1
-            hit = stream.hits[signature.id] = _Hit(signature, line.stream, line.number)
+            hit = _Hit(signature, line.stream, line.number, is_late=is_late)
+            stream.hits[signature.id] = hit
         hit.add(line, match)
+        if hit.signature.tier <= Tier.KIND:
+            hit.quote(line, _quoted(match), is_hint="hint" in match.groupdict())
         if hit.shortage is None and line.number - stream.shortage_line < _NEAR:
             hit.shortage = stream.shortage
         is_told = signature.severity is Severity.FATAL and signature.tier >= Tier.REQUEST
@@ -521,6 +880,8 @@ class Diagnoser:
         if signature.id == "draft-failed" and near and "failed to load draft" in line.text:
             self._forget(stream, "oom-weights")
             return self._by_id["oom-draft"]
+        if signature.id == "metal-failed" and stream.is_over_working_set:
+            return self._by_id["oom-metal"]
         if signature.id == "oom-compute":
             if line.number - stream.clip_line < _NEAR // 4:
                 return self._by_id["oom-mmproj"]
@@ -561,13 +922,17 @@ class Diagnoser:
             self._epoch += stream.is_up
             stream.is_up = False
             stream.shortage_line = -_NEAR
-        elif "retrying without pipeline parallelism" in low:
+        elif _RETRYING in low:
             self._forget(stream, "oom-compute", "gpu-allocation-failed", "oom-scheduler-copies")
 
     def _settle(self, stream: _Stream) -> None:
         """Forget that others waited for what is there now."""
         for hit in list(stream.hits.values()):
-            if hit.signature.tier <= Tier.SYMPTOM and hit.signature.phase < Phase.LOAD:
+            is_wait = hit.signature.tier <= Tier.SYMPTOM and hit.signature.phase < Phase.LOAD
+            is_probe = hit.signature.id == "probe-failed" and not any(
+                "restarted" in evidence.text for evidence in hit.evidence
+            )
+            if is_wait or is_probe:
                 self._drop(stream, hit)
 
     def _survive(self, stream: _Stream, phase: Phase) -> None:
@@ -580,6 +945,8 @@ class Diagnoser:
             if signature.tier >= Tier.REQUEST:
                 hit.is_survived = True
                 self._survived.setdefault(signature.id, hit)
+                if phase is Phase.LOAD and signature.phase is Phase.DOWNLOAD:
+                    self._undelivered.setdefault(signature.id, replace(hit, is_survived=False))
 
     def _diagnosis(self, hit: _Hit, facts: LogFacts | None = None) -> Diagnosis:
         signature = hit.signature
@@ -587,7 +954,12 @@ class Diagnoser:
         fix = tuple(_filled(text, hit.values) for text in signature.fix)
         if facts is not None and hit.shortage is not None and signature.id.startswith("oom-"):
             cause, fix = explain_shortage(signature.id, hit.shortage, facts, cause, fix)
+        why = hit.values.get("why", "")
         confidence = _CONFIDENCE[signature.tier]
+        if signature.tier < Tier.KIND and hit.clearness >= _Clearness.ERROR:
+            confidence = _QUOTED_CONFIDENCE
+        if why and why not in cause and signature is not self._by_id[signature.id]:
+            cause = f"{cause} It says: {redact(why)}."
         if hit.is_survived:
             cause = f"Survived: {cause}"
         return Diagnosis(
@@ -630,6 +1002,12 @@ def diagnose_lines(lines: Iterable[LogLine]) -> Iterator[Diagnosis | LogReport]:
     yield diagnoser.report()
 
 
+def _quoted(match: re.Match[str]) -> str:
+    """What a line says in its own words; empty where a pattern takes none."""
+    groups = match.groupdict()
+    return groups.get("why") or groups.get("hint") or ""
+
+
 def _shortage(found: re.Match[str]) -> Shortage:
     """The allocation that failed."""
     if found["mib"]:
@@ -669,6 +1047,12 @@ def _merged(hits: Iterable[_Hit]) -> list[_Hit]:
     return list(found.values())
 
 
+def _without_late(hits: list[_Hit]) -> list[_Hit]:
+    """Without what an engine that was up said of itself, unless it ended."""
+    ended = {hit.stream for hit in hits if hit.signature.id in _ENDS}
+    return [hit for hit in hits if not hit.is_late or hit.stream in ended]
+
+
 def _with_allocations(hits: list[_Hit]) -> list[_Hit]:
     """What ran out of memory, with the line that says how much it wanted."""
     first = {
@@ -705,11 +1089,56 @@ def _without_consequences(hits: list[_Hit]) -> list[_Hit]:
         absorbed.add("out-of-memory")
     hits = [hit for hit in hits if hit.signature.id not in absorbed]
     best = max((hit.signature.tier for hit in hits), default=Tier.GENERIC)
+    if hits and best <= Tier.KIND:
+        return _of_words(hits)
+    if best is Tier.SYMPTOM and (told := _before_crash(hits)):
+        return told
     if best is Tier.REQUEST and any(hit.signature.tier is Tier.SYMPTOM for hit in hits):
         return [hit for hit in hits if hit.signature.tier >= Tier.SYMPTOM]
     if best is Tier.ROOT:
         return [hit for hit in hits if hit.signature.tier >= Tier.REQUEST]
     return [hit for hit in hits if hit.signature.tier is best]
+
+
+def _of_words(hits: list[_Hit]) -> list[_Hit]:
+    """What may be told where sentences are all that is known.
+
+    That something failed says less than why; a sentence that does not call itself an error
+    counts only if it was written before the end.
+    """
+    causes = [hit for hit in hits if hit.clearness is _Clearness.CAUSE]
+    if causes:
+        # The last of a chain is the first that happened.
+        last = max(hit.first_line for hit in causes)
+        return [hit for hit in causes if hit.first_line == last]
+    ends = [hit.first_line for hit in hits if not hit.values.get("why")]
+    told = [hit for hit in hits if hit.values.get("why")]
+    clear = [hit for hit in told if hit.clearness >= _Clearness.ERROR]
+    if not clear:
+        least = _Clearness.HINT if ends else _Clearness.FAILURE
+        last = min(ends, default=max(hit.first_line for hit in hits))
+        told = [hit for hit in told if hit.clearness >= least and hit.first_line <= last]
+        hits = [hit for hit in hits if hit.clearness is not _Clearness.HINT]
+    if not (clear or told or hits):
+        return []
+    best = max(hit.signature.tier for hit in hits)
+    return clear or told or [hit for hit in hits if hit.signature.tier is best]
+
+
+def _before_crash(hits: list[_Hit]) -> list[_Hit]:
+    """What a program called an error before it crashed, if nothing else is known."""
+    symptoms = [hit for hit in hits if hit.signature.tier is Tier.SYMPTOM]
+    if any(hit.signature.id not in _CRASHES for hit in symptoms):
+        return []
+    first = {hit.stream: hit.first_line for hit in reversed(symptoms)}
+    return [
+        hit
+        for hit in hits
+        if hit.signature.tier < Tier.SYMPTOM
+        and hit.values.get("why")
+        and hit.clearness >= _Clearness.ERROR
+        and hit.first_line < first.get(hit.stream, 0)
+    ]
 
 
 def _ranked(hits: list[_Hit]) -> list[_Hit]:
@@ -718,8 +1147,9 @@ def _ranked(hits: list[_Hit]) -> list[_Hit]:
     follows = all(hit.signature.id.startswith(_STILL_DUE_TO_GPU) for hit in reasons)
 
     def order(hit: _Hit) -> tuple[int, bool, int, int]:
-        is_beside = hit.signature.id in _SURVIVABLE and not follows
-        return (-hit.signature.tier, is_beside, _emptiness(hit), hit.first_line)
+        is_beside = hit.is_warning or (hit.signature.id in _SURVIVABLE and not follows)
+        tier = Tier.KIND if hit.signature.tier < Tier.KIND else hit.signature.tier
+        return (-tier, is_beside, _emptiness(hit), hit.first_line)
 
     return sorted(hits, key=order)
 
@@ -730,6 +1160,7 @@ _EMPTY = {
         (
             "network-broken out-of-memory permission-denied image-pull compile-error vulkan-error",
             "cuda-error failed-check docker-error wheel-build-failed start-timeout",
+            "app-runtime-crashed",
             "decode-failed build-step-failed segfault cxx-exception modal-runner-failed",
             "aborted",
             "ollama-runner-died",

@@ -40,6 +40,7 @@ def economics_of(
     load: Load | None = None,
     scaledown_seconds: float = SCALEDOWN_SECONDS,
     calibration: Calibration | None = None,
+    has_region: bool = False,
 ) -> Economics | None:
     """Speed, start and cost of a row; None where it does not fit or nothing is known.
 
@@ -51,6 +52,7 @@ def economics_of(
         load: for a month's bill; speeds are for its context then.
         scaledown_seconds: a container stays this long without requests.
         calibration: a user's own measurements on this GPU.
+        has_region: whether containers may run in one region only.
     """
     if row.estimate is None or not row.fits or row.gpu.speed is None:
         return None
@@ -82,6 +84,7 @@ def economics_of(
         stored_bytes=model.size_bytes,
         scaledown_seconds=scaledown_seconds,
         load=asked,
+        region=has_region,
         prices_as_of=row.gpu.price_as_of,
         prices_source=row.gpu.price_source,
     )
@@ -108,8 +111,8 @@ def priced(plan: Plan, load: Load | None = None) -> Plan:
     """The same plan with the speed, start and cost of every row, for a load if there is one."""
     if plan.prices is None:
         return plan
-    said = (*plan.warnings, *_too_long(plan, load))
-    return replace(plan, economics=all_economics(plan, plan.gpus, load), warnings=said)
+    found = replace(plan, economics=all_economics(plan, plan.gpus, load))
+    return replace(found, warnings=(*found.warnings, *_too_long(found, load)))
 
 
 def _too_long(plan: Plan, load: Load | None) -> tuple[str, ...]:
@@ -117,12 +120,17 @@ def _too_long(plan: Plan, load: Load | None) -> tuple[str, ...]:
     estimate = plan.choice.row.estimate if plan.choice is not None else None
     if load is None or estimate is None:
         return ()
-    output_tokens = 0 if plan.runtime.embeddings else load.output_tokens
-    if load.prompt_tokens + output_tokens <= estimate.n_ctx_seq:
+    own = plan.model.n_ctx_train
+    found = next((each for each in plan.economics if each is not None), None)
+    output_tokens = 0 if found is not None and found.speed.embeds else load.output_tokens
+    needed = load.prompt_tokens + output_tokens
+    if needed <= estimate.n_ctx_seq:
         return ()
+    out = f" in and {output_tokens} out" if output_tokens else ""
+    way = f"the model's own context is {own}" if 0 < own < needed else "raise -c"
     return (
-        f"Requests of {load.prompt_tokens} tokens in and {output_tokens} out do not fit a slot of "
-        f"{estimate.n_ctx_seq} tokens: raise -c.",
+        f"Requests of {load.prompt_tokens} tokens{out} do not fit a slot of "
+        f"{estimate.n_ctx_seq} tokens: {way}.",
     )
 
 

@@ -6,13 +6,14 @@ Source: llama.cpp src/llama-context.cpp `sched_reserve`, `graph_reserve`,
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ggufctl.core.extras import Adapter
 from ggufctl.core.folding import Fold, add_loops, are_twins, cuts
 from ggufctl.core.ggml.alloc import Live, Recorder, Tape
-from ggufctl.core.ggml.cuda import Capability
+from ggufctl.core.ggml.cuda import ADA_LOVELACE, Capability
 from ggufctl.core.ggml.scheduler import MAX_COPIES, Scheduler
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import Architecture
@@ -20,8 +21,9 @@ from ggufctl.core.growing import NotGrowing, Span
 from ggufctl.core.hparams import HParams
 from ggufctl.core.layout import ContextParams, Layout
 from ggufctl.core.placement import Placement
+from ggufctl.core.stamping import Stamped, cut, shortened
 
-__all__ = ["Buffers", "Engine", "Program"]
+__all__ = ["Apart", "Buffers", "Engine", "Program", "Stamps"]
 
 GENERATION_RATIO = 16
 """Tokens per sequence from which a prompt needs more memory than one token each does."""
@@ -66,6 +68,36 @@ class Program:
     """Whether where operations run does not depend on how many tokens there are."""
 
 
+class Apart(NamedTuple):
+    """A model with every block on a device of its own, see `core.stamping`.
+
+    Attributes:
+        placement: of the blocks.
+        kinds: of the blocks, one per block.
+        layers: blocks to build, which have every pair of kinds.
+    """
+
+    placement: Placement
+    kinds: list[Hashable]
+    layers: list[int]
+
+    @classmethod
+    def of(cls, placement: Placement, kinds: list[Hashable]) -> Apart:
+        """The same with what is to be built. The first and the last block are like no other."""
+        if len(kinds) > 1:
+            kinds = [("first", kinds[0]), *kinds[1:-1], ("last", kinds[-1])]
+        return cls(placement, kinds, shortened(kinds))
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """What stamps say for all contexts of a span; None where there are none."""
+
+    stamped: Stamped | None
+    span: Span
+    is_blind: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Everything a graph depends on, for one model, one setting and one set of GPUs.
@@ -76,9 +108,11 @@ class Engine:
         can_pipeline: whether the settings allow pipeline parallelism.
         auto_flash: whether fusing attention depends on where it would run.
         adapters: LoRA adapters in use.
-        folds: ways to leave out repeating blocks, the shortest first.
+        folds: finds ways to leave out repeating blocks, the shortest first.
+        apart: the model with blocks on devices of their own; None where some are on the host.
         probed: answers of probes already made for this placement.
         programs: graphs already gone through, of all placements.
+        stamps: the same out of stamps.
         key: what tells this placement from others.
         capabilities: compute capability per GPU; none = Ada Lovelace or newer.
     """
@@ -91,9 +125,11 @@ class Engine:
     can_pipeline: bool = True
     auto_flash: bool = True
     adapters: tuple[Adapter, ...] = ()
-    folds: tuple[Fold, ...] = ()
+    folds: Callable[[], tuple[Fold, ...]] = tuple
+    apart: Apart | None = None
     probed: dict[Hashable, frozenset[str]] = field(default_factory=dict)
     programs: dict[Hashable, list[Program | None]] = field(default_factory=dict)
+    stamps: dict[Hashable, list[Stamps]] = field(default_factory=dict)
     key: Hashable = None
     capabilities: tuple[Capability, ...] = ()
 
@@ -106,7 +142,7 @@ class Engine:
 
     def unfolded(self) -> Engine:
         """The same with every block in its graphs."""
-        return replace(self, folds=(), programs={})
+        return replace(self, folds=tuple, apart=None, programs={}, probed={})
 
     def reserve(self, *, explain: bool = False) -> Buffers:
         """Reserve the worst-case graph of a prompt.
@@ -145,6 +181,9 @@ class Engine:
             assert program is not None
             fold = None
         else:
+            sizes = self._stamped_sizes(batch)
+            if sizes is not None:
+                return Buffers(sizes, (), batch.flash, self.n_copies)
             program, fold = self._program(batch)
         steps = self.ctx.step - program.span.here
         if fold is None:
@@ -159,12 +198,56 @@ class Engine:
         peaks = tuple(one.peak for one in played) if explain else ()
         return Buffers(tuple(one.size for one in played), peaks, batch.flash, self.n_copies)
 
+    def _stamps(self, batch: _Batch) -> Stamps | None:
+        """The stamps of a batch whose span has this context; None where blocks are not apart."""
+        p = self.placement
+        is_piped = p.n_gpus == 1 or self.n_copies == MAX_COPIES
+        capabilities = frozenset(self.capabilities)
+        if self.apart is None or self.dry_run or not is_piped or len(capabilities) > 1:
+            return None
+        capability = next(iter(capabilities), ADA_LOVELACE)
+        known = self.stamps.setdefault((batch, self.ctx.settings, capability), [])
+        here = self.ctx.step
+        found = next((stamps for stamps in known if here in stamps.span), None)
+        if found is None:
+            found = self._new_stamps(batch, self.apart, capability)
+            known.append(found)
+        return found
+
+    def _stamped_sizes(self, batch: _Batch) -> tuple[int, ...] | None:
+        """Compute buffers of a batch as stamps have them, None where they do not tell.  [bytes]"""
+        stamps, p = self._stamps(batch), self.placement
+        if stamps is None or stamps.stamped is None:
+            return None
+        steps = self.ctx.step - stamps.span.here
+        return stamps.stamped.sizes(p.layer_backends, p.n_gpus, steps)
+
+    def _new_stamps(self, batch: _Batch, apart: Apart, capability: Capability) -> Stamps:
+        try:
+            ctx, span = self.ctx.growing()
+            return self._cut(batch, ctx, span, apart, capability)
+        except NotGrowing:
+            span = Span(self.ctx.step)
+            span.only_here()
+            return self._cut(batch, self.ctx, span, apart, capability)
+
+    def _cut(
+        self, batch: _Batch, ctx: ContextParams, span: Span, apart: Apart, capability: Capability
+    ) -> Stamps:
+        layout = self.arch.lay_out(self.hp, ctx)
+        builder = self._build(batch, ctx, layout, apart.layers, apart.placement, pin=True)
+        p = apart.placement
+        stamped = cut(builder.graph, apart.layers, apart.kinds, p.n_gpus, capability)
+        if stamped is not None and _misplaced(builder, p):
+            stamped = None
+        return Stamps(stamped, span, _is_blind(builder, p))
+
     def _program(self, batch: _Batch) -> tuple[Program, Fold | None]:
         """The program of a batch whose span has this context, with what it leaves out."""
         settings = (batch, self.ctx.settings, self.dry_run, self.can_pipeline)
         cards = frozenset(self.capabilities)
         are_equal = len(cards) < 2
-        for i, fold in enumerate(self.folds):
+        for i, fold in enumerate(self.folds()):
             if fold.has_twins and not are_equal:
                 continue
             structure = fold.structure if are_equal else None
@@ -209,7 +292,8 @@ class Engine:
     ) -> Program | None:
         n_gpus = self.placement.n_gpus
         layout = self.arch.lay_out(self.hp, ctx)
-        builder = self._build(batch, ctx, layout, fold, pin=not self.dry_run)
+        layers = fold.layers if fold else None
+        builder = self._build(batch, ctx, layout, layers, self.placement, pin=not self.dry_run)
         graph = builder.graph
         schedule = Scheduler(n_gpus, self.n_copies).schedule(graph)
         recorder = Recorder(n_gpus, explain=explain, capabilities=self.capabilities)
@@ -222,14 +306,16 @@ class Engine:
             if not add_loops(fold, starts, graph.nodes, tapes, marks):
                 return None
             tapes = [tapes[where] for where in fold.devices]
-        return Program(tapes, span, self._misplaced(builder), _is_blind(builder, self.placement))
+        p = self.placement
+        return Program(tapes, span, _misplaced(builder, p), _is_blind(builder, p))
 
     def _build(
         self,
         batch: _Batch,
         ctx: ContextParams,
         layout: Layout,
-        fold: Fold | None,
+        layers: list[int] | None,
+        placement: Placement,
         *,
         pin: bool,
     ) -> Builder:
@@ -238,14 +324,14 @@ class Engine:
             self.hp,
             ctx,
             layout,
-            self.placement,
+            placement,
             n_tokens=rounded,
             n_seqs=batch.n_seqs,
             n_outputs=batch.n_outputs,
             flash_attn=batch.flash,
             pin_norms=pin,
             mixed_batch=self.arch.mixed_batch,
-            layers=fold.layers if fold else None,
+            layers=layers,
             adapters=self.adapters,
             unfused=batch.unfused,
             in_use=not self.dry_run,
@@ -254,12 +340,6 @@ class Engine:
         builder.pool()
         builder.mark_outputs()
         return builder
-
-    def _misplaced(self, builder: Builder) -> frozenset[str]:
-        """Fused operations of which some block's is not on the block's device."""
-        backends = self.placement.layer_backends
-        fused = (*builder.fused_attention, *builder.fused_nodes)
-        return frozenset(t.op for t, il in fused if t.backend != backends[il])
 
     def _resolved(self, batch: _Batch) -> _Batch:
         """The batch with what llama.cpp finds can be fused.
@@ -285,6 +365,11 @@ class Engine:
         """
         p = self.placement
         if p.full_offload and not self.dry_run and not self.arch.fused_ops:
+            stamps = self._stamps(prompt)
+            if stamps is not None and stamps.stamped is not None:
+                if stamps.is_blind:
+                    return True
+                return ATTENTION not in self._probe(prompt)
             program, _ = self._program(prompt)
             if program.is_blind and ATTENTION not in program.misplaced:
                 return True
@@ -298,12 +383,20 @@ class Engine:
         key = (probe, self.ctx.settings)
         found = self.probed.get(key)
         if found is None:
-            fold = self.folds[0] if self.folds else None
+            folds = self.folds()
+            layers = folds[0].layers if folds else None
             layout = self.arch.lay_out(self.hp, self.ctx)
-            builder = self._build(probe, self.ctx, layout, fold, pin=True)
+            builder = self._build(probe, self.ctx, layout, layers, self.placement, pin=True)
             Scheduler(self.placement.n_gpus, self.n_copies).assign(builder.graph)
-            found = self.probed[key] = self._misplaced(builder)
+            found = self.probed[key] = _misplaced(builder, self.placement)
         return found
+
+
+def _misplaced(builder: Builder, placement: Placement) -> frozenset[str]:
+    """Fused operations of which some block's is not on the block's device."""
+    backends = placement.layer_backends
+    fused = (*builder.fused_attention, *builder.fused_nodes)
+    return frozenset(t.op for t, il in fused if t.backend != backends[il])
 
 
 def _is_blind(builder: Builder, placement: Placement) -> bool:

@@ -330,6 +330,19 @@ _CAUSES = (
         "This is a fault of that build with these settings: try others, or another build.",
     ),
     _signature(
+        r"graph_reserve: failed to allocate|gallocr_\w+: failed to allocate",
+        _K.OOM_COMPUTE,
+        "Not enough memory for the compute buffer.",
+        "Use -fa on, a smaller -ub or a smaller -c.",
+        is_weak=True,
+    ),
+    _signature(
+        r"signal: killed|oom-kill|killed by the OOM killer",
+        _K.OOM_HOST,
+        "The engine was killed: the host ran out of memory.",
+        "Use a smaller -c or quant, or more host memory.",
+    ),
+    _signature(
         r"insufficient memory \(attempted to allocate",
         _K.OOM_HOST,
         "Not enough host memory.",
@@ -346,6 +359,14 @@ _TERMINAL = re.compile(
     r"\[Errno \d+\] error while attempting to bind|couldn't bind HTTP server socket"
 )
 """After these the engine does not come up, whether or not its process still lives."""
+
+_OOM_IN = {
+    Phase.PROCESS: FailureKind.OOM_WEIGHTS,
+    Phase.WEIGHTS: FailureKind.OOM_WEIGHTS,
+    Phase.CACHE: FailureKind.OOM_KV,
+    Phase.GRAPH: FailureKind.OOM_COMPUTE,
+}
+"""What memory is asked for in each phase."""
 
 _RECOVERED = re.compile(r"retrying without pipeline parallelism|init: model loaded")
 
@@ -415,6 +436,7 @@ class EngineLog:
         self.warnings: list[str] = []
         self.cause: Failure | None = None
         """The first line that says why the engine will fail, if it does."""
+        self._oom_line = ""
         self.is_fatal = False
         """Whether a line said that the engine does not come up."""
         self._fatal_line = ""
@@ -429,7 +451,7 @@ class EngineLog:
         if warning and len(self.warnings) < 50:
             self.warnings.append(warning[1].strip())
         text = _PREFIX.sub("", line)
-        self._read_facts(text)
+        self.read_facts(text)
         self._read_failure(text)
         for phase, marks in _PHASES:
             if _ORDER.index(phase) > _ORDER.index(self.phase) and any(m in text for m in marks):
@@ -446,11 +468,32 @@ class EngineLog:
             return self.cause
         return Failure(FailureKind.OTHER, "The engine gave up.", "", self._fatal_line)
 
+    @property
+    def is_explained(self) -> bool:
+        """Whether a line said for certain why the engine will not come up."""
+        return self.cause is not None and not self._is_weak
+
     def failed(self, exit_code: int) -> Failure:
         """Why the engine ended, from its log first and its exit code second."""
-        return self.failure or self.cause or exit_failure(exit_code)
+        return self.reason or exit_failure(exit_code)
 
-    def _read_facts(self, text: str) -> None:
+    @property
+    def reason(self) -> Failure | None:
+        """Why the engine will end, if it does; None when no line said anything of it."""
+        found = self.failure or self.cause
+        if found is None or found.kind is FailureKind.OTHER:
+            return self._out_of_memory() or found
+        return found
+
+    def _out_of_memory(self) -> Failure | None:
+        """What the GPU's own refusal says, where no line after it said what it was for."""
+        if not self._oom_line:
+            return None
+        kind = _OOM_IN.get(self.phase, FailureKind.OOM_RUNTIME)
+        return Failure(kind, f"A GPU ran out of memory ({kind.value[15:]}).", "", self._oom_line)
+
+    def read_facts(self, text: str) -> None:
+        """Take what a line without prefix says of memory, devices and settings."""
         if found := _BUFFER.search(text):
             n_bytes = round(float(found["mib"]) * _MIB)
             if _ENCODER_GRAPH in text:
@@ -487,13 +530,15 @@ class EngineLog:
 
     def _read_failure(self, text: str) -> None:
         if _RECOVERED.search(text):
-            self.cause, self.is_fatal = None, False
+            self.cause, self.is_fatal, self._oom_line = None, False, ""
             return
         if self.cause is None or self._is_weak:
             for signature in _CAUSES:
                 if found := signature.match(text):
                     self.cause, self._is_weak = found, signature.is_weak
                     break
+        if "cudaMalloc failed: out of memory" in text:
+            self._oom_line = text.strip()
         if not self.is_fatal and _TERMINAL.search(text):
             self.is_fatal, self._fatal_line = True, text.strip()
 

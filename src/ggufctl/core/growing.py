@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-__all__ = ["Growing", "NotGrowing", "Span", "at"]
+__all__ = ["Growing", "NotGrowing", "Span", "at", "plain", "slope_of"]
 
 
 class NotGrowing(Exception):
@@ -82,11 +82,11 @@ class Growing(int):
 
     def _minus(self, other: object) -> tuple[int, int]:
         """Value and slope of the difference."""
-        slope = _slope(other)
+        slope = slope_of(other)
         return int.__sub__(self, other), self.slope - slope  # type: ignore[operator]
 
     def __add__(self, other: int) -> int:
-        slope = _slope(other)
+        slope = slope_of(other)
         return Growing.of(int.__add__(self, other), self.slope + slope, self.span)
 
     __radd__ = __add__
@@ -95,26 +95,26 @@ class Growing(int):
         return Growing.of(*self._minus(other), self.span)
 
     def __rsub__(self, other: int) -> int:
-        slope = _slope(other)
+        slope = slope_of(other)
         return Growing.of(int.__sub__(other, self), slope - self.slope, self.span)
 
     def __neg__(self) -> int:
         return Growing.of(int.__neg__(self), -self.slope, self.span)
 
     def __mul__(self, other: int) -> int:
-        if _slope(other):
+        if slope_of(other):
             raise NotGrowing
         return Growing.of(int.__mul__(self, other), self.slope * other, self.span)
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: int) -> int:
-        if _slope(other) or self.slope % other:
+        if slope_of(other) or self.slope % other:
             raise NotGrowing
         return Growing.of(int.__floordiv__(self, other), self.slope // other, self.span)
 
     def __mod__(self, other: int) -> int:
-        if _slope(other) or self.slope % other:
+        if slope_of(other) or self.slope % other:
             raise NotGrowing
         return int.__mod__(self, other)
 
@@ -153,7 +153,11 @@ class Growing(int):
     __divmod__ = __rdivmod__ = _refuse
 
 
-def _slope(number: object) -> int:
+def slope_of(number: object) -> int:
+    """How much a number grows with every step.
+
+    Raises: NotGrowing for what is no integer.
+    """
     if isinstance(number, Growing):
         return number.slope
     if isinstance(number, int):
@@ -166,3 +170,8 @@ def at(number: int, steps: int) -> int:
     if isinstance(number, Growing):
         return int.__add__(number, number.slope * steps)
     return number
+
+
+def plain(number: int) -> int:
+    """The number where it was worked out, as a plain one."""
+    return int.__add__(number, 0)

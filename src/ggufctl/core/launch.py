@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from ggufctl.core.escape import quoted
 from ggufctl.core.plan import engine_args
 from ggufctl.core.runtime import MAX_SEQUENCES, Runtime
+from ggufctl.core.templates import template_args
 from ggufctl.errors import UsageError
 
 __all__ = [
@@ -235,7 +238,21 @@ def check_passthrough(args: Sequence[str]) -> tuple[str, ...]:
                 f"{arg.partition('=')[0]!r} may not be passed through to the engine.",
                 "It would undo what keeps the server private, or what was planned.",
             )
+    _check_template(args)
     return tuple(args)
+
+
+def _check_template(args: Sequence[str]) -> None:
+    """Refuse the name of a chat template that llama-server would take for the template's text."""
+    if "--no-jinja" in args:
+        return
+    for arg, value in pairwise(args):
+        given = value if arg.replace("_", "-") == "--chat-template" else ""
+        if template_args(given)[:1] == ("--no-jinja",):
+            raise UsageError(
+                f"llama-server takes {quoted(given)} for the text of a chat template.",
+                f"Say --no-jinja --chat-template {given}, which takes it for the name of one.",
+            )
 
 
 def planned_again(args: Sequence[str]) -> tuple[str, ...]:

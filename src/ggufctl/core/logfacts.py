@@ -186,7 +186,7 @@ class FactReader:
         if len(self._log.buffers) + len(self._log.devices) > _MOST_BUFFERS:
             return
         try:
-            self._log.feed(text[:1000])
+            self._log.read_facts(text[:1000])
         except ValueError:
             # What looks like a number there is none: `1.2.3 MiB`.
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 __all__ = [
@@ -31,38 +32,63 @@ _ANSI = re.compile(
 _ANSI_BYTES = re.compile(_ANSI.pattern.partition(r"|\x9b")[0].encode())
 
 _ISO = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?Z|[+-]\d\d:?\d\d)?"
+_DIGITS = "0123456789"
+_UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LOWER = _UPPER.lower()
 _PREFIXES = (
     # kubectl logs --prefix and stern
-    re.compile(r"\[(?P<stream>pod/[^\]\s]+)\]\s"),
+    ("[", re.compile(r"\[(?P<stream>pod/[^\]\s]+)\]\s")),
     # docker compose
-    re.compile(r"(?P<stream>[A-Za-z0-9][\w.-]{0,60})\s+\|\s"),
+    (
+        _DIGITS + _UPPER + _LOWER,
+        re.compile(r"(?P<stream>[A-Za-z0-9][\w.-]{0,60})\s+\|\s"),
+    ),
     # containerd's and CRI-O's files
-    re.compile(rf"{_ISO} (?:stdout|stderr) [FP] "),
+    (_DIGITS, re.compile(rf"{_ISO} (?:stdout|stderr) [FP] ")),
     # journald and syslog
-    re.compile(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ (?P<stream>[\w./@-]+(?:\[\d+\])?): "),
-    re.compile(rf"{_ISO} [\w.-]+ (?P<stream>[\w./@-]+\[\d+\]): "),
+    (
+        _UPPER,
+        re.compile(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ (?P<stream>[\w./@-]+(?:\[\d+\])?): "),
+    ),
+    # the same in other languages
+    (
+        "",
+        re.compile(r"[^\s:]{2,8} [ \d]\d \d\d:\d\d:\d\d \S+ (?P<stream>[\w./@-]+\[\d+\]): "),
+    ),
+    (_DIGITS, re.compile(rf"{_ISO} [\w.-]+ (?P<stream>[\w./@-]+\[\d+\]): ")),
     # Modal's dashboard
-    re.compile(r"[A-Z][a-z]{2} \d\d\s+\d\d:\d\d:\d\d\.\d+ \| "),
+    (_UPPER, re.compile(r"[A-Z][a-z]{2} \d\d\s+\d\d:\d\d:\d\d\.\d+ \| ")),
     # BuildKit
-    re.compile(r"#\d+ \d+\.\d+ "),
+    ("#", re.compile(r"#\d+ \d+\.\d+ ")),
     # Modal's --timestamps and its container ids
-    re.compile(r"(?P<stream>ta-[0-9A-Za-z]{10,}):?\s"),
-    re.compile(rf"\[?{_ISO}\]?:?[\s|]+"),
-    re.compile(r"\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]?:?\s+"),
+    ("t", re.compile(r"(?P<stream>ta-[0-9A-Za-z]{10,}):?\s")),
+    ("[" + _DIGITS, re.compile(rf"\[?{_ISO}\]?:?[\s|]+")),
+    ("[" + _DIGITS, re.compile(r"\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]?:?\s+")),
     # llama.cpp's own, at its default verbosity
-    re.compile(r"\d+\.\d{2}\.\d{3}\.\d{3} [A-Z] "),
+    (_DIGITS, re.compile(r"\d+\.\d{2}\.\d{3}\.\d{3} [A-Z] ")),
     # router mode of llama-server
-    re.compile(r"\[(?P<stream>\d{4,5})\] (?=\d|[a-z]+[_ :])"),
-    re.compile(r"\[?(?:INFO|ERROR|WARN|WARNING|DEBUG|FATAL)\]?:?\s+(?=\S)"),
+    ("[", re.compile(r"\[(?P<stream>\d{4,5})\] (?=\d|[a-z]+[_ :])")),
+    ("[IEWDF", re.compile(r"\[?(?:INFO|ERROR|WARN|WARNING|DEBUG|FATAL)\]?:?\s+(?=\S)")),
+    # TrueNAS, which leaves no space
+    (_DIGITS, re.compile(rf"{_ISO}(?=[A-Za-z0-9\"{{])")),
+    # the kernel, Kubernetes, vLLM
+    ("[", re.compile(r"\[ *\d+\.\d{3,6}\] ")),
+    ("IWEF", re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w./-]+\.go:\d+\] ")),
+    ("(", re.compile(r"\((?P<stream>\w+ pid=\d+)\) ")),
+    (_DIGITS, re.compile(r"\d\d-\d\d \d\d:\d\d:\d\d \[[\w./-]+:\d+\] ")),
 )
+"""Characters with which what is put in front of a line may begin, and what it is."""
+
 _HEAD = 120
 """Characters in which a line says how bad it is."""
 
 _LEVEL = re.compile(
+    # llama.cpp's own, and that of Kubernetes and of gRPC
+    r"\b\d+\.\d\d\.\d{3}\.\d{3} (?:(?P<engine>E)|W) |"
+    r"(?:^|[\s|])(?:(?P<klog>[EF])|W)\d{4} \d\d:\d\d:\d\d|"
     r"\b(?:(?P<error>ERROR|ERR|FATAL|CRITICAL|SEVERE)|WARN|WARNING|WRN)\b|"
     r"\[(?:(?P<listed>error|fatal|E)|warn|warning|W)\]|level=(?:(?P<field>error|fatal)|warn)"
 )
-_FIRST = frozenset("0123456789[#")
 _LOG_FIELDS = ("log", "message", "msg", "line", "MESSAGE", "textPayload", "content")
 
 
@@ -139,6 +165,18 @@ def shape_of(raw: bytes) -> bytes:
     return raw.translate(_ONE_DIGIT)
 
 
+class _Layout(NamedTuple):
+    """Where a line has what it says; the same for all lines of one shape."""
+
+    begin: int
+    end: int
+    stream: tuple[int, int]
+    is_error: bool | None
+
+
+_MAX_LAYOUTS = 4096
+
+
 class Memory(Protocol):
     """What a reader asks about lines before it reads them.
 
@@ -167,6 +205,7 @@ class LogReader:
         self.n_lines = 0
         """Lines that were seen by now, wanted or not."""
         self._wanted = wanted
+        self._layouts: dict[bytes, _Layout | None] = {}
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[LogLine]:
         """The wanted lines, each as soon as it is complete."""
@@ -197,7 +236,7 @@ class LogReader:
         if self._wanted is None:
             for raw in piece.split(b"\n")[:-1]:
                 number += 1
-                yield from _parts(number, raw)
+                yield from self._lines(number, raw, shape_of(raw))
             return
         numbers: Sequence[int] = range(number + 1, self.n_lines + 1)
         if self._memory is not None:
@@ -233,13 +272,28 @@ class LogReader:
             index += skipped
             end = piece.find(b"\n", start)
             raw = piece[start:end]
-            if self._memory is None or not self._memory.is_known(raw, shape_of(raw)):
-                yield from _parts(numbers[index], raw)
+            shape = shape_of(raw)
+            if self._memory is None or not self._memory.is_known(raw, shape):
+                yield from self._lines(numbers[index], raw, shape)
             index += 1
             seen = end + 1
         if self._memory is not None:
             for raw in piece[seen:].split(b"\n")[:-1]:
                 self._memory.note_empty(shape_of(raw))
+
+    def _lines(self, number: int, raw: bytes, shape: bytes) -> Iterable[LogLine]:
+        """What one line says."""
+        if shape in self._layouts:
+            layout = self._layouts[shape]
+        else:
+            if len(self._layouts) >= _MAX_LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[shape] = _layout_of(raw)
+        if layout is None:
+            return _parts(number, raw)
+        text = raw.decode("utf-8", "replace")
+        begin, end, (stream, after), is_error = layout
+        return (LogLine(number, text[stream:after], text[begin:end], is_error, raw),)
 
 
 def read_log(chunks: Iterable[bytes], wanted: Filter | None = None) -> Iterator[LogLine]:
@@ -270,6 +324,32 @@ def _is_error(head: str) -> bool | None:
     return None if found is None else found.lastgroup is not None
 
 
+def _layout_of(raw: bytes) -> _Layout | None:
+    """Where a line has what it says; None for one that has to be taken apart each time."""
+    if len(raw) > MAX_LINE_BYTES or b"\r" in raw or b"\x1b" in raw or b"{" in raw:
+        return None
+    text = raw.decode("utf-8", "replace")
+    if "\x9b" in text:
+        return None
+    end = len(text.rstrip())
+    begin = _after_spaces(text, 0, end)
+    stream = (0, 0)
+    for _ in range(_MAX_PREFIXES):
+        match = _prefix(text, begin, end)
+        if match is None:
+            break
+        if match.re.groups:
+            stream = match.span("stream")
+        begin = _after_spaces(text, match.end(), end)
+    return _Layout(begin, end, stream, _is_error(text[:_HEAD]))
+
+
+def _after_spaces(text: str, begin: int, end: int) -> int:
+    while begin < end and text[begin].isspace():
+        begin += 1
+    return begin
+
+
 def clean(text: str) -> tuple[str, str]:
     """Which stream a line belongs to, and what it says without anything put in front of it."""
     if "\x1b" in text or "\x9b" in text:
@@ -278,8 +358,8 @@ def clean(text: str) -> tuple[str, str]:
     text = text.strip()
     if text.startswith("{") and text.endswith("}"):
         text = _unwrapped(text)
-    for _ in range(4):
-        match = _prefix(text)
+    for _ in range(_MAX_PREFIXES):
+        match = _prefix(text, 0, len(text))
         if match is None:
             break
         stream = match.groupdict().get("stream") or stream
@@ -289,15 +369,24 @@ def clean(text: str) -> tuple[str, str]:
     return stream, text
 
 
-def _prefix(text: str) -> re.Match[str] | None:
-    head = text[:96]
-    if head[:1] not in _FIRST and " | " not in head and not head[:1].isalpha():
-        return None
-    for pattern in _PREFIXES:
-        match = pattern.match(text)
+_MAX_PREFIXES = 4
+"""That are taken off one line."""
+
+
+def _prefix(text: str, begin: int, end: int) -> re.Match[str] | None:
+    for pattern in _beginning_with(text[begin : begin + 1]):
+        match = pattern.match(text, begin, end)
         if match is not None:
             return match
     return None
+
+
+@lru_cache(maxsize=1024)
+def _beginning_with(char: str) -> tuple[re.Pattern[str], ...]:
+    """What may be put in front of a line that begins with a character."""
+    if not char:
+        return ()
+    return tuple(pattern for first, pattern in _PREFIXES if not first or char in first)
 
 
 def _unwrapped(text: str) -> str:

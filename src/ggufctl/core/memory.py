@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.closed_form import compute_terms
-from ggufctl.core.engine import GENERATION_RATIO, Buffers, Engine, Program
+from ggufctl.core.engine import GENERATION_RATIO, Apart, Buffers, Engine, Program, Stamps
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
 from ggufctl.core.extras import (
     DRAFT_N_MAX,
@@ -16,11 +19,11 @@ from ggufctl.core.extras import (
     mmproj_terms,
     read_adapter,
 )
-from ggufctl.core.folding import Fold, find_folds
+from ggufctl.core.folding import Fold, find_folds, layer_signatures
 from ggufctl.core.ggml.cuda import Capability
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.graphs.registry import Architecture, find, is_known
-from ggufctl.core.growing import NotGrowing, Span, at
+from ggufctl.core.growing import NotGrowing, Span, plain, slope_of
 from ggufctl.core.header import Header
 from ggufctl.core.hparams import HParams
 from ggufctl.core.layout import ContextParams, Layout, build_layout
@@ -31,35 +34,81 @@ from ggufctl.errors import GgufctlError, UnsupportedModel
 __all__ = ["Extras", "ModelShape", "depends_on_capability", "estimate_memory"]
 
 
+class _Line(NamedTuple):
+    """Bytes that grow with the context: at the one they were worked out for, and per step."""
+
+    n_bytes: int
+    slope: int
+
+    @classmethod
+    def of(cls, number: int) -> _Line:
+        """The line of a number that may be growing."""
+        return cls(plain(number), slope_of(number))
+
+
 @dataclass(frozen=True, slots=True)
 class _States:
-    """KV and recurrent bytes per backend, for all contexts of a span.  [bytes]"""
+    """KV and recurrent bytes of every block, for all contexts of a span.  [bytes]
 
-    kv: list[int]
-    recurrent: list[int]
+    Attributes:
+        kinds: one of `lines` per block.
+        lines: KV and recurrent state on a GPU, then both on the host.
+    """
+
+    kinds: list[int]
+    lines: list[tuple[_Line, _Line, _Line, _Line]]
     span: Span
 
     @classmethod
-    def of(cls, shape: ModelShape, ctx: ContextParams, placement: Placement) -> _States:
+    def of(cls, shape: ModelShape, ctx: ContextParams) -> _States:
         """Those of a context, and of others where they grow on a line."""
         growing, span = ctx.growing()
         try:
-            return cls(*_state_bytes(shape.hp, shape.layout(growing), placement), span)
+            return cls(*_state_lines(shape.hp, shape.layout(growing)), span)
         except NotGrowing:
             span = Span(ctx.step)
             span.only_here()
-            return cls(*_state_bytes(shape.hp, shape.layout(ctx), placement), span)
+            return cls(*_state_lines(shape.hp, shape.layout(ctx)), span)
+
+    def on(self, placement: Placement, step: int) -> tuple[list[int], list[int]]:
+        """KV and recurrent bytes per backend for a context of the span.  [bytes]"""
+        host = placement.host
+        steps = step - self.span.here
+        places = Counter((placement.state_backend(il), kind) for il, kind in enumerate(self.kinds))
+        kv, recurrent = [0] * (host + 1), [0] * (host + 1)
+        for (where, kind), n in places.items():
+            line = self.lines[kind][2:] if where == host else self.lines[kind][:2]
+            kv[where] += n * (line[0].n_bytes + steps * line[0].slope)
+            recurrent[where] += n * (line[1].n_bytes + steps * line[1].slope)
+        return kv, recurrent
 
 
-def _state_bytes(hp: HParams, layout: Layout, placement: Placement) -> tuple[list[int], list[int]]:
-    kv = [0] * (placement.n_gpus + 1)
-    recurrent = [0] * (placement.n_gpus + 1)
+def _state_lines(
+    hp: HParams, layout: Layout
+) -> tuple[list[int], list[tuple[_Line, _Line, _Line, _Line]]]:
+    """Which blocks are alike, and what one of each kind has."""
+    numbers: dict[Hashable, int] = {}
+    lines: list[tuple[_Line, _Line, _Line, _Line]] = []
+    recurrent = frozenset(layout.recr_layers)
+    kinds = []
     for il in range(hp.n_layer_all):
-        where = placement.state_backend(il)
-        on_gpu = where != placement.host
-        kv[where] += layout.kv_bytes(il, on_gpu=on_gpu)
-        recurrent[where] += layout.recurrent_bytes(il, on_gpu=on_gpu)
-    return kv, recurrent
+        alike = (
+            tuple(cache.layers.get(il) for cache in layout.caches.values()),
+            il in recurrent,
+            layout.extra_recurrent.get(il, 0),
+        )
+        kind = numbers.setdefault(alike, len(numbers))
+        if kind == len(lines):
+            lines.append(
+                (
+                    _Line.of(layout.kv_bytes(il, on_gpu=True)),
+                    _Line.of(layout.recurrent_bytes(il, on_gpu=True)),
+                    _Line.of(layout.kv_bytes(il)),
+                    _Line.of(layout.recurrent_bytes(il)),
+                )
+            )
+        kinds.append(kind)
+    return kinds, lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +118,13 @@ class _Placed:
     key: Hashable
     placement: Placement
     weights: tuple[int, ...]
-    folds: tuple[Fold, ...]
+    folds: Callable[[], tuple[Fold, ...]]
+    apart: Apart | None = None
     probed: dict[Hashable, frozenset[str]] = field(default_factory=dict)
-    _states: dict[Hashable, list[_States]] = field(default_factory=dict)
 
     def states(self, shape: ModelShape, ctx: ContextParams) -> tuple[list[int], list[int]]:
         """KV and recurrent bytes per backend.  [bytes]"""
-        known = self._states.setdefault(ctx.settings, [])
-        found = next((states for states in known if ctx.step in states.span), None)
-        if found is None:
-            found = _States.of(shape, ctx, self.placement)
-            known.append(found)
-        steps = ctx.step - found.span.here
-        return [at(n, steps) for n in found.kv], [at(n, steps) for n in found.recurrent]
+        return shape.states(ctx).on(self.placement, ctx.step)
 
 
 class ModelShape:
@@ -107,7 +150,19 @@ class ModelShape:
         self.stock = Stock(self.hp.tensors, self.loads)
         self.programs: dict[Hashable, list[Program | None]] = {}
         """What graphs of this model ask of buffers (see `Engine`)."""
+        self._states: dict[Hashable, list[_States]] = {}
+        self.stamps: dict[Hashable, list[Stamps]] = {}
+        self._apart: Apart | None = None
         self._placed: dict[Hashable, _Placed] = {}
+
+    def states(self, ctx: ContextParams) -> _States:
+        """Caches and states of every block, for this context among others."""
+        known = self._states.setdefault(ctx.settings, [])
+        found = next((states for states in known if ctx.step in states.span), None)
+        if found is None:
+            found = _States.of(self, ctx)
+            known.append(found)
+        return found
 
     def loads(self, name: str) -> bool:
         """Whether llama.cpp keeps a tensor of the file in memory."""
@@ -159,11 +214,25 @@ class ModelShape:
                 stock=self.stock,
             )
             weights = tuple(placement.weights_bytes())
-            folds: tuple[Fold, ...] = ()
+            folds: Callable[[], tuple[Fold, ...]] = tuple
+            apart = None
             if arch:
-                folds = find_folds(self.hp, placement, self.layout(ctx), arch.period)
-            found = self._placed[key] = _Placed(key, placement, weights, folds)
+                layout, period = self.layout(ctx), arch.period
+                folds = cache(lambda: find_folds(self.hp, placement, layout, period))
+                borrows = any(cache.is_shared for cache in layout.caches.values())
+                if placement.is_regular and not borrows:
+                    apart = self._set_apart(arch, placement, layout)
+            found = self._placed[key] = _Placed(key, placement, weights, folds, apart)
         return found
+
+    def _set_apart(self, arch: Architecture, placement: Placement, layout: Layout) -> Apart:
+        """The model with every block on a device of its own, found once."""
+        if self._apart is None:
+            hp = self.hp
+            signatures = layer_signatures(hp, placement, layout)
+            kinds: list[Hashable] = [(n, il % arch.period) for il, (_, n) in enumerate(signatures)]
+            self._apart = Apart.of(Placement.apart(hp, self.stock, arch.ties_output), kinds)
+        return self._apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +329,11 @@ def estimate_memory(
             can_pipeline=runtime.split_mode == "layer",
             auto_flash=runtime.flash_attn == "auto" and not runtime.has_quantized_v,
             adapters=adapters,
-            folds=() if adapters else placed.folds,
+            folds=tuple if adapters else placed.folds,
+            apart=None if adapters else placed.apart,
             probed=placed.probed,
             programs={} if adapters else shape.programs,
+            stamps=shape.stamps,
             key=placed.key,
             capabilities=tuple(capabilities[: len(devices)]),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, exp
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "cost_of",
     "cpu_and_memory",
     "month_bill",
+    "most_host_bytes",
 ]
 
 WORKSPACE_PRICES = "your workspace"
@@ -133,7 +134,8 @@ class MonthBill:
         up_hours: containers are up, all of them together.  [hours per month]
         cold_starts: requests that find nothing running.  [per month]
         storage_usd: part of `usd` for the files.  [US dollars per month]
-        usd_per_million_tokens: the bill over all answers' tokens.
+        usd_per_million_tokens: the bill over all answers' tokens; of a model that embeds, over
+            all tokens it reads.
         containers: that the load keeps busy at once, on average.
     """
 
@@ -167,9 +169,18 @@ class Cost:
 
 def cpu_and_memory(size_bytes: int, host_bytes: int, n_gpus: int) -> tuple[float, int]:
     """Physical cores, and host memory for what is staged while loading.  [cores, MiB]"""
-    staging = min(size_bytes // max(1, n_gpus), 8 * _GIB)
-    needed = host_bytes + staging // 4 + 4 * _GIB
+    needed = host_bytes + _beside_bytes(size_bytes, n_gpus)
     return (4.0 if n_gpus else 8.0), ceil(needed / _GIB) * 1024
+
+
+def most_host_bytes(size_bytes: int, n_gpus: int) -> int:
+    """Host memory that may be planned where a container is as large as they come.  [bytes]"""
+    return (MAX_CONTAINER_MIB << 20) - _beside_bytes(size_bytes, n_gpus)
+
+
+def _beside_bytes(size_bytes: int, n_gpus: int) -> int:
+    """Of a container's memory, what loading and the system take.  [bytes]"""
+    return min(size_bytes // max(1, n_gpus), 8 * _GIB) // 4 + 4 * _GIB
 
 
 def cost_of(
@@ -247,6 +258,9 @@ def month_bill(
 
     Source: the busy period of the M/G/infinity queue.
     """
+    if speed.embeds:
+        # What embeds writes nothing.
+        load = replace(load, output_tokens=0)
     rate = load.requests_per_day / SECONDS_PER_DAY
     service = speed.request_seconds(load.prompt_tokens, load.output_tokens)
     work = _work_seconds(load, speed)
@@ -268,7 +282,8 @@ def month_bill(
     seconds = _ordered(*(up for up, _ in daily))
     hours = seconds.scale(DAYS_PER_MONTH / 3600)
     usd = hours * usd_per_hour + storage_usd
-    tokens = load.requests_per_day * load.output_tokens * DAYS_PER_MONTH
+    counted = load.prompt_tokens if speed.embeds else load.output_tokens
+    tokens = load.requests_per_day * counted * DAYS_PER_MONTH
     return MonthBill(
         load=load,
         usd=usd,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.goal import Goal, Judge, Objective
@@ -33,6 +34,9 @@ __all__ = [
 READING_TOKENS_PER_S = 5.0
 """About as fast as people read: slower candidates are taken only where nothing is faster, or
 where a limit of the user's own says so.  [tokens/s]"""
+
+LEAST_SAID = 0.05
+"""What a pick costs more than the cheapest is said from here on.  [%]"""
 
 ALIKE = 1.05
 """Candidates within a twentieth of the best are equally good: far less than any estimate is sure
@@ -303,7 +307,10 @@ def _praise(found: Optimization) -> str:
     if pick is None or goal.objective is None:
         return ""
     sure = "at worst" if goal.judge is Judge.CAREFUL else "likely"
-    parts = [f"{pick.quant} on {pick.label} is {_WHAT[goal.objective]} of {found.n_candidates}"]
+    parts = [
+        f"{pick.quant} on {pick.label} {_place(found, pick)} {_WHAT[goal.objective]} of "
+        f"{found.n_candidates}"
+    ]
     parts.append(
         f"${format_usd(pick.usd_per_hour)}/h in use, {figure(pick.tokens_per_s)} tokens/s and "
         f"{pick.ttft_seconds:.2g} s to the first token {sure}"
@@ -317,6 +324,15 @@ def _praise(found: Optimization) -> str:
     if other is not None:
         parts.append(other)
     return "; ".join(parts)
+
+
+def _place(found: Optimization, pick: Candidate) -> str:
+    """Whether the pick is the best of all, or as good and gives up less."""
+    objective = found.goal.objective
+    assert objective is not None
+    best = min((each.value(objective) for each in found.front), default=0.0)
+    over = 100 * (pick.value(objective) / best - 1) if best else 0.0
+    return "is" if over < LEAST_SAID else f"is within {ceil(over)} % of"
 
 
 def _next_better(found: Optimization) -> str:

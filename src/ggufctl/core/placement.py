@@ -78,6 +78,10 @@ _KERNELS = frozenset(("ssm_conv1d", "shortconv.conv", "ple_conv1d"))
 
 def split_block(name: str) -> tuple[int | None, str]:
     """Number of the block a tensor belongs to, or None, and the rest of its name."""
+    if name.startswith("blk."):
+        number, _, rest = name[4:].partition(".")
+        if rest and number.isdecimal() and "\n" not in rest:
+            return int(number), rest
     m = _BLOCK.match(name)
     return (int(m[1]), m[2]) if m else (None, name)
 
@@ -128,6 +132,8 @@ class Stock:
         self.blocks: Mapping[int, Sequence[BlockTensor]] = by_block
         self.supported: dict[Hashable, bool] = {}
         """What CUDA can run, as placements find it out."""
+        self.placed: dict[Hashable, tuple[PlacedBlock, int]] = {}
+        """Blocks and their device, as the first placement has them."""
         self._numbers: dict[Hashable, int] = {}
         self.kinds = {il: self.number(_alike(block)) for il, block in self.blocks.items()}
 
@@ -220,6 +226,15 @@ class Placement:
         self.is_tied = ties_output and "output.weight" not in hp.tensors
         self._cache: dict[str, int] = {}
 
+    @classmethod
+    def apart(cls, hp: HParams, stock: Stock, ties_output: bool) -> Placement:
+        """Every block and the output on a GPU of its own, whose number is the block's."""
+        n = hp.n_layer_all + 1
+        found = cls(hp, n, ties_output=ties_output, stock=stock)
+        found.layer_backends = list(range(n))
+        found.output_backend = n - 1
+        return found
+
     def _split_layers(self, n_gpu_layers: int, proportions: Sequence[float]) -> list[int]:
         n_layer = self.hp.n_layer_all
         if not self.n_gpus:
@@ -301,11 +316,33 @@ class Placement:
         key = (self.stock.kinds.get(il), home, il < self.n_cpu_moe)
         found = self._blocks.get(key)
         if found is None:
-            found = self._place_block(tensors, il, home)
             # An override may name a single block.
-            if not self._overrides:
-                self._blocks[key] = found
+            if self._overrides:
+                return self._place_block(tensors, il, home)
+            found = self._blocks[key] = self._placed_elsewhere(tensors, il, home)
         return found
+
+    def _placed_elsewhere(self, tensors: Sequence[BlockTensor], il: int, home: int) -> PlacedBlock:
+        """A block as another placement has it, on the device that is its own here."""
+        is_on_host, host = home == self.host, self.host
+        key = (self.stock.kinds.get(il), is_on_host, il < self.n_cpu_moe)
+        known = self.stock.placed.get(key)
+        if known is None:
+            found = self._place_block(tensors, il, home)
+            self.stock.placed[key] = (found, home)
+            return found
+        found, there = known
+        if is_on_host:
+            return PlacedBlock(
+                tuple((host, n_bytes) for _, n_bytes in found.weights_bytes),
+                tuple((tensor, host) for tensor, _ in found.loaded),
+                found.kind,
+            )
+        return PlacedBlock(
+            tuple((home if where == there else host, n) for where, n in found.weights_bytes),
+            tuple((tensor, home if where == there else host) for tensor, where in found.loaded),
+            found.kind,
+        )
 
     def _place_block(self, tensors: Sequence[BlockTensor], il: int, home: int) -> PlacedBlock:
         totals: dict[int, int] = {}

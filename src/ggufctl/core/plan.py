@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ggufctl.core.compat import check_gpus, check_settings, setting_warnings
-from ggufctl.core.economics import Economics, choose_by_month, priced
+from ggufctl.core.economics import Economics, choose_by_month, economics_of, priced
 from ggufctl.core.goal import Goal, Objective
 from ggufctl.core.gpus import GpuCatalogue
 from ggufctl.core.ladder import QuantSize, Step, cheaper_steps, ladder
@@ -291,6 +291,7 @@ def make_plan(
     steps: tuple[Step, ...] = ()
     offers: tuple[Step, ...] = ()
     are_named = bool(constraints.gpus)
+    price = _pricing(model, runtime, constraints, catalogue)
     choice = None
     if chosen is None and optimization is None and goal.limits:
         from ggufctl.core.search import what_binds
@@ -299,16 +300,20 @@ def make_plan(
     if chosen is None:
         if not (goal.limits and any(row.fits for row in rows)):
             steps = ladder(planner, runtime, allowed, everything, smaller, size_bytes)
+        if optimization is not None and optimization.binding:
+            # What a larger budget would do is said with the limit that binds.
+            steps = tuple(each for each in steps if allowed.is_affordable(each.usd_per_hour))
     elif optimization is not None:
         others = rows
         if goal.objective is Objective.LATENCY:
             # What is to be fast does not fall back to what is slower.
             others = _about_as_fast(rows, chosen, planner, runtime, goal)
-        choice = _choice(chosen, others, runtime, _arguments(model, runtime, beside), "", are_named)
+        arguments = _arguments(model, runtime, beside)
+        choice = _choice(chosen, others, price, runtime, arguments, "", are_named)
         choice = replace(choice, reason=optimization.sentence)
     else:
         arguments = _arguments(model, runtime, beside)
-        choice = _choice(chosen, rows, runtime, arguments, because, are_named, month_usd)
+        choice = _choice(chosen, rows, price, runtime, arguments, because, are_named, month_usd)
         if month_usd is None:
             offers = cheaper_steps(planner, runtime, chosen, rows, smaller, size_bytes)
     name = f"{model.repo}/{model.files[0].path}".removeprefix("/")
@@ -353,6 +358,22 @@ def cheapest(
         if found is not None:
             return found
     return choose(rows), None
+
+
+def _pricing(
+    model: Model, runtime: Runtime, constraints: Constraints, catalogue: GpuCatalogue
+) -> Callable[[GpuPlan], float]:
+    """What a row costs by what the choice goes by: its month for a load, its hour without one."""
+
+    def price(row: GpuPlan) -> float:
+        load, prices = constraints.load, catalogue.prices
+        if load is not None and load.requests_per_day and prices is not None:
+            found = economics_of(model, row, runtime, prices, load=load)
+            if found is not None and found.cost.month is not None:
+                return found.cost.month.usd.best
+        return row.usd_per_hour
+
+    return price
 
 
 def optimized(
@@ -428,24 +449,21 @@ def _arguments(model: Model, runtime: Runtime, beside: Sequence[str] | None) -> 
 def _choice(
     chosen: GpuPlan,
     rows: Sequence[GpuPlan],
+    price: Callable[[GpuPlan], float],
     runtime: Runtime,
     arguments: tuple[str, ...],
     because: str,
     are_named: bool,
     month_usd: float | None = None,
 ) -> Choice:
-    dearest = float("inf") if are_named else FALLBACK_PRICE * chosen.usd_per_hour
-    fallbacks = sorted(
-        (
-            row
-            for row in rows
-            if row.is_candidate
-            and row.gpu.name != chosen.gpu.name
-            and row.count == chosen.count
-            and row.usd_per_hour <= dearest
-        ),
-        key=lambda row: row.usd_per_hour,
-    )
+    dearest = float("inf") if are_named else FALLBACK_PRICE * price(chosen)
+    others = [
+        (price(row), row)
+        for row in rows
+        if row.is_candidate and row.gpu.name != chosen.gpu.name and row.count == chosen.count
+    ]
+    others.sort(key=lambda each: each[0])
+    fallbacks = [row for usd, row in others if usd <= dearest]
     names = [row.gpu.modal_gpu(row.count) for row in (chosen, *fallbacks)]
     free = chosen.headroom_bytes / 2**30
     held = "what goes to the GPU" if runtime.leaves_on_host else "everything on the GPU"
@@ -456,9 +474,9 @@ def _choice(
     praise = "cheapest single GPU" if has_cheaper_split else "cheapest"
     reason = f"{praise} that holds {held}"
     if month_usd is not None:
-        others = "single GPUs" if chosen.count == 1 else "all"
+        compared = "single GPUs" if chosen.count == 1 else "all"
         reason = (
-            f"${format_usd(month_usd)} a month is the least for that load of {others} that "
+            f"${format_usd(month_usd)} a month is the least for that load of {compared} that "
             f"hold {held}"
         )
     reason += f": {chosen.utilization:.0%} of what may be filled, {free:.1f} GiB to spare"

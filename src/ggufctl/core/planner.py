@@ -19,7 +19,7 @@ from ggufctl.core.goal import Goal
 from ggufctl.core.gpus import Gpu, GpuCatalogue, with_overhead
 from ggufctl.core.layout import CONTEXT_PADDING, ContextParams, pad
 from ggufctl.core.memory import Extras, ModelShape, depends_on_capability, estimate_memory
-from ggufctl.core.money import MAX_CONTAINER_MIB, Load, cpu_and_memory
+from ggufctl.core.money import MAX_CONTAINER_MIB, Load, cpu_and_memory, most_host_bytes
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.units import format_usd
 from ggufctl.errors import UsageError
@@ -45,6 +45,8 @@ SHARDED_PERMILLE = 930
 
 ESTIMATED_PERMILLE = 900
 """The same where a buffer is known by a formula with a range only."""
+
+_BOUNDLESS = 1 << 62
 
 FEW_COUNTS = (1, 2, 4, 8)
 """Numbers of GPUs that are tried for every type, one card being enough or not."""
@@ -561,6 +563,11 @@ class Planner:
             for more in added
             for limit in (usable - best.n_bytes, gpu.cuda_bytes - best.high_bytes)
         )
+        if runtime.leaves_on_host:
+            whole = own if scale is None else _scaled(own, scale)
+            read = sum(d.weights_bytes for d in whole.devices) + whole.host.weights_bytes
+            room = most_host_bytes(read, cards.n_gpus) if gpu.modal_names else _BOUNDLESS
+            limits += (room - (whole.host.weights_bytes - own.host.weights_bytes),)
         curve = self._recent_curves.get(cards)
         if curve is None or runtime is not self._recent_runtime:
             curve = self.curve(runtime, cards)
@@ -592,6 +599,8 @@ class Planner:
                 pool = device.compute_bytes // 10
                 point.append(device.total_bytes + pool)
                 point.append(device.high_bytes + 2 * pool)
+            if runtime.leaves_on_host:
+                point.append(estimate.host.total_bytes)
             return tuple(point)
 
         kinks = self._kinks(runtime, streams, step, last)

@@ -194,6 +194,14 @@ class StopDocument(DeploymentDocument):
     schema_version: str
 
 
+class LogLineDocument(Document):
+    """Each line of `ggufctl logs --json`."""
+
+    schema_version: str
+    name: str = Field(description="of the deployment")
+    line: str = Field(description="of the engine's log, keys left out")
+
+
 class DemoDocument(Document):
     """Output of `ggufctl demo --json`."""
 

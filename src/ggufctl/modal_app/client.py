@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 
 import modal
@@ -13,6 +16,12 @@ from ggufctl.core.escape import escape
 from ggufctl.errors import AccessDenied, LaunchFailed, RemoteError, UsageError
 
 __all__ = ["ImageBuildFailed", "account", "check_token", "one_line", "output", "translated"]
+
+BUILDER_LINES = 4
+"""Of an image that was not built: the reason is in the last few."""
+
+LOGGERS = ("modal-client", "modal-utils")
+"""Of Modal's client."""
 
 NO_TOKEN = "There is no Modal token on this machine, so nothing can be asked of Modal."
 
@@ -35,10 +44,11 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except modal.exception.ImageBuildError as error:
-        raise ImageBuildFailed(
-            f"Modal could not build the container image: {one_line(error)}",
-            "The lines above this one are the builder's own.",
-        ) from None
+        said = _builder_lines(error.image_id)
+        text = f"Modal could not build the container image: {one_line(error).rstrip('.')}."
+        if said:
+            text += f" The builder's last words: {escape(' / '.join(said), 600)}"
+        raise ImageBuildFailed(text, f"The whole log: modal image logs {error.image_id}") from None
     except modal.exception.AuthError as error:
         if "Token missing" in str(error):
             raise AccessDenied(NO_TOKEN, "Run modal setup.") from None
@@ -63,6 +73,17 @@ def translated(what: str) -> Iterator[None]:
         ) from None
     except (OSError, TimeoutError) as error:
         raise RemoteError(f"Modal cannot be reached for {what}: {one_line(error)}") from None
+
+
+def _builder_lines(image_id: str) -> list[str]:
+    """The last lines of the log of an image that was not built; none where Modal does not tell."""
+    last: deque[str] = deque(maxlen=BUILDER_LINES)
+    # It is not among the client's promises, and the failure is told in any case.
+    with contextlib.suppress(Exception):
+        image = modal.Image._new_hydrated(image_id, modal.Client.from_env(), None)
+        for text in image._logs():
+            last.extend(line.strip() for line in text.splitlines() if line.strip())
+    return list(last)
 
 
 def one_line(error: BaseException) -> str:
@@ -93,8 +114,13 @@ def account() -> str:
 @contextlib.contextmanager
 def output(to_stderr: bool) -> Iterator[None]:
     """Modal's own progress on stderr, or nowhere: stdout is for results."""
-    if not to_stderr:
-        yield
-        return
-    with contextlib.redirect_stdout(sys.stderr), modal.enable_output():
+    with contextlib.ExitStack() as stack:
+        if "MODAL_LOGLEVEL" not in os.environ:
+            # It logs the tracebacks of what it tries again; what it gives up is raised.
+            for logger in map(logging.getLogger, LOGGERS):
+                stack.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL)
+        if to_stderr:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            stack.enter_context(modal.enable_output())
         yield

@@ -84,10 +84,31 @@ def stop_app(app: str) -> bool:
     """
     with translated("stopping the app"):
         try:
-            modal.App.lookup(app).stop()
+            found = _found(app)
         except modal.exception.NotFoundError:
             return False
+        try:
+            found.stop()
+        except modal.exception.NotFoundError:
+            # Somebody else was faster; or it is there all the same.
+            if is_deployed(app):
+                raise
     return True
+
+
+def _found(name: str) -> modal.App:
+    """The app of a name, by the list of them all where it cannot be looked up.
+
+    Raises: modal.exception.NotFoundError when there is none; as Modal answers.
+    """
+    try:
+        return modal.App.lookup(name)
+    except modal.exception.Error:
+        with contextlib.suppress(modal.exception.Error):
+            for app in modal.Environment.from_context().apps.list():
+                if name in (app.name, app.description):
+                    return app
+        raise
 
 
 def list_deployments() -> tuple[ModalDeployment, ...]:
@@ -101,7 +122,11 @@ def list_deployments() -> tuple[ModalDeployment, ...]:
             name = app.name or ""
             if not name.startswith(APP_PREFIX):
                 continue
-            tags = app.get_tags()
+            try:
+                tags = app.get_tags()
+            except modal.exception.NotFoundError:
+                # It ended meanwhile.
+                continue
             if TOOL_TAG not in tags or tags[TOOL_TAG] == "download":
                 continue
             found.append(_described(app, name.removeprefix(APP_PREFIX), tags))
@@ -116,11 +141,15 @@ def _described(app: modal.App, name: str, tags: Mapping[str, str]) -> ModalDeplo
         function = modal.Function.from_name(APP_PREFIX + name, SERVER_NAME)
         n_running = int(function.get_current_stats().num_total_runners)
         url = server.get_url() or function.get_web_url() or ""
+    deployed_at = None
+    with contextlib.suppress(modal.exception.Error):
+        # The list may leave it out; then it is a question of its own.
+        deployed_at = app.info().lifecycle.deployed_at
     return ModalDeployment(
         name=name,
         app_id=str(app.app_id or ""),
         tags=dict(tags),
-        deployed_at=app.info().lifecycle.deployed_at,
+        deployed_at=deployed_at,
         n_containers=n_running,
         url=url.rstrip("/"),
     )

@@ -66,13 +66,16 @@ def container_config(spec: DeploymentSpec, attempt: str, until: int = 0) -> dict
     }
 
 
-def build_app(spec: DeploymentSpec, attempt: str = "", until: int = 0) -> modal.App:
+def build_app(
+    spec: DeploymentSpec, attempt: str = "", until: int = 0, *, roll_over: bool = False
+) -> modal.App:
     """The app of a deployment, not deployed yet.
 
     Args:
         spec: what it is to be.
         attempt: mark of the events of its containers.
         until: when its start is over at the latest, in seconds since the epoch; 0 = not told.
+        roll_over: it follows an earlier deployment, so that a container may be wanted by number.
     """
     tags = {**spec.tags, VOLUME_TAG: tag_value(spec.volume)}
     if attempt:
@@ -80,7 +83,7 @@ def build_app(spec: DeploymentSpec, attempt: str = "", until: int = 0) -> modal.
     if until:
         tags[UNTIL_TAG] = str(until)
     app = modal.App(spec.app, tags=tags)
-    config = container_config(spec, attempt, until)
+    config = container_config(spec, attempt, until if roll_over else 0)
     options = _server_options(spec)
     if spec.hold_requests:
         _add_web_function(app, spec, config, options)
@@ -227,15 +230,14 @@ def deploy(
         spec: what is deployed.
         attempt: mark of the events of its containers.
         until: when its start is over at the latest, in seconds since the epoch.
-        roll_over: containers of an earlier deployment serve until new ones do; else they end now.
+        roll_over: it follows an earlier deployment, whose containers serve until its own do.
         show_output: Modal's own progress on stderr.
 
     Raises: as `translated`.
     """
-    app = build_app(spec, attempt, until)
-    strategy = "rolling" if roll_over else "recreate"
+    app = build_app(spec, attempt, until, roll_over=roll_over)
     with translated("the deployment"), output(show_output), _no_git():
-        app.deploy(name=spec.app, strategy=strategy)
+        app.deploy(name=spec.app)
     return server_url(spec)
 
 
@@ -271,10 +273,11 @@ def server_url(spec: DeploymentSpec) -> str:
     Raises: as `translated`.
     """
     with translated("the address of the server"):
-        if spec.hold_requests:
-            url = modal.Function.from_name(spec.app, SERVER_NAME).get_web_url()
-        else:
+        function = modal.Function.from_name(spec.app, SERVER_NAME)
+        url = None
+        if not spec.hold_requests:
             url = modal.Server.from_name(spec.app, SERVER_NAME).get_url()
+        url = url or function.get_web_url()
     if not url:
         raise RemoteError("Modal gave the server no address.")
     return str(url).rstrip("/")

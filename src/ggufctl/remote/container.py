@@ -6,8 +6,10 @@ in the engine's image but Python.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -132,8 +134,15 @@ def _serve(config: Mapping[str, Any]) -> Serving:
     return Serving(supervisor, attempt)
 
 
+_ME = secrets.token_hex(6)
+"""Of this process, so that its events are told from those of others, and from copies of its own."""
+
+_NUMBERS = itertools.count(1)
+
+
 def _say(attempt: str, kind: str, **data: Any) -> None:
-    line = json.dumps({"event": kind, "attempt": attempt, **data}, ensure_ascii=True)
+    event = {"event": kind, "attempt": attempt, **data, "by": _ME, "number": next(_NUMBERS)}
+    line = json.dumps(event, ensure_ascii=True)
     sys.stdout.write(f"{EVENT_PREFIX}{line}\n")
     sys.stdout.flush()
 
@@ -198,6 +207,7 @@ def _spec(config: Mapping[str, Any]) -> Spec:
         key=key,
         ready_path="/v1/models" if is_python else "/health",
         ready_needs_key=is_python,
+        owns_port=True,
         is_embedding=bool(config["is_embedding"]),
         expected_layers=int(config["expected_layers"]),
         grace_seconds=float(config["grace"]),

@@ -27,7 +27,16 @@ from typing import IO, Any, TypeAlias
 from ggufctl.core.engine_log import EngineLog, Failure, FailureKind, Phase, hide_keys
 from ggufctl.remote.logfile import LogFile
 
-__all__ = ["Answer", "EngineFailed", "Event", "OnEvent", "Spec", "Supervisor", "ask"]
+__all__ = [
+    "NO_SUCH_PATH",
+    "Answer",
+    "EngineFailed",
+    "Event",
+    "OnEvent",
+    "Spec",
+    "Supervisor",
+    "ask",
+]
 
 POLL_SECONDS = 0.1
 """Between two looks at process, log and clock."""
@@ -38,6 +47,15 @@ PROGRESS_SECONDS = 1.0
 
 LAST_WORDS_SECONDS = 2.0
 """How long a process that said it gives up may take to end by itself, and to say why."""
+
+SILENT_SECONDS = 2.0
+"""An engine that does not say that it is ready is taken to be once it has answered for so long."""
+
+LINGER_SECONDS = 20.0
+"""An engine that has said why it cannot come up, and goes on living, is ended after so long."""
+
+NO_SUCH_PATH = (404, 405, 501)
+"""What a server answers that has no completions but those of chats."""
 
 TAIL_LINES = 40
 """Lines of the log that are kept for an explanation."""
@@ -87,6 +105,7 @@ class Spec:
         key: what the engine demands of its clients; empty = nothing.
         ready_path: answers 200 once the engine is ready.
         ready_needs_key: whether that path asks for the key.
+        owns_port: whether nobody else can answer at that address.
         is_embedding: asks for an embedding instead of a token.
         expected_layers: blocks that must be on GPUs; 0 = not checked.
         weights_bytes: of all files, so that loading can be followed; 0 = not followed.
@@ -103,6 +122,7 @@ class Spec:
     key: str = field(default="", repr=False)
     ready_path: str = "/health"
     ready_needs_key: bool = False
+    owns_port: bool = False
     is_embedding: bool = False
     expected_layers: int = 0
     weights_bytes: int = 0
@@ -164,7 +184,8 @@ def ask(
     seconds = time.monotonic() - started
     choice = found["choices"][0]
     text = choice["message"]["content"] if as_chat else choice["text"]
-    n_tokens = int(found["usage"]["completion_tokens"])
+    # Not every server counts.
+    n_tokens = int((found.get("usage") or {}).get("completion_tokens", bool(text)))
     speed = found.get("timings", {}).get("predicted_per_second")
     rate = float(speed) if isinstance(speed, int | float) else n_tokens / max(seconds, 1e-9)
     return Answer(str(text), n_tokens, seconds, rate, str(choice.get("finish_reason") or ""))
@@ -353,7 +374,7 @@ class Supervisor:
         spec = self.spec
         url = spec.base_url + spec.ready_path
         key = spec.key if spec.ready_needs_key else ""
-        reported = 0.0
+        reported = answered = caused = 0.0
         while True:
             self._raise_of_listener()
             if (code := process.poll()) is not None:
@@ -361,17 +382,23 @@ class Supervisor:
                 raise self._failure(self.log.failed(code))
             if self.log.is_fatal:
                 self._hear_last_words()
-                raise self._failure(self.log.failure or self.log.failed(1))
+                raise self._failure(self.log.failed(1))
             if self.seconds > spec.deadline_seconds:
                 raise self._failure(self._too_slow())
             if self.seconds - reported >= PROGRESS_SECONDS:
                 reported = self.seconds
                 self._report_progress()
             # Whoever answers before our engine says that it is ready is somebody else.
-            if self.log.phase is Phase.HEALTH and _answers(url, key):
-                self._enter(Phase.FIRST_TOKEN)
-                self._emit("healthy", spec.base_url)
-                return
+            is_said = self.log.phase is Phase.HEALTH
+            if (is_said or spec.owns_port) and _answers(url, key):
+                answered = answered or self.seconds
+                if is_said or self.seconds - answered > SILENT_SECONDS:
+                    self._enter(Phase.FIRST_TOKEN)
+                    self._emit("healthy", spec.base_url)
+                    return
+            caused = (caused or self.seconds) if self.log.is_explained else 0.0
+            if caused and self.seconds - caused > LINGER_SECONDS:
+                raise self._failure(self.log.failed(1))
             time.sleep(POLL_SECONDS)
 
     def _raise_of_listener(self) -> None:
@@ -445,9 +472,14 @@ class Supervisor:
     def _one_token(self, timeout_seconds: float) -> Answer:
         spec = self.spec
         if not spec.is_embedding:
-            answer = ask(
-                spec.base_url, spec.model, "Hello", key=spec.key, timeout_seconds=timeout_seconds
-            )
+            question: dict[str, Any] = {"key": spec.key, "timeout_seconds": timeout_seconds}
+            try:
+                answer = ask(spec.base_url, spec.model, "Hello", **question)
+            except urllib.error.HTTPError as error:
+                with error:
+                    if error.code not in NO_SUCH_PATH:
+                        raise
+                answer = ask(spec.base_url, spec.model, "Hello", **question, as_chat=True)
             # A model may find that there is nothing to add to the prompt: that is an answer.
             if answer.n_tokens < 1 and answer.finish_reason != "stop":
                 raise ValueError("no token came back")

@@ -175,15 +175,28 @@ def _summary(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+_LENGTHS = frozenset({"n_prompt", "n_predict"})
+_COMPARED = frozenset({"model", "engine_build"})
+"""What two runs may be made to compare."""
+
+
 def comparison_lines(changes: Sequence[Change], differing: Sequence[str]) -> list[str]:
     """What changed since another run; what makes the two incomparable comes first."""
-    lines = [f"not comparable: {escape(text, 200)}" for text in differing]
+    names = [text.partition(":")[0] for text in differing]
+    is_other_work = any(name in _LENGTHS for name in names)
+    lines = [
+        f"{'compares' if name in _COMPARED else 'not comparable:'} {escape(text, 200)}"
+        for name, text in zip(names, differing, strict=True)
+    ]
     lines.append(f"{'streams':>7} {'':<21} {'before':>9} {'now':>9} {'change':>8}")
     for change in changes:
         if not (change.before or change.after):
             continue
         percent = f"{100 * (change.ratio - 1):+.1f}%" if change.before else "new"
         mark = "better" if change.is_better else "worse" if change.after != change.before else ""
+        if is_other_work:
+            # Shorter answers are no faster server.
+            mark = ""
         lines.append(
             f"{change.n_streams:>7} {_METRICS[change.metric]:<21} {_figure(change.before):>9} "
             f"{_figure(change.after):>9} {percent:>8} {mark}".rstrip()

@@ -19,6 +19,9 @@ SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH_INCHES, HEIGHT_INCHES = 10.0, 4.2
 DOTS_PER_INCH = 150
 
+_HEADROOM = 1.08
+"""Of the axes above the highest point, as a factor."""
+
 # Told apart without colour as well: by marker and by dashes.
 _NOW, _BEFORE, _EXPECTED = "#0072b2", "#999999", "#e69f00"
 
@@ -116,7 +119,7 @@ def _finish(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(streams, [str(n) for n in streams])
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, _HEADROOM * max(axes.dataLim.ymax, 0.001))
     axes.set_xlabel("streams at once")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=8)
@@ -124,11 +127,10 @@ def _finish(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _title(report: Mapping[str, Any]) -> str:
     settings = report["settings"]
-    where = " or ".join(report["gpus"]) or report["name"]
-    return (
-        f"{escape(report['model'], 60)} on {escape(where, 60)}: prompts of {settings['n_prompt']} "
-        f"tokens, answers of {settings['n_predict']}"
-    )
+    model = escape(report["model"], 60)
+    where = escape(" or ".join(report["gpus"]) or report["name"], 60)
+    what = model if where == model else f"{model} on {where}"
+    return f"{what}: prompts of {settings['n_prompt']} tokens, answers of {settings['n_predict']}"
 
 
 def _metadata(path: str) -> dict[str, str | None]:

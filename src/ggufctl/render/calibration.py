@@ -33,11 +33,11 @@ def show_runs(runs: Sequence[Summary], stream: TextIO | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("GPU", "build", "model"):
         table.add_column(name, overflow="fold")
     for name in ("runs", "memory", "load s", "tok/s", "speed"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for each in runs:
         table.add_row(
             *(Text(escape(text)) for text in (each.gpu, each.build, each.model)),

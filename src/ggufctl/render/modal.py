@@ -44,7 +44,8 @@ def dry_run_lines(plan: ModalPlan) -> list[str]:
         f"app      {spec.app}, image {spec.image}",
         f"host     {spec.cpu:g} cores, {spec.memory_mib / 1024:g} GiB",
         f"weights  {n_of(len(spec.files), 'file')} on the Volume {spec.volume}, fetched if missing",
-        f"limit    {spec.startup_timeout} s to start, at most {spec.max_containers} containers",
+        f"limit    {spec.startup_timeout} s to start, at most "
+        f"{n_of(spec.max_containers, 'container')}",
         f"auth     {spec.auth}" + (f", in the Secret {spec.secret}" if spec.secret else ""),
         f"run      llama-server {shlex.join(spec.argv)}"
         if spec.engine == "llama-server"

@@ -329,11 +329,16 @@ def economics_lines(found: Economics | None) -> list[str]:
     ]
     if cost.month is not None:
         month, load = cost.month, cost.month.load
-        lines.append(
-            f"month (estimate): {_usd(month.usd)} for {load.requests_per_day:,.10g} requests a "
-            f"day of {load.prompt_tokens} tokens in and {load.output_tokens} out: up "
-            f"{_spread(month.up_hours)} h, {_spread(month.cold_starts)} cold starts"
+        out = "" if speed.embeds else f" in and {load.output_tokens} out"
+        requests = "request" if load.requests_per_day == 1 else "requests"
+        line = (
+            f"month (estimate): {_usd(month.usd)} for {load.requests_per_day:,.10g} {requests} a "
+            f"day of {load.prompt_tokens} tokens{out}: up {_spread(month.up_hours)} h, "
+            f"{_spread(month.cold_starts)} cold starts"
         )
+        if month.containers.best > 1:
+            line += f", {_spread(month.containers)} containers busy at once"
+        lines.append(line)
     return lines
 
 
@@ -372,6 +377,8 @@ def command(plan: Plan) -> str:
 
 def _verdict_on_rule(plan: Plan) -> str:
     if plan.choice is None or plan.rule is None:
+        if any(row.fits for row in plan.gpus):
+            return "by the header nothing that fits keeps to the limits"
         return "by the header nothing asked for fits"
     row = plan.choice.row
     names = {row.gpu.name, *row.gpu.modal_names}
@@ -452,9 +459,10 @@ def show_plan(plan: Plan, stream: TextIO | None = None, *, width: int | None = N
     _print(console, headline(plan), style="bold")
     if plan.quants:
         _put(console, _quants_table(plan, console.width))
-    table = _plan_table(plan, console.width)
-    if _needed(console, table) > console.width:
-        table = _plan_table(plan, console.width, with_rest=False)
+    for leaving in ({}, {"with_reasons": False}, {"with_reasons": False, "with_rest": False}):
+        table = _plan_table(plan, console.width, **leaving)
+        if _needed(console, table) <= console.width:
+            break
     _put(console, table)
     if plan.optimization is not None and plan.optimization.front:
         _put(console, front_table(plan.optimization, console.width))
@@ -562,7 +570,9 @@ def _shown(plan: Plan, *, is_wide: bool) -> Iterable[GpuPlan]:
     return best.values()
 
 
-def _plan_table(plan: Plan, width: int, *, with_rest: bool = True) -> Table:
+def _plan_table(
+    plan: Plan, width: int, *, with_reasons: bool = True, with_rest: bool = True
+) -> Table:
     is_wide, is_narrow = width >= WIDE, width < NARROW
     has_rest = is_wide or (with_rest and not is_narrow)
     rows = list(_shown(plan, is_wide=is_wide))
@@ -591,7 +601,7 @@ def _plan_table(plan: Plan, width: int, *, with_rest: bool = True) -> Table:
         table.add_column("", no_wrap=True)
     for heading in ("$/h", "~tok/s", *(() if is_narrow else ("~$/1M",)), "max -c"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=not is_wide)
+    table.add_column("verdict", no_wrap=True)
     if is_wide:
         table.add_column("host", justify="right", no_wrap=True)
         table.add_column("GB/s", justify="right", no_wrap=True)
@@ -620,7 +630,7 @@ def _plan_table(plan: Plan, width: int, *, with_rest: bool = True) -> Table:
                 "-" if found is None else _short_usd(found.cost.usd_per_million_tokens.best)
             )
         cells += [str(row.max_n_ctx) if is_wide else format_tokens(row.max_n_ctx)]
-        cells.append(_verdict(row, plan, is_wide=is_wide))
+        cells.append(_verdict(row, plan, with_reason=is_wide and with_reasons))
         if is_wide:
             cells.append(_gib(row.estimate.host.total_bytes) if row.estimate else "?")
             cells.append(str(row.gpu.bandwidth_gb_s))
@@ -646,19 +656,19 @@ def _bar(row: GpuPlan) -> str:
     return "█" * filled + "░" * (_BAR - filled)
 
 
-def _verdict(row: GpuPlan, plan: Plan, *, is_wide: bool) -> str:
+def _verdict(row: GpuPlan, plan: Plan, *, with_reason: bool) -> str:
     if plan.choice is not None and row is plan.choice.row:
         return "pick"
     if row.estimate is None:
-        return row.reason if is_wide else "unknown"
+        return row.reason if with_reason else "unknown"
     if row.short_by_bytes:
         # Up: what is missing is never shown smaller than it is.
         tenths = -(-row.short_by_bytes * 10 // GIB)
-        return f"short by {tenths / 10:.1f} GiB" if is_wide else f"-{tenths / 10:.1f}"
+        return f"short by {tenths / 10:.1f} GiB" if with_reason else f"-{tenths / 10:.1f}"
     if not row.fits:
-        return row.reason if is_wide else "unfit"
+        return row.reason if with_reason else "unfit"
     if not row.is_allowed:
-        if is_wide:
+        if with_reason:
             return row.reason
         return "limit" if "estimate" in row.reason else "budget"
     return "fits"

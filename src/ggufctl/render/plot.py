@@ -162,8 +162,14 @@ def _figure(picture: Picture) -> Figure:
     figure.text(0.012, 0.892, _subtitle(picture), fontsize=10, color=GREY, va="center")
     _draw_memory(memory, picture)
     _draw_cost(cost, picture)
-    figure.text(0.012, 0.018, _SOURCE, fontsize=7.5, color=GREY, va="bottom")
+    figure.text(0.012, 0.018, _source(picture), fontsize=7.5, color=GREY, va="bottom")
     return figure
+
+
+def _source(picture: Picture) -> str:
+    """What the figures rest on."""
+    days = sorted({row.gpu.price_as_of for row in picture.plan.gpus})
+    return f"{_SOURCE}, of {' and '.join(days)}" if days else _SOURCE
 
 
 def _draw_title(figure: Figure, text: str) -> None:
@@ -422,7 +428,8 @@ def _draw_cost(axes: Axes, picture: Picture) -> None:
     axes.grid(color="#eeeeee", linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.set_xlabel("price of the GPUs [US dollars per hour]")
-    axes.set_ylabel(f"one stream, {picture.depth_tokens:,} tokens in use [tokens/s]")
+    said = f"one stream, {picture.depth_tokens:,} tokens in use [tokens/s]"
+    axes.set_ylabel("texts read [tokens/s]" if picture.embeds else said)
     front = sorted((p for p in picture.points if p.on_front), key=lambda p: p.usd_per_hour)
     axes.plot(
         [p.usd_per_hour for p in front],
@@ -671,7 +678,7 @@ caption {{ text-align: left; font-weight: bold; padding: .4rem 0; }}
 <tr><th>-c</th>{heads}</tr>
 {curves}</table>
 {f"<ul>{warned}</ul>" if warned else ""}
-<p>{_SOURCE}</p>
+<p>{html.escape(_source(picture))}</p>
 </body>
 </html>
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.engine_log import HOST, Phase
@@ -27,6 +27,9 @@ __all__ = [
     "summary_lines",
     "switched_lines",
 ]
+
+LEAST_MODEL = 12
+"""Columns that the models of a table are given at least, where they are shown.  [characters]"""
 
 _MIB = 1 << 20
 
@@ -209,21 +212,42 @@ def show_deployments(rows: Sequence[str], *, width: int | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
-    for title in ("name", "where", "status"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("$/h", justify="right", no_wrap=True)
-    table.add_column("started", no_wrap=True)
-    table.add_column("url", overflow="fold")
-    table.add_column("model", overflow="fold")
+    console = Console(width=width)
+    columns: dict[str, list[str]] = {
+        title: [] for title in ("name", "where", "status", "$/h", "started", "url", "model")
+    }
     for row in rows[1:]:
         name, where, status, model, _, url, usd, started = row.split("\t")
         if where == "local" and model.casefold().endswith(".gguf"):
             # A path is of no use here, and long.
             model = model.rpartition("/")[2]
         cells = (name, where, status, usd, started[5:16].replace("T", " "), url, model)
-        table.add_row(*(Text(cell) for cell in cells))
-    Console(width=width).print(table)
+        for column, cell in zip(columns.values(), cells, strict=True):
+            column.append(cell)
+
+    def spare() -> int:
+        """Characters that the columns but the last leave when nothing is wrapped."""
+        return console.width - sum(
+            max(map(len, (title, *cells))) + 1
+            for title, cells in columns.items()
+            if title != "model"
+        )
+
+    # An address is there to be copied: other columns give way to it.
+    if spare() < LEAST_MODEL:
+        del columns["model"]
+        if spare() < -1:
+            del columns["started"]
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style=""
+    )
+    for title in columns:
+        is_whole = title not in ("url", "model") or (title == "url" and spare() >= -1)
+        justify: Literal["left", "right"] = "right" if title == "$/h" else "left"
+        table.add_column(title, justify=justify, no_wrap=is_whole, overflow="fold")
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, cells))
+    console.print(table)
 
 
 def _mib(n_bytes: int) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ggufctl.report import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from ggufctl.core.calibration import Summary
+    from ggufctl.core.calibration import Run, Summary
 
-__all__ = ["calibration_report"]
+__all__ = ["calibration_report", "export_report"]
 
 
 def calibration_report(
@@ -32,3 +32,8 @@ def calibration_report(
         "runs": [asdict(each) for each in runs],
         "calibrated": [{"gpu": gpu, "note": note} for gpu, note in calibrated.items()],
     }
+
+
+def export_report(runs: Sequence[Run]) -> dict[str, Any]:
+    """The document that `ggufctl schema calibration-export` describes."""
+    return {"schema_version": SCHEMA_VERSION, "runs": [asdict(run) for run in runs]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 from collections import deque
@@ -27,6 +28,7 @@ __all__ = [
     "BatchRow",
     "Defaults",
     "Done",
+    "collected_seldom",
     "read_done",
     "read_rows",
 ]
@@ -36,6 +38,9 @@ MAX_LINE_BYTES = 1 << 16
 
 ROWS_PER_THREAD = 8
 """Rows begun ahead of the one whose result is next, which bounds memory."""
+
+COLLECTION_THRESHOLDS = (100_000, 20, 100)
+"""Objects made before new ones are looked through for cycles, and how often older ones are."""
 
 _LINE_START = b'{"schema_version": '
 _N_CTX_MAX = 999_999_999
@@ -266,6 +271,21 @@ def _shown(value: object) -> str:
     return escape(json.dumps(value), 60)
 
 
+@contextlib.contextmanager
+def collected_seldom() -> Iterator[None]:
+    """Have Python look for cycles of objects seldom.
+
+    A plan makes thousands of objects and hardly a cycle, and what is kept between plans is
+    large: looking through it time and again would take nearly as long as planning does.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*COLLECTION_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 class Batch:
     """The results of rows, in their order; fetches run side by side, planning in turns.
 
@@ -284,12 +304,13 @@ class Batch:
         crew = Crew(self._work, self._n_threads)
         pending, most = self._pending, self._n_threads * ROWS_PER_THREAD
         try:
-            for row in self._rows:
-                pending.append(crew.submit(row))
-                while pending and (pending[0].done() or len(pending) >= most):
+            with collected_seldom():
+                for row in self._rows:
+                    pending.append(crew.submit(row))
+                    while pending and (pending[0].done() or len(pending) >= most):
+                        yield self._next()
+                while pending:
                     yield self._next()
-            while pending:
-                yield self._next()
         finally:
             crew.close()
 

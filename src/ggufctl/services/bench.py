@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ggufctl.client import Client, Piece, Timings, piece_of
+from ggufctl.client import AnswerBroken, Client, Piece, Timings, piece_of
 from ggufctl.core.bench import (
     Budget,
     LevelResult,
@@ -374,9 +374,13 @@ class _Run:
         words = found[0].errors[0][0] if found and found[0].errors else ""
         if words:
             raise RemoteError(f"Every request failed: {words}")
-        raise UsageError(
-            f"The limits left no time to measure anything: stopped by {self.stopped_by}.",
-            "Allow more with --max-seconds, --requests or --max-usd.",
+        raise self._no_time()
+
+    def _no_time(self) -> UsageError:
+        limit = {"time": "--max-seconds", "money": "--max-usd"}.get(self.stopped_by, "--requests")
+        return UsageError(
+            f"Nothing was answered within {limit}, so there is nothing to measure.",
+            f"Allow more with {limit}, or ask for less with --n-prompt and -n.",
         )
 
     def _limit(self) -> bool:
@@ -500,6 +504,8 @@ class _Run:
             return watch.sample(error=error.message)
         except GgufctlError as error:
             if is_strict:
+                if isinstance(error, AnswerBroken) and self._limit():
+                    raise self._no_time() from None
                 raise
             # What a limit ends while it waits looks like a lost connection.
             if self._stop.is_set() or self.seconds >= self.settings.max_seconds:

@@ -352,22 +352,21 @@ def _disk() -> Sequence[Check]:
 
 
 def _state() -> Sequence[Check]:
-    folder = state_dir()
-    problem = _unwritable(folder)
-    if not problem:
-        return (Check("state", Status.PASS, f"{_shown(folder)} can be written, for servers."),)
-    text = f"{_shown(folder)}, where servers are noted, cannot be used: {problem}."
-    return (Check("state", Status.FAIL, text, "Set GGUFCTL_STATE_DIR to another directory."),)
+    fix = "Set GGUFCTL_STATE_DIR to another directory."
+    return (_folder("state", state_dir(), "servers", Status.FAIL, fix),)
 
 
 def _cache() -> Sequence[Check]:
-    folder = cache_dir()
+    fix = "Set GGUFCTL_CACHE_DIR to another directory, or plan without, which takes longer."
+    return (_folder("cache", cache_dir(), "headers", Status.WARN, fix),)
+
+
+def _folder(name: str, folder: Path, what: str, worst: Status, fix: str) -> Check:
+    """Whether what is kept in a folder of ours can be kept there."""
     problem = _unwritable(folder)
     if not problem:
-        return (Check("cache", Status.PASS, f"{_shown(folder)} can be written, for headers."),)
-    text = f"{_shown(folder)}, where headers are kept, cannot be used: {problem}."
-    fix = "Set GGUFCTL_CACHE_DIR to another directory, or plan without, which takes longer."
-    return (Check("cache", Status.WARN, text, fix),)
+        return Check(name, Status.PASS, f"{_shown(folder)} can be written, for {what}.")
+    return Check(name, worst, f"{_shown(folder)}, for {what}, cannot be used: {problem}.", fix)
 
 
 def _shown(folder: Path) -> str:

@@ -30,6 +30,7 @@ PICK_UP_SECONDS = 15.0
 POLL_SECONDS = 0.05
 
 _REQUEST = "switch.json"
+_PART = ".switch-part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,17 @@ def pending(directory: Path) -> Replies | None:
         with contextlib.suppress(OSError):
             path.unlink()
         return None
+    _forget_killed(directory, number)
     return Replies(switch, path, _replies_path(directory, number))
+
+
+def _forget_killed(directory: Path, number: str) -> None:
+    """Remove what those left who were killed while they asked: one asks at a time."""
+    own = _replies_path(directory, number)
+    for path in (*directory.glob(_replies_path(directory, "*").name), *directory.glob(f"*{_PART}")):
+        if path != own:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 class Replies:
@@ -216,7 +227,7 @@ def _put(path: Path, document: Mapping[str, Any]) -> None:
 
     Raises: UsageError when it is there already.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=_PART)
     try:
         with os.fdopen(handle, "w") as file:
             json.dump(document, file)

@@ -68,13 +68,16 @@ class Picture:
     points: tuple[Point, ...]
     depth_tokens: int
     """Context in use that the speeds are stated for; 0 when there are none."""
+    embeds: bool
+    """Whether the speeds are of reading, as nothing is written."""
 
 
 def picture(plan: Plan) -> Picture:
     """The figures of a plot."""
     rows = _best_rows(plan)
     points, depth = _points(plan)
-    return Picture(plan, _curves(plan, rows), _limits(plan, rows), points, depth)
+    embeds = any(found is not None and found.speed.embeds for found in plan.economics)
+    return Picture(plan, _curves(plan, rows), _limits(plan, rows), points, depth, embeds)
 
 
 def _best_rows(plan: Plan) -> list[GpuPlan]:

@@ -235,11 +235,23 @@ def plan(
             raise UsageError(
                 f"A plan is made with a {wanted.__name__}, not with {type(value).__name__}."
             )
-    runtime = runtime or Runtime()
-    constraints = constraints or Constraints()
+    return _plan_model(model, runtime or Runtime(), constraints or Constraints())
+
+
+def _plan_model(
+    model: Model,
+    runtime: Runtime,
+    constraints: Constraints,
+    workshop: Workshop = _WORKSHOP,
+    *,
+    on_event: OnEvent = ignore,
+    smaller: Sequence[QuantSize] = (),
+    warnings: Sequence[str] = (),
+) -> Plan:
+    """The plan of a model whose header was read, with what is loaded beside it."""
     catalogue = planning_catalogue()
-    beside = open_beside(runtime, _WORKSHOP, ignore)
-    planner = _WORKSHOP.planner(model, catalogue, beside.extras)
+    beside = open_beside(runtime, workshop, on_event)
+    planner = workshop.planner(model, catalogue, beside.extras)
     runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
     return make_plan(
         model,
@@ -248,8 +260,9 @@ def plan(
         catalogue,
         planner=planner,
         beside=beside.flags,
-        warnings=beside.warnings,
         optimization=optimization,
+        smaller=smaller,
+        warnings=(*warnings, *beside.warnings),
     )
 
 
@@ -361,21 +374,14 @@ def _plan_one(
 ) -> Plan:
     """The plan of one model, with what its repository has that is smaller."""
     model = _model(resolved, workshop)
-    runtime = _with_context(runtime, model, n_ctx)
-    catalogue = planning_catalogue()
-    beside = open_beside(runtime, workshop, on_event)
-    planner = workshop.planner(model, catalogue, beside.extras)
-    runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
-    return make_plan(
+    return _plan_model(
         model,
-        runtime,
+        _with_context(runtime, model, n_ctx),
         constraints,
-        catalogue,
-        planner=planner,
-        beside=beside.flags,
-        optimization=optimization,
+        workshop,
+        on_event=on_event,
         smaller=_smaller(resolved.repo, _by_label(resolved.variants), model.quant),
-        warnings=(*_source_warnings(resolved.ref, resolved.is_stale), *beside.warnings),
+        warnings=_source_warnings(resolved.ref, resolved.is_stale),
     )
 
 

@@ -6,9 +6,8 @@ import contextlib
 import os
 import shlex
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +22,6 @@ from ggufctl.core.engine_log import (
     EngineLog,
     Failure,
     FailureKind,
-    Phase,
     compare,
 )
 from ggufctl.core.escape import escape
@@ -49,7 +47,7 @@ from ggufctl.core.model import File, Model
 from ggufctl.core.progress import Tenths, progress_text
 from ggufctl.core.reduce import Reduction, reductions
 from ggufctl.core.runtime import Runtime
-from ggufctl.core.units import format_gib
+from ggufctl.core.units import format_gib, n_of
 from ggufctl.engines.base import Command, Device, Engine, Found
 from ggufctl.engines.choose import choose_engine
 from ggufctl.errors import DoesNotFit, GgufctlError, LaunchFailed, UsageError
@@ -59,19 +57,16 @@ from ggufctl.services import deployments
 from ggufctl.services.alternatives import alternatives
 from ggufctl.services.calibration import calibrated_catalogue, note_local
 from ggufctl.services.deployments import Deployment, StateUnwritable
-from ggufctl.services.engine_http import Engine as RunningEngine
+from ggufctl.services.front import Front, Held, port_of_our_own
 from ggufctl.services.keys import Key, make_key, open_key
 from ggufctl.services.local_gpus import on_gpus
 from ggufctl.services.local_switch import Replies, Switch, pending
 from ggufctl.services.machine import (
     HostMemory,
-    free_port,
     host_memory,
-    is_port_free,
     oom_kills,
     read_rate,
 )
-from ggufctl.services.placeholder import Placeholder, can_share_port
 from ggufctl.services.plan import DEFAULT_N_CTX, read_model
 from ggufctl.sources.base import ModelFile, SourceEvent
 from ggufctl.sources.fetch import fetch_files, missing_bytes
@@ -103,6 +98,11 @@ MEASURING_SECONDS = 10.0
 DRAIN_SECONDS = 30.0
 """How long a switch waits for requests that are being answered."""
 
+LAST_ANSWERS_SECONDS = 10.0
+"""How long an end waits for them."""
+
+EXPECTED_SECONDS = 5.0
+"""What a start takes where none was seen yet."""
 
 SourceListener: TypeAlias = Callable[[SourceEvent], None]
 
@@ -557,21 +557,22 @@ def start_local(plan: LocalPlan, on_event: OnEvent = _ignore) -> LocalServer:
         GgufctlError: as fetching the weights and claiming the name do.
     """
     request = plan.request
-    port = request.port or free_port(LOOPBACK)
-    if not is_port_free(LOOPBACK, port):
-        raise LaunchFailed(
-            f"Port {port} of {LOOPBACK} is taken.", "Choose another with --port, or --port 0."
-        )
-    plan = replace(plan, request=replace(request, port=port))
-    # Before anything is fetched: what serves has to be kept note of.
-    deployments.require_room()
-    files = _fetch(plan, on_event)
-    if request.startup_timeout_seconds is None:
-        rate = read_rate(Path(files.model))
-        seconds = startup_seconds(plan.model.size_bytes, rate)
-        plan = replace(plan, deadline_seconds=seconds)
-    name = deployments.claim(plan.name, exactly=bool(request.name))
-    server = LocalServer(plan, files, name, on_event)
+    # From here on nobody else can have the port.
+    front = Front(LOOPBACK, request.port)
+    try:
+        plan = replace(plan, request=replace(request, port=front.port))
+        # Before anything is fetched: what serves has to be kept note of.
+        deployments.require_room()
+        files = _fetch(plan, on_event)
+        if request.startup_timeout_seconds is None:
+            rate = read_rate(Path(files.model))
+            seconds = startup_seconds(plan.model.size_bytes, rate)
+            plan = replace(plan, deadline_seconds=seconds)
+        name = deployments.claim(plan.name, exactly=bool(request.name))
+    except BaseException:
+        front.close()
+        raise
+    server = LocalServer(plan, files, name, on_event, front)
     try:
         server.start()
     except (KeyboardInterrupt, SystemExit):
@@ -612,10 +613,17 @@ def _fetch(plan: LocalPlan, on_event: OnEvent) -> Files:
     return _as_files(plan, place)
 
 
+def _held_text(held: Held) -> str:
+    text = f"{n_of(held.n_requests, 'request')} waited for it, {held.longest_seconds:.1f} s at most"
+    return f"{text}; {n_of(held.n_refused, 'request')} refused" if held.n_refused else text
+
+
 class LocalServer:
     """One engine on this machine, from its start to its end; made by `start_local`."""
 
-    def __init__(self, plan: LocalPlan, files: Files, name: str, on_event: OnEvent) -> None:
+    def __init__(
+        self, plan: LocalPlan, files: Files, name: str, on_event: OnEvent, front: Front
+    ) -> None:
         self.plan = plan
         self.files = files
         self.name = name
@@ -623,7 +631,8 @@ class LocalServer:
         self.steps: list[str] = []
         """What was reduced on the way, in words."""
         self.supervisor: Supervisor | None = None
-        self._shares_port = False
+        self._front = front
+        self._engine_port = 0
         self._measuring: threading.Thread | None = None
         self._oom_kills: int | None = None
         self.key: Key | None = None
@@ -632,8 +641,8 @@ class LocalServer:
 
     @property
     def base_url(self) -> str:
-        """Where it listens."""
-        return f"http://{LOOPBACK}:{self.plan.request.port}"
+        """Where it listens, whichever engine answers there."""
+        return f"http://{LOOPBACK}:{self._front.port}"
 
     @property
     def log(self) -> EngineLog:
@@ -673,6 +682,7 @@ class LocalServer:
                 self._say("warning", f"{self.key.path} can be read by other users.")
         path = str(self.key.path.absolute()) if self.key else ""
         self._save(key_file=path)
+        self._front.start()
         self._run()
 
     def _run(self) -> None:
@@ -686,6 +696,9 @@ class LocalServer:
                 self._reduce_or_give_up(self._judged(error))
             else:
                 break
+        held = self._front.open(self._engine_port)
+        if held.n_requests:
+            self._say("switch", _held_text(held), **asdict(held))
         changes = {"engine_pid": self._engine_pid(), "build": self.build, **self._as_planned()}
         self._save(status="running", **changes)
         if self.plan.request.is_recorded and not self.replanned:
@@ -728,6 +741,8 @@ class LocalServer:
         asked: list[Replies] = []
 
         def is_asked() -> bool:
+            if self._front.mend():
+                self._say("warning", "What passed requests on had ended; it was started again.")
             found = pending(self.deployment.directory) if describe is not None else None
             asked.extend([found] if found is not None else [])
             return bool(asked)
@@ -736,6 +751,8 @@ class LocalServer:
             if supervisor.wait_until(is_asked):
                 self._switch(asked.pop(), describe or (lambda server: {}))
                 continue
+            # Who asks now is answered once it runs again, if it does.
+            self._front.hold(self._expected_seconds(supervisor))
             error = self._judged(supervisor.failed())
             supervisor.stop()
             if not error.failure.line:
@@ -767,7 +784,6 @@ class LocalServer:
             except GgufctlError as error:
                 replies.refuse(error)
                 return
-            self._drain()
             self._restart(plan)
         except LaunchFailed as error:
             self._go_back(before, error, replies)
@@ -799,47 +815,23 @@ class LocalServer:
         plan = plan_local(request, on_event, credit=credit)
         return replace(plan, deadline_seconds=max(plan.deadline_seconds, now.deadline_seconds))
 
-    def _drain(self) -> None:
-        """Wait until nothing is being answered, but not for ever."""
-        engine = RunningEngine(self.base_url, self.key.value if self.key else "")
-        until = time.monotonic() + DRAIN_SECONDS
-        while (counters := engine.counters()) is not None and time.monotonic() < until:
-            if not counters.n_processing + counters.n_deferred:
-                return
-            time.sleep(0.1)
-
     def _restart(self, plan: LocalPlan) -> None:
-        """End the engine and start it as planned; who asks meanwhile is asked to come again."""
+        """End the engine and start it as planned; who asks meanwhile is answered by the next."""
         before = self.supervisor
-        self._shares_port = can_share_port(plan.found.engine, plan.found.build)
-        with contextlib.ExitStack() as stack:
-            if self._shares_port:
-                seconds = sum(before.durations.values()) if before is not None else 1.0
-                stack.enter_context(self._answering(plan.request.port, seconds))
-            if before is not None:
-                before.stop()
-            self.plan, self.attempts, self.steps = plan, 0, []
-            self._save(status="starting")
-            self._run()
+        self._front.hold(self._expected_seconds(before))
+        if not self._front.drained(DRAIN_SECONDS):
+            self._say("warning", f"Some answers take longer than {DRAIN_SECONDS:.0f} s: cut off.")
+        if before is not None:
+            before.stop()
+        self.plan, self.attempts, self.steps = plan, 0, []
+        self._save(status="starting")
+        self._run()
 
-    @contextlib.contextmanager
-    def _answering(self, port: int, seconds: float) -> Iterator[None]:
-        """Answer at the port until the next engine does."""
-        placeholder = Placeholder(LOOPBACK, port, self.name, seconds)
-        hear = self._on_event
-
-        def tell(event: Event) -> None:
-            # The engine listens now; it must be the only one before it is asked for a token.
-            if event.kind == "phase" and event.text in (Phase.HEALTH, Phase.FIRST_TOKEN):
-                placeholder.close()
-            hear(event)
-
-        self._on_event = tell
-        try:
-            yield
-        finally:
-            self._on_event = hear
-            placeholder.close()
+    @staticmethod
+    def _expected_seconds(supervisor: Supervisor | None) -> float:
+        """What the next start takes: about as long as the former.  [s]"""
+        seconds = supervisor.ready_seconds if supervisor is not None else 0.0
+        return seconds or EXPECTED_SECONDS
 
     def _go_back(self, before: LocalPlan, error: LaunchFailed, replies: Replies) -> None:
         """Start the engine as it was.
@@ -864,13 +856,27 @@ class LocalServer:
     def stop(self, status: str = "stopped") -> None:
         """End the engine; nothing of it stays but its log and what it was."""
         try:
+            self._front.leave()
+            # An engine that is told to end does not end while it is asked, and answers no more.
+            self._front.drained(LAST_ANSWERS_SECONDS)
+        finally:
+            self._end_engine(status)
+        if self._measuring is not None:
+            self._measuring.join(MEASURING_SECONDS)
+
+    def _end_engine(self, status: str) -> None:
+        try:
+            self._front.close()
+        finally:
+            self._stop_engine(status)
+
+    def _stop_engine(self, status: str) -> None:
+        try:
             if self.supervisor is not None:
                 self.supervisor.stop()
         finally:
             # Also where somebody cannot wait: the engine is gone all the same.
             self._note_end(status)
-        if self._measuring is not None:
-            self._measuring.join(MEASURING_SECONDS)
 
     def _note_end(self, status: str) -> None:
         with contextlib.suppress(OSError):
@@ -884,10 +890,13 @@ class LocalServer:
                 self._save(status=status)
 
     def _attempt(self) -> None:
+        with port_of_our_own(LOOPBACK) as port:
+            self._engine_port = port
+            self._start_engine(port)
+
+    def _start_engine(self, port: int) -> None:
         plan = self.plan
-        launch = _launch(plan, self.files)
-        if self._shares_port:
-            launch = replace(launch, extra=(*launch.extra, "--reuse-port"))
+        launch = replace(_launch(plan, self.files), port=port)
         command = plan.engine.command(plan.found, launch)
         env = plan.found.environment(os.environ)
         key = self.key.value if self.key else ""
@@ -896,7 +905,7 @@ class LocalServer:
         spec = Spec(
             argv=command.argv,
             env=env,
-            base_url=self.base_url,
+            base_url=f"http://{LOOPBACK}:{port}",
             model=plan.alias,
             deadline_seconds=plan.deadline_seconds,
             key=key,
@@ -908,8 +917,13 @@ class LocalServer:
             log_path=self.deployment.log_path,
         )
         self._oom_kills = oom_kills()
-        self.supervisor = Supervisor(spec, self._on_event)
+        self.supervisor = Supervisor(spec, self._hear)
         self.supervisor.start()
+
+    def _hear(self, event: Event) -> None:
+        """Pass an event on; where the engine itself listens is nobody else's business."""
+        is_address = event.kind == "healthy"
+        self._on_event(replace(event, text=self.base_url) if is_address else event)
 
     def _next_step(self, failure: Failure) -> Reduction | None:
         request = self.plan.request

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
-__all__ = ["calibration_path", "state_dir"]
+__all__ = ["calibration_path", "remembers_modal", "state_dir"]
 
 
 def state_dir() -> Path:
@@ -20,3 +21,10 @@ def state_dir() -> Path:
 def calibration_path() -> Path:
     """Where the user's own runs are kept."""
     return state_dir() / "calibration.jsonl"
+
+
+def remembers_modal(name: str = "") -> bool:
+    """Whether something of this name, or anything, was deployed on Modal from this machine and not
+    stopped from here.
+    """
+    return any((state_dir() / "modal").glob(f"{glob.escape(name) if name else '*'}.json"))

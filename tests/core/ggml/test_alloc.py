@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ggufctl.core.ggml import cuda, ops
-from ggufctl.core.ggml.alloc import Loop, Mark, Recorder, Tape, _Arena
+from ggufctl.core.ggml.alloc import Arena, Loop, Mark, Recorder, Tape
 from ggufctl.core.ggml.graph import Graph
 from ggufctl.core.ggml.scheduler import Scheduler
 
@@ -83,7 +83,7 @@ def test_quantised_rows_are_padded_on_the_gpu():
 
 @given(st.lists(st.one_of(st.integers(0, 5000), st.just(None)), max_size=80), st.randoms())
 def test_blocks_in_use_never_overlap_and_the_buffer_covers_them(requests, random):
-    arena = _Arena(32)
+    arena = Arena(32)
     used: list[tuple[int, int]] = []
     for size in requests:
         if size is None:

@@ -20,17 +20,28 @@ from ggufctl.core.ggml.scheduler import Placed, Schedule
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.growing import at
 
-__all__ = ["HOST_ALIGNMENT", "Live", "Loop", "Mark", "Played", "Recorder", "Tape"]
+__all__ = [
+    "HOST_ALIGNMENT",
+    "IN_PLACE_OPS",
+    "Arena",
+    "Live",
+    "Loop",
+    "Mark",
+    "Played",
+    "Recorder",
+    "Tape",
+]
 
 HOST_ALIGNMENT = 32
 """Alignment of tensors in host memory (TENSOR_ALIGNMENT).  [bytes]"""
 
 _END = 1 << 62
 
-_IN_PLACE_OPS = frozenset(
+IN_PLACE_OPS = frozenset(
     "FILL SCALE DIAG_MASK_ZERO DIAG_MASK_INF ADD ADD_ID ADD1 SUB MUL DIV SQR SQRT LOG UNARY ROPE "
     "ROPE_BACK SILU_BACK RMS_NORM RMS_NORM_BACK CLAMP SOFT_MAX SOFT_MAX_BACK".split()
 )
+"""Operations that can take the place of a source that nobody else needs (ggml_op_can_inplace)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ class Live:
     """Bytes it occupies, padding included.  [bytes]"""
 
 
-class _Arena:
+class Arena:
     """Best-fit allocator over one growing buffer, all offsets in bytes."""
 
     __slots__ = ("alignment", "free_blocks", "max_size")
@@ -56,6 +67,7 @@ class _Arena:
         self.max_size = 0
 
     def alloc(self, size: int) -> int:
+        """Find room for `size` bytes; returns where."""
         align = self.alignment
         size = (size + align - 1) // align * align
         blocks = self.free_blocks
@@ -77,6 +89,7 @@ class _Arena:
         return offset
 
     def free(self, offset: int, size: int) -> None:
+        """Give room back, together with what is free beside it."""
         align = self.alignment
         size = (size + align - 1) // align * align
         blocks = self.free_blocks
@@ -174,7 +187,7 @@ class _Player:
     def __init__(self, tape: Tape, steps: int) -> None:
         align = tape.alignment
         self._tape = tape
-        self._arena = _Arena(align)
+        self._arena = Arena(align)
         self._sizes = [-(-at(size, steps) // align) * align for size in tape.sizes]
         self._offsets = [0] * len(self._sizes)
         self._live: dict[int, Tensor] = {}
@@ -328,7 +341,7 @@ class Recorder:
         if t.buffer != -1 or t.is_allocated or t.view_src is not None:
             return
         t.is_allocated = True
-        if t.op in _IN_PLACE_OPS and self._reuse_parent(t):
+        if t.op in IN_PLACE_OPS and self._reuse_parent(t):
             return
         t.owner = backend
         t.slot = self._new_slot(t, backend, self._size(t, backend))

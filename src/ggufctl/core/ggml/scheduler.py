@@ -17,7 +17,7 @@ from ggufctl.core.ggml.graph import Graph
 from ggufctl.core.ggml.ops import VIEW_OPS
 from ggufctl.core.ggml.tensor import Tensor
 
-__all__ = ["MAX_COPIES", "Placed", "Schedule", "Scheduler"]
+__all__ = ["MAX_COPIES", "Placed", "Schedule", "Scheduler", "keep_alive"]
 
 MAX_COPIES = 4
 """Copies of inputs in flight under pipeline parallelism (GGML_SCHED_MAX_COPIES)."""
@@ -117,6 +117,30 @@ class Scheduler:
             self._expand(reversed(nodes), gpus_only=False)
             self._assign_by_inputs(nodes)
         self._inherit(graph)
+
+    def assign_in_order(self, graph: Graph) -> bool:
+        """Give every tensor a backend, as `assign` does where each stage of it is on GPUs.
+
+        Returns:
+            Whether all nodes but the first few are on GPUs, those that nothing places where the
+            one before them is. It does not depend on which of them are the same GPU then.
+        """
+        for leaf in graph.leafs:
+            leaf.backend = leaf.buffer if leaf.buffer != -1 else self._backend_from_current(leaf)
+        for node in graph.nodes:
+            if node.backend == -1:
+                node.backend = self._backend_from_current(node)
+        nodes = [t for t in graph.nodes if t.op not in VIEW_OPS]
+        self._expand(nodes, gpus_only=True)
+        first = next((i for i, t in enumerate(nodes) if -1 < t.backend < self.host), None)
+        if first is None or any(not -1 < t.backend < self.host for t in nodes[first:]):
+            return False
+        self._expand(reversed(nodes[: first + 1]), gpus_only=True)
+        self._expand(nodes[:first], gpus_only=False)
+        if any(t.backend == -1 for t in nodes[:first]):
+            return False
+        self._inherit(graph)
+        return True
 
     def _supports(self, backend: int, t: Tensor) -> bool:
         host = self.host
@@ -292,20 +316,20 @@ class Scheduler:
             backend = split.backend
             for t in split.inputs:
                 assert t.copies is not None
-                nodes.append((_keep_alive([t]), t.backend))
+                nodes.append((keep_alive([t]), t.backend))
                 nodes.append((t.copies[backend][0], backend))
             for t in graph.nodes[split.start : split.end]:
                 nodes.append((t, t.backend))
                 kept = dependencies.get(id(t))
                 if kept:
                     nodes += [
-                        (_keep_alive(kept[i : i + MAX_DEPENDENCIES]), backend)
+                        (keep_alive(kept[i : i + MAX_DEPENDENCIES]), backend)
                         for i in range(0, len(kept), MAX_DEPENDENCIES)
                     ]
         return nodes
 
 
-def _keep_alive(tensors: list[Tensor]) -> Tensor:
+def keep_alive(tensors: list[Tensor]) -> Tensor:
     """Return a no-op that uses `tensors`, so that they live until here."""
     first = tensors[0]
     return Tensor(first.type, first.ne, src=tuple(tensors), nb=first.nb, view_src=first)

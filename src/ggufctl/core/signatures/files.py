@@ -26,6 +26,9 @@ SIGNATURES = (
             r"invalid magic characters:? '<(?:!DO|htm|HTM|!do|hea|\?xm)",
             r"invalid magic number 3c[0-9a-f]{6}",
             r"bad magic.*<!DOCTYPE",
+            r"Content should be at least \d+ MB, but is only",
+            r"download\w* .{0,80}huggingface\.co/\S+/blob/\S+\.gguf",
+            r"(?:wget|curl|aria2c?) .{0,200}huggingface\.co/\S+/blob/\S+\.gguf",
         ),
         "The model file is a web page: an error or login page was saved in its place.",
         (
@@ -42,6 +45,7 @@ SIGNATURES = (
             r"invalid magic number 73726576",
             r"unknown \(magic, version\) combination: 73726576",
             r"bad magic.*73726576",
+            r"unsupported content type: text/plain",
         ),
         "The model file is a git-lfs pointer of a few lines, not the model.",
         ("Run git lfs pull, or download the file with hf download.",),
@@ -73,9 +77,9 @@ SIGNATURES = (
             r"invalid magic number (?!3c|73726576|67676)(?P<magic>[0-9a-f]{8})",
             r"(?:file )?is not a valid GGUF",
             r"GGUF magic invalid",
-            r"invalid (?:file|gguf) magic",
+            r"invalid gguf magic",
             r"failed to load model: (?:this file is )?not a GGUF",
-            r"invalid (?:file |gguf |model )?magic",
+            r"invalid (?:gguf |model )?magic",
             r"(?:bad|wrong|unexpected|unknown) (?:file |gguf )?magic",
             r"magic (?:bytes|number|header) .{0,40}(?:mismatch|do(?:es)? not match|not found|"
             r"incorrect)",
@@ -84,11 +88,30 @@ SIGNATURES = (
             r"(?:unsupported|unknown|unrecogni[sz]ed|invalid) (?:model |file )(?:file )?format",
             r"Unknown Model, cannot load",
             r"failed to (?:detect|determine) model (?:format|type)",
+            r"invalid model file '",
+            r"load_gguf: gguf_init_from_file failed",
+            r"Could not load model due to invalid format for",
         ),
         "The file is not a GGUF: it begins with {magic}.",
         ("Name the .gguf file itself, not a folder, an archive or another format.", *_AGAIN),
         "gguf_init_from_reader: invalid magic characters: 'PK??', expected 'GGUF'",
         Basis.REAL,
+    ),
+    Signature(
+        "ollama-file-magic",
+        (
+            r"(?<!\w)invalid file magic",
+            r"unsupported content type: (?!text/)\S+",
+        ),
+        "Ollama finds no GGUF where it expects one: the file is something else, or it is a good "
+        "one "
+        "with tensors that are not aligned, which old versions read wrongly.",
+        (
+            "Update Ollama, and create the model anew from the file itself.",
+            "If it stays so, compare the file's size and sha256 with the source.",
+        ),
+        "parsing GGUF\nError: invalid file magic",
+        Basis.REPORTED,
     ),
     Signature(
         "file-empty",
@@ -117,6 +140,11 @@ SIGNATURES = (
             r"\bSIGBUS\b",
             r"zsh: bus error",
             r"data for tensor .* (?:out of bounds|exceeds)",
+            r"Error while loading tensor",
+            r"incomplete file '",
+            r"read failed path=(?P<path>\S+)",
+            r"status=7/BUS",
+            r"(?:exit(?:ed)?|return)(?: with)?(?: ?(?:status|code)){0,2}[ :=]+-7\b",
         ),
         "The model file ends too early: the download was cut short.",
         _AGAIN,
@@ -199,6 +227,19 @@ SIGNATURES = (
             r"failed to open (?:GGUF )?file '(?P<path>[^']+)' \(errno 2\)",
             r"invalid (?:model )?(?:directory|folder|path)\b",
             r"no file named (?P<path>.+)",
+            r"open failed path=(?P<path>\S+).{0,80}No such file",
+            r"static assets path not found: (?P<path>.+)",
+            r"chat-template-file: file not found: (?P<path>.+)",
+            r"\.gguf.{0,80}(?:没有那个文件或目录|系统找不到指定的|nicht gefunden|"
+            r"Aucun fichier ou dossier|No existe el (?:archivo|fichero)|Нет такого файла)",
+            r"(?:没有那个文件或目录|系统找不到指定的|"
+            r"Datei oder Verzeichnis nicht gefunden|Aucun fichier ou dossier|No existe el "
+            r"(?:archivo|fichero)|Нет такого файла).{0,80}\.gguf",
+            r"Modelfile .{0,40}(?:wasn't|was not|not) found",
+            r"no Modelfile (?:or|was) .{0,60}found",
+            r"failed to open '': ",
+            r"expected str, bytes or os\.PathLike object, not NoneType",
+            r"no safetensors or torch files found",
         ),
         "There is no such file: {path}.",
         (
@@ -260,6 +301,7 @@ SIGNATURES = (
             r"failed to load (?:GGUF )?split",
             r"(?:missing|could not find|cannot find) (?:shard|split)",
             r"split file .{0,80}(?:missing|not found)",
+            r"Not all split parts of the model file",
         ),
         "A shard is missing or broken: {path}.",
         (
@@ -315,11 +357,54 @@ SIGNATURES = (
             r"model type [`'\"](?P<arch>[\w.-]+)[`'\"] but Transformers does not recognize",
             r"no support for (?:model )?architecture",
             r"unsupported model (?:type|family)",
+            r"uknown model => cannot fix it",
+            r"GGUF model with architecture (?P<arch>\S+) is not supported",
+            r"Model architectures \['?(?P<arch>\w+)",
+            r"Unknown gguf model_type: (?P<arch>\S+)",
+            r"(?:architecture|model type) '?(?P<arch>[\w.-]+)'? is not supported",
+            r"Error: unsupported architecture$",
+            r"(?:unsupported|unknown|unrecogni[sz]ed) (?:model )?architecture\W*$",
+            r"requires a newer version of (?:Ollama|LM Studio|llama)",
         ),
         "The engine does not know the architecture {arch}.",
         _NEWER,
         "llama_model_load: error loading model: unknown model architecture: 'llamx'",
         Basis.REAL,
+    ),
+    Signature(
+        "comfyui-gguf-architecture",
+        (
+            r"Unexpected (?:text model )?architecture type in GGUF file.{0,120}(?:got|:) "
+            r"'(?P<arch>[\w.-]+)'",
+            r"Exception Message:\W{0,4}Unknown model architecture!",
+            r"AssertionError: Unknown model architecture!",
+        ),
+        "The nodes ComfyUI-GGUF do not know the architecture {arch}, or the file is in the wrong "
+        "loader.",
+        (
+            "Update ComfyUI-GGUF (and ComfyUI, which must know the model as well).",
+            "Image and video models belong into Unet Loader (GGUF), text encoders into "
+            "CLIPLoader (GGUF); a chat model belongs into neither.",
+            "A file that says 'pig' or 'cow' was made for other nodes: use a conversion of "
+            "city96 or QuantStack.",
+        ),
+        "ValueError: Unexpected architecture type in GGUF file: 'qwen2vl'",
+        Basis.REPORTED,
+    ),
+    Signature(
+        "model-parts-mismatch",
+        (r"mat1 and mat2 shapes cannot be multiplied(?P<shapes> \(\w+ and \w+\))?",),
+        "Two parts that work together are of different models: text encoder, projector, LoRA or "
+        "ControlNet do not have the shape that the model wants{shapes}.",
+        (
+            "Use the text encoders, VAE and LoRA that the model's page names, and the right type "
+            "in the CLIP loader.",
+            "A vision text encoder as GGUF (Qwen2.5-VL for Qwen-Image-Edit) needs its mmproj file "
+            "in the same folder, named like it with -mmproj- in it.",
+        ),
+        "RuntimeError: mat1 and mat2 shapes cannot be multiplied (5476x1280 and 3840x1280)",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "projector-as-model",
@@ -358,6 +443,9 @@ SIGNATURES = (
             r"missing tensor info mapping for (?P<tensor>\S+)",
             r"(?:unable|failed) to find tensor:? '?(?P<tensor>[\w.]+)",
             r"tensor '?(?P<tensor>[\w.]+)'? (?:is )?(?:missing|not found)",
+            r"tensor \W{1,2}(?P<tensor>[\w.]+)\W{1,2} (?:is )?not found",
+            r"layer \d+: missing .{1,60}(?:weights?|projection|norm|router)",
+            r"missing (?:final |output |embedding )(?:norm |embedding )?weights?\b",
         ),
         "The file has no tensor {tensor}, which the engine needs.",
         _CONVERSION,
@@ -375,6 +463,8 @@ SIGNATURES = (
             r"(?:shape|size|dimension) mismatch (?:for|in|of) (?:tensor )?'?(?P<tensor>\S+)",
             r"tensor \S+ has (?:wrong|unexpected|incorrect|invalid) (?:shape|dimensions|size)",
             r"incorrect shape for a tensor",
+            r"number of elements \(\d+\) is not a multiple of block size",
+            r"\.weight has \d+ values, (?:need|expected) \d+",
         ),
         "Tensors of the file are not shaped or counted as this build expects.",
         _CONVERSION,
@@ -395,6 +485,13 @@ SIGNATURES = (
             r"(?:quant|quantization|tensor|data) type \S+ (?:is )?(?:not supported|unsupported|"
             r"unknown|no longer supported)",
             r"has been removed, (?:use|please)",
+            r"Unsupported quantization: \d+",
+            r"invalid (?:quantization|tensor data) type '?(?P<type>\d+)",
+            r"unsupported ttype (?P<type>\d+)",
+            r"unknown ftype '?(?P<type>\w+)",
+            r"Unsupported quantized type",
+            r"unsupported \S+ cache type",
+            r"unknown file ?type:? ?(?P<type>\w+)",
         ),
         "The file uses a quant type that this build does not know.",
         (
@@ -411,6 +508,7 @@ SIGNATURES = (
             r"tensor '(?P<tensor>[^']+)' has invalid data",
             r"found tensors with invalid data",
             r"quantized data validation failed",
+            r"Found \d+ bad tensors in model",
         ),
         "The weights themselves are damaged.",
         _AGAIN,
@@ -431,6 +529,12 @@ SIGNATURES = (
             r"overflows after padding",
             r"tensor '[^']+' dimension \d+ has invalid",
             r"key '[^']+' must be of type",
+            r"gguf\w*: .{0,60}invalid (?:number of (?:elements|dimensions)|string length|"
+            r"array type|version number)",
+            r"gguf\w*: .{0,60}(?:size overflow|size in bytes >)",
+            r"gguf\w*: key \d+ is empty",
+            r"gguf\w*: .{0,60}array size is too large",
+            r"GGUF (?:array|tensor|string|v1).{0,60}(?:exceeds|overflow|invalid|terminator)",
         ),
         "The header of the file is malformed.",
         ("Download it again; if it stays so, do not trust the file.",),
@@ -482,6 +586,15 @@ SIGNATURES = (
             r"control vector n_embd does not match",
             r"failed to allocate buffer for (?:lora|control vector)",
             r"loading lora adapters is not (?:yet )?(?:implemented|supported)",
+            r"unknown tensor '(?P<tensor>[^']+)' in lora adapter",
+            r"direction tensor .{0,120}does not match",
+            r"invalid .{0,20}direction tensor",
+            r"control vectors? in .{0,200}does not match",
+            r"not compatible with LoRA",
+            r"Cannot find lora (?:file|base)",
+            r"supports only one (?:lora )?adapter",
+            r"only one adapter is currently supported",
+            r"error applying lora",
         ),
         "The LoRA adapter cannot be used with this model.",
         ("Use an adapter made for exactly this base model, converted to GGUF.",),
@@ -502,6 +615,8 @@ SIGNATURES = (
             r"mmproj .{0,100}(?:not found|does not exist|missing|mismatch|incompatible)",
             r"clip\.cpp\S*: .*(?:unable to|not found in file|missing)",
             r"does not support multimodal\. Please reconvert",
+            r"unable to (?:load mm?td|determine vision architecture)",
+            r"clip\.cpp:\d+: .{0,80}projector",
         ),
         "The multimodal projector cannot be loaded: {path}.",
         ("Use the mmproj file of the same repository as the model, downloaded whole.",),
@@ -513,6 +628,8 @@ SIGNATURES = (
         (
             r"unknown projector type(?:: (?P<type>[\w-]+))?",
             r"unknown (?:vision |audio )?projector",
+            r"unsupported projector type",
+            r"don't support projector with",
         ),
         "The engine does not know this kind of projector: {type}.",
         ("Use a newer build of the engine, or a newer conversion of the projector.",),
@@ -525,12 +642,73 @@ SIGNATURES = (
         (
             r"mismatch between text model \(n_embd = (?P<text>\d+)\) and (?:gen-audio )?mmproj "
             r"\(n_embd = (?P<mmproj>\d+)\)",
+            r"embedding dim of the multimodal projector \((?P<mmproj>\d+)\) is not equal to that o"
+            r"f LLaMA \((?P<text>\d+)\)",
+            r"projector embedding size \((?P<mmproj>\d+)\) does not match model \((?P<text>\d+)\)",
         ),
         "The projector belongs to another model or size.",
         ("Use the mmproj file of the same repository and size as the model.",),
         "mtmd_init_from_file: error: mismatch between text model (n_embd = 4096) and mmproj "
         "(n_embd = "
         "5120)",
+    ),
+    Signature(
+        "image-model-failed",
+        (
+            r"KCPP SD Failed to create context",
+            r"Could not load image model: (?P<path>.+)",
+            r"Load Image Model OK: False",
+            r"new_sd_ctx_t failed",
+            r"get sd version from file failed: '(?P<path>[^']+)'",
+            r"loading (?:vae|clip|t5xxl|diffusion model|taesd|text encoder)\w* from "
+            r"'(?P<path>[^']+)' "
+            r"failed",
+            r"load tensors from model loader failed",
+        ),
+        "The model for pictures cannot be loaded: {path}.",
+        (
+            "Give it the files that belong to it as well (text encoders such as clip and t5xxl, "
+            "and "
+            "the VAE), or use a file that holds them all.",
+            "Check that the program knows this kind of model; a newer version may.",
+        ),
+        "Error: KCPP SD Failed to create context!\nLoad Image Model OK: False",
+    ),
+    Signature(
+        "mtp-missing",
+        (
+            r"failed to (?:measure|create|load|init\w*) (?:the )?MTP\b",
+            r"MTP requires the NextN block",
+            r"(?:no|without|missing|lacks?) (?:the |any |an )?(?:MTP|NextN) (?:head|layer|tensor|"
+            r"block|"
+            r"weight|module)s?\b",
+            r"missing one or more complete MTP heads",
+            r"not a complete embedded MTP model",
+            r"does not (?:have|contain|include) (?:an? |any |the )?(?:MTP|NextN)\b",
+            r"(?:draft-)?mtp .{0,60}(?:requires|needs) a model with",
+        ),
+        "Speculation by MTP is asked for, and the model's file has no MTP head.",
+        (
+            "Leave out --spec-type draft-mtp, or use a conversion that keeps the MTP (NextN) "
+            "layers.",
+            "Some repositories keep the head in a file of its own: name that as the draft model.",
+        ),
+        "[spec] failed to measure MTP context memory: failed to create llama_context from model",
+    ),
+    Signature(
+        "draft-alone",
+        (r"(?P<arch>\w+) requires ctx_other to be set",),
+        "The file is only a draft head ({arch}), which works only beside the model it was made "
+        "for.",
+        (
+            "Name the whole model with -m, the head with --spec-draft-model, and switch it on: "
+            "--spec-type draft-mtp (or draft-eagle3, draft-dflash).",
+            "In a folder of models keep the head in a folder of its own, so that it is not "
+            "taken for a model.",
+        ),
+        "llama_init_from_model: failed to initialize the context: Gemma4Assistant requires "
+        "ctx_other to be set (this warning is normal during memory fitting)",
+        tier=Tier.SYMPTOM,
     ),
     Signature(
         "draft-failed",
@@ -540,7 +718,6 @@ SIGNATURES = (
             r"draft model is not eagle3",
             r"failed to initialize speculative decoding context",
             r"the draft model number of sequences is incompatible",
-            r"failed to create MTP context",
             r"draft model.*(?:vocab|special tokens).*(?:mismatch|must match|not compatible)",
             r"(?:failed|unable|could not) (?:to )?(?:load|initialize|create) (?:the )?(?:draft|"
             r"speculative|MTP|EAGLE)",
@@ -549,6 +726,16 @@ SIGNATURES = (
             r"compatible|match)",
             r"the (?:target and draft|draft and target) (?:models? )?(?:vocabs?|vocabularies)"
             r".{0,40}(?:not|mismatch|differ)",
+            r"draft (?:model )?vocab.{0,30} must (?:closely )?match",
+            r"draft model .{0,160}is not compatible with the target model",
+            r"target vocab size \d+ does not match draft vocab size",
+            r"speculative stage requires",
+            r"requires a (?:loaded )?draft (?:model|context)",
+            r"MTP (?:companion|speculative stage|feature-?width) .{0,60}(?:mismatch|requires|"
+            r"missing|requested)",
+            r"DFlash .{0,80}(?:mismatch|missing|invalid|requires|do not match)",
+            r"unknown speculative (?:type|stage)",
+            r"draft trained for",
         ),
         "The draft model cannot be used with this model.",
         ("Use a draft model of the same family with the same vocabulary.",),
@@ -569,6 +756,13 @@ SIGNATURES = (
             r"ESTALE",
             r"0xc0000006",
             r"3221225478",
+            r"EXT4-fs error",
+            r"XFS .{0,60}(?:corrupt|error|shut ?down)",
+            r"nfs: server \S+ (?:not responding|timed out)",
+            r"BTRFS .{0,40}(?:error|corrupt)",
+            r"Buffer I/O error",
+            r"[Ss]tale NFS",
+            r"Structure needs cleaning",
         ),
         "The disk or network volume failed while the file was read.",
         ("Check the disk or the mount, and copy the file to local storage.",),
@@ -581,6 +775,9 @@ SIGNATURES = (
             r"MapViewOfFile failed: (?P<why>.+)",
             r"CreateFileMapping\w? failed: (?P<why>.+)",
             r"mmap not supported",
+            r"mmap: (?P<why>Cannot allocate memory|No such device|Operation not permitted|"
+            r"Invalid argument)",
+            r"(?:failed|unable|cannot|could not) (?:to )?(?:mmap|memory[- ]map)(?P<why>.*)",
         ),
         "The file could not be mapped into memory: {why}.",
         ("Use --load-mode none, and check the limit of address space (ulimit -v).",),
@@ -609,8 +806,13 @@ SIGNATURES = (
             r"Failed to load the model",
             r"failed to initialize the context: (?P<why>.+)",
             r"loading model failed",
+            r"fail(?:ed)? to load model with ID",
+            r"Error (?:in )?loading (?:the )?model\b(?!:)",
+            r"Model failed to start: (?P<why>.*)",
+            r"llama_init_from_gpt_params: error: unable to load model",
+            r"could not load (?:the )?model\b(?!: rpc)",
         ),
-        "The engine could not load the model.",
+        "The engine could not load the model: {why}.",
         (
             "The lines above say why; start it again with -lv 4 for more of them.",
             "Run ggufctl diagnose on the model itself.",

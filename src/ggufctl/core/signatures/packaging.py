@@ -29,6 +29,15 @@ SIGNATURES = (
             r"Failed to find a working CUDA architecture",
             r"CMAKE_CUDA_COMPILER.{0,60}(?:is not|not set|not found|NOTFOUND)",
             r"Could NOT find CUDAToolkit",
+            r"CMakeDetermineCompilerId.{0,80}CUDA",
+            r"Compiling the CUDA compiler identification",
+            r"CMAKE_CUDA_COMPILER:",
+            r"CUDA_HOME environment variable is not set",
+            r"CUDA_TOOLKIT_ROOT_DIR not found",
+            r"Unable to find cud\w+ library",
+            r"No CUDA runtime is found",
+            r"nvcc: (?:not found|No such file)",
+            r"(?:hipcc|HIP compiler|icpx)\b.{0,40}(?:not found|broken|could not be found)",
         ),
         "The CUDA compiler is not there to build the engine.",
         (
@@ -37,6 +46,47 @@ SIGNATURES = (
             "https://abetlen.github.io/llama-cpp-python/whl/cu124.",
         ),
         "CMake Error: Could not find nvcc, please set CUDAToolkit_ROOT.",
+        Basis.REPORTED,
+        phase=_B,
+    ),
+    Signature(
+        "cuda-library-missing",
+        (
+            r"^(?P<name>CUDA::\w+)$",
+            r"links to:? (?:target )?[\"'](?P<name>CUDA::\w+)",
+        ),
+        "The CUDA toolkit here lacks a library to link against: {name}.",
+        (
+            "Install the whole toolkit (cuda-toolkit-12-8, or libcublas-dev-12-8 and "
+            "cuda-cudart-dev-12-8), or build in a -devel image of nvidia/cuda: -base and -runtime "
+            "lack them.",
+            "If there are several, name one with -DCUDAToolkit_ROOT=/usr/local/cuda, and delete "
+            "the build folder.",
+        ),
+        'CMake Error at CMakeLists.txt:5 (target_link_libraries):\n  Target "ggml-cuda" links to:'
+        "\n\n    CUDA::cublas\n\n  but the target was not found.",
+        Basis.REPORTED,
+        phase=_B,
+    ),
+    Signature(
+        "cuda-needs-msvc",
+        (
+            r"_CMAKE_CUDA_WHOLE_FLAG",
+            r"nvcc fatal +: Cannot find compiler '?cl\.exe",
+            r"nvcc fatal +: Host compiler targets unsupported OS",
+            r"CMAKE_CUDA_COMPILE_WHOLE_COMPILATION",
+        ),
+        "CUDA cannot be compiled with this compiler or generator: on Windows nvcc works with "
+        "Visual Studio only, not with MinGW.",
+        (
+            "Install the C++ build tools of Visual Studio, and build from its x64 Native Tools "
+            "prompt (CMAKE_GENERATOR=Ninja) or with -G 'Visual Studio 17 2022'; delete the build "
+            "folder first.",
+            "Or install a prebuilt wheel: pip install llama-cpp-python --extra-index-url "
+            "https://abetlen.github.io/llama-cpp-python/whl/cu124.",
+        ),
+        "CMake Error: Error required internal CMake variable not set, cmake may not be built "
+        "correctly.\nMissing variable is:\n_CMAKE_CUDA_WHOLE_FLAG",
         Basis.REPORTED,
         phase=_B,
     ),
@@ -50,6 +100,9 @@ SIGNATURES = (
             r"unsupported CUDA (?:gpu )?architecture",
             r"clang.*: error: (?:invalid target ID|unsupported (?:HIP|CUDA) gpu architecture)",
             r"nvcc fatal .*compute_\d+",
+            r"CUDA_ARCHITECTURES is empty",
+            r"CMAKE_CUDA_ARCHITECTURES .{0,60}(?:must be|invalid|not (?:set|supported|valid)|"
+            r"non-empty)",
         ),
         "This CUDA cannot compile for the architecture {arch}.",
         (
@@ -81,6 +134,17 @@ SIGNATURES = (
             r"(?:xcode-select|xcrun): error",
             r"Problem with the CMake installation",
             r"The (?:C|CXX|HIP|Fortran|ASM) compiler identification is unknown",
+            r"Could not find CMake with version",
+            r"Generator .{0,40}could not (?:be found|find)",
+            r"Ninja .{0,40}not found",
+            r"(?:CMake|ninja) (?:not found|must be installed)",
+            r"Could not find (?:Ninja|Visual Studio|MSVC)",
+            r"No such file or directory: '(?:gcc|g\+\+|cc|c\+\+|cmake|ninja|make|clang)'",
+            r"CMakeNotFoundError",
+            r"NinjaNotFoundError",
+            r"Building for: NMake Makefiles",
+            r"Failed to find C compiler",
+            r"(?:No|no) (?:working )?C\+?\+? compiler (?:was )?found",
         ),
         "There is no compiler to build the engine.",
         (
@@ -112,6 +176,16 @@ SIGNATURES = (
             r"identifier \"?\w+\"? is undefined",
             r"Check for working \w+ compiler: .{0,200}- broken",
             r"Detecting \w+ compiler ABI info - failed",
+            r"exception specification is incompatible with that of previous function",
+            r"host compiler .{0,60}(?:not supported|unsupported)",
+            r"The CUDA compiler .{0,80}(?:is not compatible|not supported)",
+            r"CMake \S+ or higher is required",
+            r"requires CMake",
+            r"error: (?:identifier|expected) .{0,60}(?:amx|avx512|__builtin_ia32)",
+            r"__builtin_ia32\w+",
+            r"STL1002",
+            r"Unexpected compiler version",
+            r"unsupported clang version",
         ),
         "Compiler, CMake and CUDA do not go together.",
         (
@@ -162,6 +236,65 @@ SIGNATURES = (
         phase=_B,
     ),
     Signature(
+        "submodules-missing",
+        (
+            r"fatal error: '?\S*(?:llama|ggml|gguf)\S*\.h\S*?'? ?:? (?:file not found|No such "
+            r"file)",
+            r"include could not find (?:requested|load) file",
+            r"add_subdirectory given source .{0,100}not an existing directory",
+            r"Cannot find source file:",
+            r"does not contain a CMakeLists\.txt",
+            r"No url found for submodule",
+            r"submodule.{0,60}(?:not (?:initialized|found|checked out)|missing|empty)",
+            r"vendor/llama\.cpp.{0,80}(?:not found|missing|does not exist|empty)",
+            r"is not an existing non-empty directory",
+        ),
+        "The sources are incomplete: the submodules, such as vendor/llama.cpp, were not fetched, "
+        "or not all files were copied into the build.",
+        (
+            "git clone --recurse-submodules, or git submodule update --init --recursive; "
+            "GitHub's zip files lack them.",
+        ),
+        "CMake Error at CMakeLists.txt:54 (add_subdirectory):\n  does not contain a "
+        "CMakeLists.txt file.",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+    ),
+    Signature(
+        "cgo-off",
+        (
+            r"\.go:\d+:\d+: undefined: (?P<symbol>(?:llama|gollama|ggml|C)\.\w+)",
+            r"build constraints exclude all Go files in \S*llama",
+            r"cgo: C compiler \S+ not found",
+        ),
+        "The Go program is built without cgo, which its llama.cpp needs.",
+        ("Install a C and C++ compiler (build-essential), and build with CGO_ENABLED=1.",),
+        "server/routes.go:70:20: undefined: llama.New",
+        Basis.REPORTED,
+        phase=_B,
+    ),
+    Signature(
+        "engine-link",
+        (
+            r"undefined reference to [`'‘](?P<symbol>_*(?:llama|ggml|gguf|clip|mtmd|common|"
+            r"load_model|llava)_\w+)",
+            r"unresolved external symbol \S*?(?P<symbol>(?:llama|ggml|gguf|mtmd)_\w+)",
+            r"cannot find -l(?P<symbol>llama|ggml\S*|binding|mtmd)\b",
+            r"(?:unable to|could not) find library -l(?P<symbol>llama|ggml\S*|binding|mtmd)\b",
+        ),
+        "The program is linked without llama.cpp's libraries, or with those of another version: "
+        "{symbol}.",
+        (
+            "Build them first, from the version that the binding pins (git submodule update "
+            "--init --recursive, make libbinding.a, go generate ./...), and link them "
+            "(LIBRARY_PATH, -L).",
+            "Delete old build folders and other copies of libllama and libggml.",
+        ),
+        "/usr/bin/ld: main.o: undefined reference to `llama_model_quantize'",
+        Basis.REPORTED,
+        phase=_B,
+    ),
+    Signature(
         "wheel-build-failed",
         (
             r"Failed building wheel for (?P<package>\S+)",
@@ -186,6 +319,11 @@ SIGNATURES = (
             r"error: Build failed",
             r"gmake(?:\[\d+\])?: \*\*\* .*Error \d+",
             r"make: \*\*\*",
+            r"Failed to build `?(?P<package>[\w.-]+)==",
+            r"The build backend returned an error",
+            r"Call to `[\w.]+build_wheel` failed",
+            r"Failed to download and build `?(?P<package>[\w.-]+)",
+            r"error: failed to (?:compile|build|run custom build)",
         ),
         "The package {package} could not be built.",
         ("The compiler's lines above say why; a prebuilt wheel avoids the build.",),
@@ -209,6 +347,14 @@ SIGNATURES = (
             r"Requires-Python",
             r"requires Python (?:'|>=|<|version)",
             r"No such package",
+            r"was not found in the package registry",
+            r"doesn't have a source distribution or wheel for the current platform",
+            r"incompatible with the project's Python requirement",
+            r"(?:no|No) (?:compatible )?wheels? (?:found|available|with a matching)",
+            r"there are no versions of",
+            r"The current Python version \(\S+\) is not (?:allowed|supported)",
+            r"Python \S+ (?:is|are) (?:not|no longer) supported",
+            r"does not (?:support|run on) (?:this )?Python",
         ),
         "There is no such package for this Python, system or index: {package}.",
         ("Check its name, the Python version and the index.",),
@@ -228,6 +374,13 @@ SIGNATURES = (
             r"pip's dependency resolver does not currently",
             r"which is incompatible",
             r"but you(?:'ll)? have \S+ which is incompatible",
+            r"version solving failed",
+            r"The following packages are incompatible",
+            r"could not be resolved because",
+            r"conflicting (?:dependencies|requirements)",
+            r"your requirements are unsatisfiable",
+            r"SolverProblemError",
+            r"Could not solve for environment",
         ),
         "The packages ask for versions that exclude one another.",
         ("Loosen the pins, or use a separate environment.",),
@@ -237,7 +390,12 @@ SIGNATURES = (
     ),
     Signature(
         "managed-environment",
-        (r"externally-managed-environment",),
+        (
+            r"externally-managed-environment",
+            r"No virtual environment found; run",
+            r"This environment is externally managed",
+            r"pass `--system` to install",
+        ),
         "The system's Python takes no packages from pip.",
         ("Use a virtual environment: python -m venv, or pipx.",),
         "error: externally-managed-environment",
@@ -259,6 +417,12 @@ SIGNATURES = (
             r"A module that was compiled using NumPy 1",
             r"Please (?:install|upgrade) (?P<module>\w+) (?:using|with|to use|by running)",
             r"cannot find module '(?P<module>[^']+)'",
+            r"Please install torch and gguf",
+            r"requires? the (?P<module>[\w.-]+) (?:library|package)",
+            r"No module named (?P<module>[\w.]+)$",
+            r"package (?P<module>[\w.-]+) is not installed",
+            r"(?P<module>\w+) is required .{0,60}pip install",
+            r"Using .{0,60}requires .{0,40}`pip install (?P<module>[\w.\[\]-]+)",
         ),
         "A Python package is missing or of a wrong version: {module}.",
         (
@@ -268,6 +432,43 @@ SIGNATURES = (
         "ModuleNotFoundError: No module named 'starlette_context'",
         Basis.REPORTED,
         phase=Phase.START,
+    ),
+    Signature(
+        "transformers-no-config",
+        (
+            r"does not appear to have a file named (?P<name>[\w.]+)",
+            r"Unrecognized model in (?P<name>\S+)\. Should have",
+            r"No supported config format found",
+            r"Can't load (?:tokenizer|the configuration|config|image processor|feature "
+            r"extractor) (?:for|of) '(?P<name>[^']+)'",
+            r"Invalid repository ID or local directory specified",
+            r"Should have a `model_type` key in its config\.json",
+            r"Unable to load vocabulary from file",
+        ),
+        "The library looks for a model of transformers, and the repository or folder "
+        "holds only GGUF files: {name}.",
+        (
+            "Name one GGUF file (gguf_file= in transformers), and take tokenizer and "
+            "config from the original model's repository (vLLM: --tokenizer, "
+            "--hf-config-path).",
+        ),
+        "OSError: org/x does not appear to have a file named config.json. Checkout "
+        "'https://huggingface.co/org/x/tree/main' for available files.",
+        Basis.REPORTED,
+        phase=Phase.LOAD,
+    ),
+    Signature(
+        "chat-format-unknown",
+        (r"Invalid chat handler: (?P<name>\w+)", r"LlamaChatCompletionHandlerNotFoundException"),
+        "llama-cpp-python knows no chat format {name}.",
+        (
+            "Leave out chat_format, so that the model's own template is used, or take one of "
+            "those that it lists.",
+        ),
+        "llama_cpp.llama_chat_format.LlamaChatCompletionHandlerNotFoundException: Invalid chat "
+        "handler: None (valid formats: ['llama-2', 'llama-3'])",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "build-step-failed",
@@ -314,6 +515,8 @@ SIGNATURES = (
             r"Utility process has exited",
             r"rpc error: code = (?:Unavailable|Canceled|Unknown)",
             r"(?:127\.0\.0\.1|localhost):\d+/\w+\\?\":? EOF",
+            r"an error was encountered while running the model: (?P<why>.+)",
+            r"CURL request failed: Server returned nothing",
         ),
         "The program that runs the model ended.",
         ("Its own lines above say why; the exit code alone does not.",),
@@ -347,6 +550,8 @@ SIGNATURES = (
             r"(?:llama-server|runner|llama server) binary not found",
             r"unable to (?:find|locate) (?:a )?(?:suitable )?(?:llama|runner)",
             r"(?:could not|unable to) (?:extract|unpack) .{0,40}(?:runner|payload)",
+            r"may have noexec set",
+            r"unable to initialize llm runners",
         ),
         "Ollama could not unpack or start its own runners.",
         ("Give it room in /tmp (or OLLAMA_TMPDIR) that is not mounted with noexec.",),
@@ -371,6 +576,26 @@ SIGNATURES = (
             r"startup timed? ?out",
             r"(?:exceeded|exceeds) (?:its )?progress deadline",
             r"WORKER TIMEOUT",
+            r"(?:start|stop|reload) operation timed out",
+            r"Failed with result '(?:timeout|watchdog)'",
+            r"Watchdog timeout \(limit",
+            r"timed out waiting for the condition",
+            r"(?:INSTALLATION|UPGRADE) FAILED: .{0,120}(?:deadline exceeded|timed out)",
+            r"(?:did not|didn't) pass the ping health check",
+            r"STARTUP (?:TCP|HTTP|GRPC) probe failed",
+            r"failed container health checks",
+            r"smoke checks? .{0,60}failed",
+            r"did not become ready",
+            r"(?:container|instance|endpoint|pod|deployment) .{0,60}(?:did not|failed to) "
+            r"(?:become|start|report) (?:healthy|ready)",
+            r"health ?check .{0,60}(?:has )?failed\. Your app",
+            r"Error hosting endpoint",
+            r"because a timeout was exceeded",
+            r"timed out while waiting for (?:port|the container|health)",
+            r"Task timed out after",
+            r"Readiness check failed",
+            r"health ?check failed after \d+",
+            r"health ?check of .{0,60}timed out",
         ),
         "Whoever started the server did not wait until the model was loaded.",
         ("Raise its limit: loading takes about as long as reading the file from its disk.",),
@@ -389,6 +614,7 @@ SIGNATURES = (
             r"queue (?:is )?full",
             r"server (?:is )?(?:overloaded|busy|at capacity)",
             r"too many (?:concurrent|pending|queued) (?:requests|connections)",
+            r"\bNo sequences left\b",
         ),
         "More requests wait than the server takes.",
         ("Raise OLLAMA_MAX_QUEUE or the number of slots (-np).",),
@@ -415,9 +641,10 @@ SIGNATURES = (
             r"error during connect:",
             r"not been booted with systemd",
             r"Failed to connect to bus",
-            r"Job for \S+ failed because",
-            r"Failed to start \S+\.service",
             r"failed to start daemon",
+            r"Job for (?:docker|containerd|podman|ollama|libvirtd)\S* failed because (?!a "
+            r"timeout)",
+            r"Failed to start (?:docker|containerd|podman|ollama)\S*\.service(?!: Unit)",
         ),
         "The service that the command talks to is not running.",
         ("Start it: docker desktop enable model-runner, ollama serve, or systemctl start docker.",),
@@ -463,13 +690,101 @@ SIGNATURES = (
             r"No LM Runtime found for model format",
             r"(?:failed to load|could not load|unable to load) (?:the )?(?:LLM )?(?:engine|"
             r"runtime)",
+            r"Default engine variant for \S+ is not set",
             r"llm_engine\S*\.node",
+            r"Attempt to pull a snapshot of system resources failed",
+            r"Utility process is not defined",
+            r"- Caused By: TypeError: Cannot read properties of undefined",
+            r"llamacpp-\S+ download fail",
+            r"Failed to download llamacpp-\S+",
         ),
-        "LM Studio's engine is missing or incomplete.",
-        ("Install the runtime again in LM Studio; delete its folder extensions/backends first.",),
+        "The engine (runtime) that LM Studio or Jan loads is missing, incomplete or faulty.",
+        (
+            "Install or choose it anew: in LM Studio under Settings > Runtime, after deleting "
+            "extensions/backends in its folder; in Jan under Settings > Model Providers > "
+            "Llama.cpp (in old versions Settings > Engines).",
+            "End the program wholly, with what it left in the background (lms daemon), and "
+            "start it again; then update it.",
+            "Choose another variant, such as CPU or Vulkan instead of CUDA or ROCm.",
+        ),
         "Failed to load LLM engine from path: C:\\llm_engine_cuda12.node. The specified module "
         "could "
         "not be found.",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "app-runtime-crashed",
+        (
+            r"\(Exit code: (?P<code>\d+)\)\. (?:Unknown error|Please check settings)",
+            r"crashed without additional information\. \(Exit code: (?P<code>\d+)\)",
+            r"LLAMA_CPP_PROCESS_ERROR",
+        ),
+        "The engine (runtime) of LM Studio or Jan crashed with this model, and does not say why.",
+        (
+            "Choose another runtime in its settings (CPU or Vulkan instead of CUDA or ROCm, or "
+            "the other way round), then update runtime and driver.",
+            "Load with fewer layers on the GPU, a shorter context, and without flash attention.",
+            "Start the same file with llama-server, which tells the reason.",
+        ),
+        "Failed to load the model\nError loading model.\n(Exit code: 18446744072635812000). "
+        "Unknown error. Try a different model and/or config.",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "llamafile-loader",
+        (
+            r"run-detectors: unable to find an interpreter",
+            r"unable to find an interpreter for \S*\.llamafile",
+            r"import_dll .{0,160}\.llamafile",
+            r"\.llamafile(?:\.exe)?['\"]? ?: (?:Invalid argument|cannot execute|Exec format)",
+            r"\.llamafile(?:\.exe)?' failed to run",
+            r"(?:not executable|is for MS Windows|zsh: exec format error): \S*\.llamafile",
+        ),
+        "The system does not know how to start a llamafile, which is one program for all systems.",
+        (
+            "Linux, where Wine or binfmt_misc takes it: save "
+            "https://cosmo.zip/pub/cosmos/bin/ape-$(uname -m).elf as /usr/bin/ape, make it "
+            "executable, and register it; or start it with sh ./model.llamafile.",
+            "WSL: sudo sh -c 'echo -1 > /proc/sys/fs/binfmt_misc/WSLInterop'.",
+            "Windows starts no program above 4 GB: download llamafile alone, name it "
+            "llamafile.exe, and run llamafile.exe -m with the large file.",
+        ),
+        "run-detectors: unable to find an interpreter for ./llava-v1.5-7b-q4.llamafile",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "sqlite-too-old",
+        (
+            r"unsupported version of sqlite3",
+            r"requires sqlite3 >= ",
+        ),
+        "The program needs a newer SQLite than the system's Python has.",
+        (
+            "Use the program's container image, or a newer Python (uv python install 3.12).",
+            "Or install pysqlite3-binary and put it in the place of sqlite3 before chromadb is "
+            "imported.",
+        ),
+        "RuntimeError: Your system has an unsupported version of sqlite3. Chroma requires "
+        "sqlite3 >= 3.35.0.",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "ollama-manifest-damaged",
+        (
+            r"^(?:Error: )?registry\.ollama\.ai/(?P<name>\S+): EOF",
+            r"\"?(?:bad|couldn't decode|failed to (?:read|parse|decode)) manifest",
+        ),
+        "A manifest in Ollama's folder of models is empty or damaged: {name}.",
+        (
+            "Delete that file below models/manifests (~/.ollama, or /usr/share/ollama/.ollama), "
+            "and pull the model again.",
+        ),
+        "Error: registry.ollama.ai/library/phi3:latest: EOF",
         Basis.REPORTED,
         phase=Phase.START,
     ),
@@ -487,7 +802,11 @@ SIGNATURES = (
     ),
     Signature(
         "cxx-exception",
-        (r"^what\(\): +(?P<why>.+)", r"Exception caught at file:(?P<why>.+)"),
+        (
+            r"^what\(\): +(?P<why>.+)",
+            r"Exception caught at file:(?P<why>.+)",
+            r"uncaught exception of type (?P<why>.+)",
+        ),
         "The engine ended with an exception: {why}.",
         ("The lines above it show in what it was busy.",),
         "what():  key not usable",

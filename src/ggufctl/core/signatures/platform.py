@@ -12,6 +12,9 @@ SIGNATURES = (
     Signature(
         "docker-no-gpu-runtime",
         (
+            r"Failed to (?:initialize|start) NVML.{0,40}(?:could not load NVML|ERROR_UNKNOWN)",
+            r"did you set the docker default runtime",
+            r"no runtime for \W{0,6}nvidia",
             r"could not select device driver",
             r"nvidia-container-cli: initialization error",
             r"nvidia-container-cli: (?:mount|ldcache|device) error",
@@ -30,6 +33,16 @@ SIGNATURES = (
             r"failed to (?:set|add) .*gpus",
             r"unknown (?:runtime|device) .{0,20}nvidia",
             r"legacy nvidia-container",
+            r"no runtime for \"?nvidia",
+            r"RuntimeClass \"?nvidia\S* not found",
+            r"executing hook .{0,60}nvidia",
+            r"nvidia-(?:ctk|cdi-hook|container-toolkit)\b.{0,80}(?:error|failed|not found|no "
+            r"such file)",
+            r"cannot stat \S*(?:nvidia|libcuda)\S*: No such file",
+            r"(?:failed to|could not) .{0,40}(?:CDI|nvidia-container)",
+            r"CDI (?:spec|device|registry)\S* .{0,60}(?:not found|conflict|invalid|failed)",
+            r"Unknown runtime specified",
+            r"nvidia-docker\S* .{0,60}(?:not found|failed|error)",
         ),
         "The container runtime cannot pass a GPU on: the NVIDIA container toolkit is missing or "
         "not "
@@ -38,9 +51,34 @@ SIGNATURES = (
             "Install nvidia-container-toolkit, run nvidia-ctk runtime configure --runtime=docker "
             "and "
             "restart docker.",
+            "For CDI (--device nvidia.com/gpu=all) write the specification where the daemon looks: "
+            "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml; before Docker 28 switch "
+            "features.cdi on (nvidia-ctk runtime configure --cdi.enabled).",
+            "On Kubernetes: nvidia-ctk runtime configure --runtime=containerd --set-as-default "
+            "and restart containerd, or name runtimeClassName: nvidia.",
         ),
         'docker: Error response from daemon: could not select device driver "" with capabilities: '
         "[[gpu]].",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "gpu-runtime-mode",
+        (
+            r"invoking the NVIDIA Container Runtime Hook directly",
+            r"specify the --runtime=nvidia flag",
+        ),
+        "The container toolkit of this machine (a Jetson, mode csv) takes GPUs by its runtime, not "
+        "by --gpus.",
+        (
+            "docker run --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all instead of --gpus all; in "
+            "Compose runtime: nvidia instead of deploy.resources.",
+            "If the runtime is unknown: sudo nvidia-ctk runtime configure --runtime=docker, then "
+            "restart docker.",
+        ),
+        "invoking the NVIDIA Container Runtime Hook directly (e.g. specifying the docker --gpus "
+        "flag) is not supported. Please use the NVIDIA Container Runtime (e.g. specify the "
+        "--runtime=nvidia flag) instead.: unknown.",
         Basis.REPORTED,
         phase=_START,
     ),
@@ -66,6 +104,19 @@ SIGNATURES = (
             r"forbidden|40[134])",
             r"no basic auth credentials",
             r"unknown blob",
+            r"did not resolve to an alias and no unqualified-search",
+            r"failed to resolve (?:source metadata|reference|ref) for? ?(?P<image>\S+):? "
+            r".{0,200}(?:not found|denied)",
+            r"CannotPullContainerError",
+            r"failed to authorize: ",
+            r"unauthorized: (?:incorrect username|access token|your account)",
+            r"error pulling image .{0,200}(?:not found|denied|unknown)",
+            r"name unknown:",
+            r"Head \"https://\S+/v2/\S+\": (?:denied|unauthorized|forbidden)",
+            r"insufficient_scope",
+            r"does not support image '(?P<image>[^']+)'",
+            r"initializing source docker://(?P<image>\S+): .{0,200}(?:unauthorized|denied|"
+            r"manifest unknown|not found)",
         ),
         "The image or its tag does not exist, or may not be pulled: {image}.",
         (
@@ -90,6 +141,12 @@ SIGNATURES = (
             r"failed to copy: httpReadSeeker",
             r"failed to register layer",
             r"error creating overlay mount",
+            r"trying and failing to pull image",
+            r"waiting to start: image can't be pulled",
+            r"CannotPullContainerError",
+            r"RegistryUnavailable",
+            r"ImageInspectError",
+            r"SignatureValidationFailed",
         ),
         "The image cannot be pulled.",
         ("The event before it says why: tag, registry secret, network or disk.",),
@@ -97,6 +154,22 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=_START,
+    ),
+    Signature(
+        "registry-http",
+        (
+            r"server gave HTTP response to HTTPS client",
+            r"http: server gave HTTP",
+        ),
+        "The registry speaks plain HTTP, which is refused.",
+        (
+            "Add it to insecure-registries in /etc/docker/daemon.json (for containerd: "
+            "hosts.toml), or give it a certificate.",
+        ),
+        'Error response from daemon: Get "https://192.168.1.5:5000/v2/": http: '
+        "server gave HTTP response to HTTPS client",
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "command-not-found",
@@ -123,6 +196,35 @@ SIGNATURES = (
             r"ENOENT.{0,60}(?:llama-server|ollama|spawn)",
             r": \d+: (?P<program>\S+): not found",
             r": (?P<program>[\w./+-]+): command not found",
+            r"'(?P<program>[\w.-]+)' command not found",
+            r"image CMD and ENTRYPOINT are empty",
+            r"Cannot find command '(?P<program>\w+)'",
+            r"git: '(?P<program>\w+)' is not a git command",
+            r"Failed to locate executable (?P<program>\S+)",
+            r"\b(?P<program>git|git-lfs|cmake|ninja|docker|podman|curl|wget|ffmpeg|nvcc|make|gcc|"
+            r"uv|"
+            r"conda|helm|kubectl|ollama|aria2c?) (?:is not installed|not installed|is not in "
+            r"(?:your |"
+            r"the )?PATH)",
+            r"program not found",
+            r"(?:could not|cannot|can't) find (?:the )?(?:program|executable|binary|command)\b",
+            r"attempted to invoke a command that was not found",
+            r"No such file or directory: '(?P<program>(?:git|cmake|nvcc|llama-\w+|ollama|curl|"
+            r"aria2c|ninja|gcc|docker|nvidia-smi|ffmpeg))'",
+            r"code=exited, status=127\b",
+            r"未找到命令",
+            r"不是内部或外部命令",
+            r"Kommando nicht gefunden",
+            r"commande introuvable",
+            r"orden no encontrada",
+            r"команда не найдена",
+            r"не является внутренней или внешней",
+            r"command not found: (?P<program>\S+)",
+            r"Unknown command:? (?P<program>[\w./-]*(?:llama|ollama|hf|modal|docker|cmake|"
+            r"pip)\S*)",
+            r"WinError 2\] The system cannot find the file specified$",
+            r"No working (?:quantizer|converter|binary|compiler) found",
+            r"cannot find [`'\"]\S*[`'\"] in \$PATH",
         ),
         "The program to start is not in the image: {program}.",
         (
@@ -144,12 +246,51 @@ SIGNATURES = (
             r"cannot execute: Permission denied",
             r"Failed at step EXEC.*Permission denied",
             r"(?:status|code)=126",
+            r"code=exited, status=126\b",
         ),
         "The program may not be executed: {program}.",
         ("chmod +x it, and do not mount its folder with noexec.",),
         'OCI runtime create failed: exec: "/app/llama-server": permission denied',
         Basis.REPORTED,
         phase=_START,
+    ),
+    Signature(
+        "image-no-command",
+        (
+            r"CMD and ENTRYPOINT are empty",
+            r"daemon: No command specified",
+            r"no command (?:was )?specified",
+            r"neither (?:a )?(?:CMD|command) (?:nor|or) (?:an )?ENTRYPOINT",
+        ),
+        "The image names no program to start.",
+        (
+            "Name one: CMD or ENTRYPOINT in the Dockerfile, or a command after the image's name.",
+            "An image that was imported (docker import, docker commit) has lost its own.",
+        ),
+        "docker: Error response from daemon: No command specified.",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "entrypoint-line-ends",
+        (
+            r"\^M: bad interpreter",
+            r"'(?:bash|sh|python3?|env)\\r'",
+            r"‘(?:bash|sh|python3?|env)\\r’",
+            r"exec /?\S+\.(?:sh|py|bash): no such file or directory",
+            r"\$'\\r': command not found",
+            r"bad interpreter: No such file or directory",
+        ),
+        "A script begins with an interpreter that is not in the image, mostly because "
+        "it was saved with the line ends of Windows.",
+        (
+            "Convert it (sed -i 's/\\r$//' FILE) and keep it so with .gitattributes: *.sh "
+            "text eol=lf.",
+            "Check that the shell in its first line is in the image: Alpine has no bash.",
+        ),
+        "exec /entrypoint.sh: no such file or directory",
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "mount-failed",
@@ -173,12 +314,220 @@ SIGNATURES = (
             r"no such volume",
             r"persistentvolumeclaim .{0,80}not found",
             r"(?:unbound|had volume node affinity conflict)",
+            r"ProvisioningFailed",
+            r"failed to provision volume",
+            r"storageclass\S* \"?\S+ not found",
+            r"mount: .{0,80}(?:bad option|unknown filesystem|special device|permission denied|"
+            r"can't find|already mounted)",
+            r"mount\.(?:nfs|cifs|fuse\w*)\S*: ",
+            r"mount error\(\d+\)",
+            r"fuse: (?:device not found|failed|mount failed)",
+            r"fusermount3?: ",
+            r"statfs \S+: no such file or directory",
+            r"(?:NFS|SMB|CIFS|s3fs|gcsfuse|rclone|mountpoint-s3).{0,80}(?:mount|"
+            r"mounting).{0,60}(?:fail\w*|error|denied|refused)",
+            r"hostPath type check failed",
+            r"Are you trying to mount a directory onto a file",
+            r"volume \S+ .{0,60}(?:is already (?:exclusively )?attached|already used by|is "
+            r"being used by)",
+            r"failed to prepare subPath",
+            r"failed to generate spec: failed to stat",
+            r"failed to stat \"(?P<path>[^\"]+)\": stat",
+            r"cannot mount volume over existing file",
+            r"file exists (?P<path>/\S*models\S*)",
         ),
         "A volume cannot be mounted.",
         ("Check that it exists, that its path is right, and that no other node holds it.",),
         'Warning  FailedMount  kubelet  MountVolume.SetUp failed for volume "models"',
         Basis.REPORTED,
         phase=_START,
+    ),
+    Signature(
+        "device-missing",
+        (
+            r"error gathering device information .{0,60}device \"?(?P<device>/dev/\S+?)\"?: "
+            r"no such",
+            r"(?:stat|open|lstat) (?P<device>/dev/(?:kfd|dri|nvidia|accel|dxg|davinci)\S*): "
+            r"no such file",
+            r"not a device node",
+            r"(?P<device>/dev/(?:kfd|dri|nvidia|dxg)\S*)['\"]?:? .{0,30}(?:no such (?:file|"
+            r"device)|does not exist|not found)",
+        ),
+        "A device that the container is given is not on the host: {device}.",
+        (
+            "Load the driver on the host (ls /dev/dri /dev/kfd /dev/nvidia*), or drop the "
+            "device from the command.",
+        ),
+        "docker: Error response from daemon: error gathering device information while "
+        'adding custom device "/dev/kfd": no such file or directory.',
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "cgroup-limits",
+        (
+            r"error setting cgroup config",
+            r"Range of CPUs is from",
+            r"cgroup(?:s|v2)?\b.{0,80}(?:not mounted|not supported|mountpoint does not exist|"
+            r"no such file|not enabled|controller .{0,20}(?:not|unavailable))",
+            r"Minimum memory limit allowed",
+            r"memory\.(?:max|limit_in_bytes).{0,60}(?:no such file|invalid argument|"
+            r"permission|busy)",
+            r"(?:Your kernel does not support|kernel doesn't support) .{0,60}(?:cgroup|memory|"
+            r"swap|limit)",
+        ),
+        "The limits given to the container cannot be set on this host.",
+        (
+            "Lower --cpus and --memory to what the host has; update the runtime so that it "
+            "uses cgroup v2 as the host does.",
+        ),
+        "Error response from daemon: Range of CPUs is from 0.01 to 4.00, as there are "
+        "only 4 CPUs available",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "podman-ids",
+        (
+            r"insufficient UIDs or GIDs available in user namespace",
+            r"(?:newuidmap|newgidmap)\b.{0,80}(?:fail\w*|not permitted|not found|error)",
+            r"no subuid ranges found",
+            r"/etc/sub[ug]id",
+            r"cannot set up namespace using",
+            r"user namespaces? .{0,40}(?:not (?:enabled|supported)|disabled|restricted)",
+        ),
+        "A rootless container needs more user and group ids than its user has.",
+        ("Add a range for the user in /etc/subuid and /etc/subgid, then podman system migrate.",),
+        "Error: writing blob: potentially insufficient UIDs or GIDs available in user "
+        "namespace (requested 0:42 for /etc/gshadow): Check /etc/subuid and /etc/subgid",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "docker-permission",
+        (
+            r"permission denied while trying to connect to the (?:Docker|docker)",
+            r"dial unix \S*(?:docker|podman|containerd)\.sock: connect: permission denied",
+        ),
+        "The user may not talk to the Docker daemon.",
+        ("sudo usermod -aG docker $USER and log in anew, or use sudo.",),
+        "permission denied while trying to connect to the Docker daemon socket at "
+        "unix:///var/run/docker.sock",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "docker-network",
+        (
+            r"iptables failed",
+            r"No chain/target/match by that name",
+            r"non-overlapping IPv4 address pool",
+            r"Pool overlaps with other one on this address space",
+            r"daemon: network \S+ not found",
+            r"failed to (?:create|add|set up) (?:the )?(?:bridge|docker0|veth|NAT chain|"
+            r"network bridge)",
+            r"(?:netavark|aardvark|slirp4netns|pasta)\b.{0,80}(?:error|failed|not found|"
+            r"unable)",
+        ),
+        "Docker's own network is broken or missing.",
+        (
+            "Restart docker, so that it writes its firewall rules anew; docker network "
+            "prune, or docker compose down and up.",
+        ),
+        "Error response from daemon: network llm_default not found",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "docker-storage",
+        (
+            r"error creating overlay mount",
+            r"failed to mount overlay",
+            r"overlay(?:fs|2)?\b.{0,80}(?:not supported|invalid argument|is not supported "
+            r"over|missing d_type)",
+            r"failed to (?:register|extract) layer.{0,200}(?:input/output|invalid argument|"
+            r"unexpected|lchown|duplicates)",
+            r"(?:layer|image) does not exist$",
+            r"no such image layer",
+            r"database disk image is malformed",
+            r"blob sha256:\S+: (?:not found|input/output error)",
+        ),
+        "The storage of the container runtime is damaged, or its file system does not suit.",
+        (
+            "docker system prune -a and pull again; put its data-root on ext4 or xfs "
+            "(ftype=1), not on NFS or a FUSE mount.",
+        ),
+        "failed to mount overlay: invalid argument",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "docker-credentials",
+        (
+            r"docker-credential-\w+",
+            r"error getting credentials",
+            r"no usernames for https://",
+            r"error storing credentials",
+        ),
+        "Docker's helper for passwords is missing or fails.",
+        ('Take "credsStore" out of ~/.docker/config.json, then docker login again.',),
+        'error getting credentials - err: exec: "docker-credential-desktop": '
+        "executable file not found in $PATH, out: ``",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "compose-invalid",
+        (
+            r"invalid compose project",
+            r"depends on undefined service",
+            r"refers to undefined (?:volume|network|config|secret)",
+            r"declared as external, but could not be found",
+            r"no configuration file provided: not found",
+            r"validating \S+\.ya?ml: ",
+            r"services\.\S+ (?:additional propert\w+|must be|capabilities is required|"
+            r".{0,60}(?:not allowed|is required|must be a))",
+            r"(?:no such|unknown) service: ",
+            r"unable to prepare context: ",
+            r"\bcompose\b.{0,60}(?:file|project|spec)\b.{0,60}(?:invalid|not found|"
+            r"unsupported|is empty)",
+            r"has neither an image nor a build context",
+            r"external (?:volume|network|secret) \"[^\"]+\" not found",
+            r"parsing \S+\.ya?ml: ",
+        ),
+        "Docker Compose does not accept its file.",
+        (
+            "docker compose config names the place; GPUs go under "
+            "deploy.resources.reservations.devices with driver, count and capabilities "
+            "[gpu].",
+        ),
+        'service "webui" depends on undefined service "ollama": invalid compose project',
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "build-context",
+        (
+            r"failed to (?:compute cache key|calculate checksum)",
+            r"(?:^|[^:] )(?:COPY|ADD) failed\b",
+            r"not found in build context",
+            r"failed to read dockerfile",
+            r"Cannot locate specified Dockerfile",
+            r"forbidden path outside the build context",
+            r"dockerfile parse error",
+            r"unknown instruction: ",
+            r"unknown (?:build )?(?:stage|flag): .{0,40}(?:FROM|COPY|RUN)",
+            r"invalid from flag value",
+        ),
+        "The Dockerfile names a file that is not in the build's folder, or has a mistake in it.",
+        (
+            "Build from the folder that holds it (docker build -f path/Dockerfile .), and "
+            "look into .dockerignore.",
+        ),
+        "ERROR: failed to solve: failed to compute cache key: failed to calculate "
+        'checksum of ref 1::2: "/models": not found',
+        Basis.REPORTED,
+        phase=Phase.BUILD,
     ),
     Signature(
         "gpu-not-schedulable",
@@ -206,6 +555,90 @@ SIGNATURES = (
         phase=_START,
     ),
     Signature(
+        "gpu-no-capacity",
+        (
+            r"no longer any instances available",
+            r"InsufficientInstanceCapacity",
+            r"InsufficientHostCapacity",
+            r"do not have sufficient .{0,60}capacity",
+            r"ZONE_RESOURCE_POOL_EXHAUSTED",
+            r"does not have enough resources available to fulfill",
+            r"insufficient[- ]capacity",
+            r"not enough capacity",
+            r"(?:insufficient|not enough|no) (?:GPUs?|GPU resources|machines|instances|hosts) "
+            r"(?:are )?(?:currently )?(?:available|left|in stock)",
+            r"insufficient resources available to fulfill",
+            r"could not reserve resource for machine",
+            r"SkuNotAvailable",
+            r"(?:Overconstrained)?(?:Zonal)?AllocationFailed",
+            r"\bno_such_ask\b",
+            r"(?:instance|machine|GPU|offer) .{0,60}(?:is |are )?(?:sold out|out of stock|no "
+            r"longer available|out of capacity)",
+            r"there was no available instance",
+            r"could not find capacity",
+            r"failed to find (?:an? )?(?:available )?(?:machine|instance|offer|GPU)",
+            r"ResourcesUnavailableError",
+            r"Failed to acquire resources",
+            r"Catalog does not contain any instances",
+            r"No (?:launchable )?resource (?:found|satisf)",
+            r"not have the resources to deploy",
+            r"not enough free GPUs",
+            r"no GPUs available in",
+            r"No \S+ capacity available",
+        ),
+        "The provider has no such GPU free at present.",
+        ("Try another region, another GPU or a list of several, or wait.",),
+        "An error occurred (InsufficientInstanceCapacity) when calling the "
+        "RunInstances operation: We currently do not have sufficient g6.12xlarge "
+        "capacity in the Availability Zone you requested.",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "cloud-quota",
+        (
+            r"VcpuLimitExceeded",
+            r"Quota '?\w*(?:GPU|CPUS|NVIDIA|TPU)\w*'? exceeded",
+            r"Quota exceeded for \w+",
+            r"QUOTA_EXCEEDED",
+            r"\bQuotaExceeded\b",
+            r"ResourceLimitExceeded",
+            r"exceeding (?:the )?approved .{0,80}quota",
+            r"account-level service limit",
+            r"(?:current|your) vCPU limit of",
+            r"LimitExceededException",
+            r"usage limits in Colab",
+            r"(?:weekly|monthly|daily) GPU (?:quota|limit)",
+            r"You have reached (?:the|your) .{0,60}(?:quota|limit) (?:for|of) .{0,40}(?:GPU|"
+            r"instances|machines|pods)",
+        ),
+        "The account's quota allows no more GPUs of this kind.",
+        ("Ask the provider for a higher quota, or use another region or kind of GPU.",),
+        "ERROR: (gcloud.compute.instances.create) Quota 'GPUS_ALL_REGIONS' exceeded.  "
+        "Limit: 0.0 globally.",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "cloud-payment",
+        (
+            r"(?:account )?(?:balance|credits?|funds?) (?:is |are )?(?:too low|insufficient|"
+            r"exhausted|depleted|not enough)",
+            r"(?:insufficient|not enough|out of|no remaining) (?:funds|credits?|balance)\b",
+            r"(?:please )?add (?:funds|credits|a (?:payment method|credit card))",
+            r"402 (?:Client Error|Payment Required)",
+            r"(?:payment|billing) .{0,60}(?:required|declined|failed|not enabled|disabled|"
+            r"past due)",
+            r"exceeded your (?:monthly included )?credits",
+            r"not have enough (?:balance|credits?|funds)",
+        ),
+        "The provider wants money first: credits are used up, or no card is on file.",
+        ("Add funds or a payment method in the provider's console.",),
+        "Error: Your account balance is too low to start this pod. Please add funds.",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
         "not-schedulable",
         (
             r"\d Insufficient (?P<what>memory|cpu|ephemeral-storage)",
@@ -219,12 +652,265 @@ SIGNATURES = (
             r"(?:is )?forbidden: (?:exceeded|maximum|minimum|failed quota)",
             r"NotTriggerScaleUp",
             r"\bOutOf(?:cpu|pods|nvidia\S*)\b",
+            r"didn't have free ports",
+            r"TopologyAffinityError",
+            r"Pod was rejected: Predicate",
         ),
         "No node has what the pod asks for.",
         ("Lower its requests, or add a larger node.",),
         "0/3 nodes are available: 3 Insufficient memory.",
         Basis.REPORTED,
         phase=_START,
+    ),
+    Signature(
+        "manifest-refused",
+        (
+            r"violates PodSecurity",
+            r"error validating data",
+            r"error validating \"",
+            r"no matches for kind",
+            r"admission webhook .{0,120}denied",
+            r"The \w+ \"[^\"]+\" is invalid: (?P<why>.+)",
+            r"strict decoding error",
+            r"unable to (?:build|recognize|decode) .{0,60}(?:kubernetes objects|manifest|"
+            r"\.ya?ml)",
+            r"don't meet the specifications of the schema",
+            r"namespaces \"[^\"]+\" not found",
+            r"Error from server \((?:BadRequest|Invalid|Conflict|AlreadyExists)\): "
+            r"(?P<why>(?!.*(?:waiting to start|is terminated)).+)",
+            r"field is immutable",
+        ),
+        "Kubernetes refuses the manifest: {why}.",
+        (
+            "Correct the field that it names; kubectl explain and kubectl apply "
+            "--dry-run=server show what the cluster takes.",
+            "For security rules set runAsNonRoot with a numeric runAsUser, "
+            "allowPrivilegeEscalation: false and drop all capabilities.",
+        ),
+        'error: error validating "llama.yaml": error validating data: '
+        "ValidationError(Deployment.spec.template.spec.containers[0]): unknown field "
+        '"resource" in io.k8s.api.core.v1.Container',
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "run-as-root",
+        (
+            r"container has runAsNonRoot and image (?:will run as root|has non-numeric user)",
+            r"unable to validate against any security context constraint",
+            r"running as root is not (?:allowed|permitted)",
+        ),
+        "The cluster does not let a container run as root, and the image does.",
+        (
+            "Set securityContext.runAsUser to a number such as 1000, and let that user "
+            "write the cache (fsGroup, HF_HOME on a volume).",
+        ),
+        "Error: container has runAsNonRoot and image will run as root (pod: "
+        '"llama-0_default(1)", container: llama)',
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "kube-forbidden",
+        (
+            r"is forbidden: User \"",
+            r"cannot (?:create|get|list|watch|patch|update|delete) resource",
+            r"You must be logged in to the server",
+            r"the server has asked for the client to provide credentials",
+            r"getting credentials: exec: ",
+        ),
+        "The account may not do this in the cluster.",
+        (
+            "Renew the login of the kubeconfig, or ask for a Role and RoleBinding with "
+            "this verb (kubectl auth can-i).",
+        ),
+        "Error from server (Forbidden): deployments.apps is forbidden: User "
+        '"system:serviceaccount:ci:default" cannot create resource "deployments"',
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "kube-unreachable",
+        (
+            r"The connection to the server .{0,80}was refused",
+            r"Unable to connect to the server",
+            r"couldn't get current server API group list",
+            r"Kubernetes cluster unreachable",
+            r"no configuration has been provided, try setting KUBERNETES_MASTER",
+            r"current-context .{0,60}(?:not set|does not exist)",
+        ),
+        "The Kubernetes cluster does not answer.",
+        ("Check kubectl config current-context, the VPN, and that the cluster runs.",),
+        "The connection to the server localhost:8080 was refused - did you specify the "
+        "right host or port?",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "helm-failed",
+        (
+            r"another operation \(install/upgrade/rollback\) is in progress",
+            r"cannot re-use a name that is still in use",
+            r"(?:INSTALLATION|UPGRADE) FAILED: (?P<why>(?!.*(?:timed out|deadline exceeded|"
+            r"specifications of the schema)).+)",
+            r"invalid ownership metadata",
+            r"has no deployed releases",
+            r"chart \"[^\"]+\" .{0,80}not found",
+            r"execution error at \(",
+            r"(?:template|parse error at) .{0,120}(?:executing|error calling|nil pointer "
+            r"evaluating)",
+            r"YAML parse error on \S+/templates",
+            r"repo \S+ not found$",
+            r"no repositories to show",
+        ),
+        "Helm could not install: {why}.",
+        (
+            "helm list -a shows a release that hangs; helm rollback or helm uninstall it. "
+            "helm template shows what a chart makes.",
+        ),
+        "Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "pod-network",
+        (
+            r"cni plugin not initialized",
+            r"failed to set ?up (?:sandbox|pod|network for sandbox)",
+            r"NetworkPluginNotReady",
+            r"plugin type=\"[\w-]+\" failed",
+            r"failed to (?:allocate|assign) (?:an )?IP address",
+        ),
+        "The cluster's network plugin cannot connect the pod.",
+        (
+            "Look at the plugin's own pods (kubectl -n kube-system get pods) and restart "
+            "them; check that addresses are left.",
+        ),
+        "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to "
+        'setup network for sandbox "1": plugin type="flannel" failed (add): open '
+        "/run/flannel/subnet.env: no such file or directory",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "service-sandbox",
+        (
+            r"status=(?:226/NAMESPACE|218/CAPABILITIES|219/CGROUP|228/SECCOMP|"
+            r"229/SELINUX_CONTEXT|231/APPARMOR|238/STATE_DIRECTORY|239/CACHE_DIRECTORY|"
+            r"240/LOGS_DIRECTORY|241/CONFIGURATION_DIRECTORY|233/RUNTIME_DIRECTORY|"
+            r"243/CREDENTIALS|204/MEMORY|205/LIMITS|31/SYS)",
+            r"Failed at step (?:NAMESPACE|CAPABILITIES|CGROUP|SECCOMP|APPARMOR|\w+_DIRECTORY|"
+            r"LIMITS|CREDENTIALS)",
+            r"Failed to set up (?:mount namespacing|special execution directory|credentials)",
+            r"apparmor=\"DENIED\"",
+            r"avc: +denied",
+            r"SELinux is preventing",
+        ),
+        "The protections of the service (systemd, SELinux, AppArmor) keep the program "
+        "from what it needs.",
+        (
+            "Create the folders that the unit names; loosen ProtectHome, ProtectSystem, "
+            "PrivateDevices and SystemCallFilter one by one.",
+            "GPUs need PrivateDevices=no and DeviceAllow for /dev/nvidia* or /dev/dri; "
+            "SELinux wants :z on mounts, or an audit2allow rule.",
+        ),
+        "llama.service: Main process exited, code=exited, status=226/NAMESPACE",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "unit-invalid",
+        (
+            r"Neither a valid executable name nor an absolute path",
+            r"has a bad unit file setting",
+            r"Unit configuration has fatal error",
+            r"Unit \S+\.service (?:not found|could not be found)",
+            r"Unit file \S+ does not exist",
+            r"Unit \S+ (?:is masked|not loaded)",
+            r"(?:Executable|Command) path is not absolute",
+            r"Service has no ExecStart=",
+            r"Failed to parse .{0,40}(?:ExecStart|unit|Environment)",
+            r"Job \S+ .{0,40}failed with result 'dependency'",
+            r"Dependency failed for ",
+        ),
+        "systemd has no such unit, or does not accept it.",
+        (
+            "systemd-analyze verify names the line; after a change run systemctl "
+            "daemon-reload. ExecStart needs an absolute path.",
+        ),
+        "Failed to start llama.service: Unit llama.service has a bad unit file setting.",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "env-file-missing",
+        (
+            r"Failed to load environment files",
+            r"env file \S+ not found",
+            r"(?:open|stat) (?:\S*/)?\.env\S*: no such file",
+            r"(?:couldn't|could not) find env file",
+        ),
+        "A file of environment variables is not there.",
+        (
+            "Create it, name it by its absolute path, or put a minus before it "
+            "(EnvironmentFile=-/etc/llama.env).",
+        ),
+        "llama.service: Failed to load environment files: No such file or directory",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "home-missing",
+        (
+            r"\$HOME is not defined",
+            r"(?<!\w)HOME (?:environment variable )?(?:is )?not (?:set|defined)",
+            r"(?:could not|cannot|unable to) determine (?:the )?(?:home|cache) dir\w*",
+            r"neither \$?\w+ nor \$?HOME",
+        ),
+        "The program has no home folder: HOME is not set, as in a systemd unit or a "
+        "container with a bare user id.",
+        (
+            "Set it: Environment=HOME=/var/lib/llama in the unit, or -e HOME=/tmp for "
+            "docker run --user.",
+        ),
+        "panic: $HOME is not defined",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "folder-denied",
+        (
+            r"mkdir (?P<path>/[^\s:]*): permission denied",
+            r"(?:cannot|could not) create directory ['‘\"](?P<path>[^'’\"]+)['’\"]: Permission "
+            r"denied",
+        ),
+        "The program's user may not make the folder {path}.",
+        (
+            "Make it and give it to that user (mkdir -p, chown -R USER), and let it pass every "
+            "folder above (chmod o+x).",
+            "Under systemd, ProtectHome=yes hides /home and /root: drop it, or name another folder "
+            "(OLLAMA_MODELS, HF_HOME).",
+        ),
+        "Error: could not create directory mkdir /var/lib/ollama: permission denied",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "read-only-folder",
+        (
+            r"(?:(?P<path>/[^\s'\":]+)['\"]?: )?Read-only file ?system",
+            r"mkdir (?P<path>[^\s:]+): read-only file",
+            r"\bEROFS\b",
+        ),
+        "A folder that the program writes to is read-only: {path}.",
+        (
+            "Mount a writable volume there, or drop :ro, --read-only or readOnlyRootFilesystem; "
+            "models and caches can go elsewhere (HF_HOME, OLLAMA_MODELS, TMPDIR).",
+            "If the disk became so by itself, dmesg names the fault: check the disk (fsck).",
+        ),
+        "touch: cannot touch '/data/x': Read-only file system",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "secret-missing",
@@ -238,6 +924,14 @@ SIGNATURES = (
             r"(?:secret|configmap)s? \S+ not found",
             r"couldn't find key \S+ in (?:Secret|ConfigMap)",
             r"missing (?:required )?(?:environment variable|env var)",
+            r"(?:environment variable|env var)s? ['\"`$]*(?:HF|HUGGING|OPENAI|AWS|API|MODAL|"
+            r"[A-Z]+_(?:TOKEN|KEY|SECRET))\w*\S* (?:is |are )?(?:not set|missing|required|"
+            r"must be set)",
+            r"(?:variable|secret) \S+ is required",
+            r"secrets? .{0,60}(?:could not be found|does not exist|doesn't exist)",
+            r"references non-existent (?:secret|config)",
+            r"FailedToRetrieveImagePullSecret",
+            r"Unable to retrieve some image pull secrets",
         ),
         "A secret or config map that the container needs is missing.",
         ("Create it in the same namespace or environment, with the keys that are used.",),
@@ -254,7 +948,9 @@ SIGNATURES = (
             r"(?:liveness|startup) ?probe (?:errored|failed)",
             r"container .{0,60}is unhealthy",
             r"(?:is|became|marked) unhealthy",
-            r"health ?check (?:failed|failing)",
+            r"health ?check (?:failed|failing)\b(?! after \d)",
+            r"[Hh]ealth ?check '?\S+'? .{0,60}(?:has failed|is failing|failed)",
+            r"Failed health check",
         ),
         "The platform restarts the container because it is not healthy soon enough.",
         (
@@ -267,6 +963,44 @@ SIGNATURES = (
         phase=Phase.SERVE,
     ),
     Signature(
+        "probe-path",
+        (
+            r"(?:Liveness|Startup|Readiness) probe failed: .{0,60}statuscode: (?P<code>40[0-5])",
+            r"health ?check .{0,80}(?:status|code)\W{0,3}(?P<code>40[0-5])\b",
+        ),
+        "The health probe asks for a path or method that this server does not answer: HTTP {code}.",
+        (
+            "Point the probe at a path and port that the server has: /health for llama-server, "
+            "/ for Ollama.",
+            "After 401 or 403 use a path that wants no key, or a tcpSocket probe.",
+        ),
+        "Warning  Unhealthy  kubelet  Liveness probe failed: HTTP probe failed with statuscode: "
+        "404",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "listens-elsewhere",
+        (
+            r"is your app listening on",
+            r"not listening on the expected address",
+            r"(?:make sure|ensure) .{0,80}(?:bound|binding|listening|listens) (?:to|on) "
+            r"(?:all interfaces|0\.0\.0\.0)",
+            r"instead of 127\.0\.0\.1",
+            r"nothing (?:is )?listening on port",
+            r"no (?:process|service|server|open port)s? .{0,30}(?:listening|detected) on "
+            r"(?:port )?(?:0\.0\.0\.0|\d+)",
+            r"No open ports detected",
+        ),
+        "The server does not listen where the platform looks: on all addresses "
+        "(0.0.0.0), at the port it names.",
+        ("Start it with --host 0.0.0.0 --port PORT, with the port that the platform was told.",),
+        "[error][PC01] instance refused connection. is your app listening on "
+        "0.0.0.0:8080? make sure it is not only listening on 127.0.0.1",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
         "crash-loop",
         (
             r"CrashLoopBackOff",
@@ -274,6 +1008,10 @@ SIGNATURES = (
             r"Start request repeated too quickly",
             r"Restarting \(\d+\)",
             r"Scheduled restart job, restart counter is at",
+            r"BackoffLimitExceeded",
+            r"reached the specified backoff limit",
+            r"Restarting \(\d+\) ",
+            r"(?:is )?restarting(?:,| too) (?:wait|quickly)",
         ),
         "The container ends again and again.",
         ("kubectl logs --previous shows why it ended.",),
@@ -297,6 +1035,103 @@ SIGNATURES = (
         Basis.REPORTED,
     ),
     Signature(
+        "path-too-long",
+        (
+            r"WinError 206",
+            r"(?:file ?name|path)(?: or extension)? (?:is )?too long",
+            r"ENAMETOOLONG",
+            r"WinError 3\].{0,200}(?:\\\\[^\\]+){9}",
+        ),
+        "The path is longer than the system allows.",
+        (
+            "Use a short folder such as C:\\m (HF_HOME), or allow long paths: "
+            "LongPathsEnabled=1, git config core.longpaths true.",
+        ),
+        "FileNotFoundError: [WinError 206] The filename or extension is too long: "
+        "'C:\\\\Users\\\\x\\\\.cache\\\\huggingface\\\\hub'",
+        Basis.REPORTED,
+        phase=Phase.DOWNLOAD,
+    ),
+    Signature(
+        "windows-symlink",
+        (
+            r"WinError 1314",
+            r"A required privilege is not held by the client",
+        ),
+        "Windows lets only some users make the symbolic links of the Hub's cache.",
+        ("Turn on Developer Mode, run as administrator, or download with --local-dir.",),
+        "OSError: [WinError 1314] A required privilege is not held by the client: "
+        "'..\\\\..\\\\blobs\\\\ab' -> 'C:\\\\x'",
+        Basis.REPORTED,
+        phase=Phase.DOWNLOAD,
+    ),
+    Signature(
+        "antivirus",
+        (
+            r"WinError 225\b",
+            r"contains a virus or potentially unwanted software",
+            r"(?:Windows )?Defender .{0,60}(?:blocked|quarantin\w+|removed|deleted)",
+            r"blocked by (?:group policy|your (?:organization|administrator)|an? (?:app|"
+            r"application) control policy|antivirus|Smart App Control)",
+            r"running scripts is disabled on this system",
+            r"WinError 1260\b",
+            r"WinError 4551\b",
+        ),
+        "Windows blocks the program: virus scanner, application control or script policy.",
+        (
+            "Check where the file comes from, then allow it (an exclusion in Windows "
+            "Security, Set-ExecutionPolicy -Scope CurrentUser RemoteSigned).",
+        ),
+        "OSError: [WinError 225] Operation did not complete successfully because the "
+        "file contains a virus or potentially unwanted software",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "file-locked",
+        (
+            r"WinError 32\b",
+            r"being used by another process",
+            r"Text file busy",
+            r"Device or resource busy",
+            r"\bEBUSY\b",
+            r"\bETXTBSY\b",
+        ),
+        "Another program has the file open.",
+        (
+            "End the other program (an engine that runs still, a sync client, a virus "
+            "scanner) and try again.",
+        ),
+        "PermissionError: [WinError 32] The process cannot access the file because it "
+        "is being used by another process: 'C:\\\\m\\\\x.bin'",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "wsl-broken",
+        (
+            r"WslRegisterDistribution failed",
+            r"WSL 2 requires an update to its kernel",
+            r"Wsl/(?:Service|InstallDistro|CallMsi|WininetWebException)\S*",
+            r"(?:Virtual Machine Platform|Hyper-V|virtuali[sz]ation) .{0,80}(?:not enabled|"
+            r"disabled|enable (?:it|the)|BIOS|is not present)",
+            r"HCS_E_\w+",
+            r"0x8037010[0-9]",
+            r"The Windows Subsystem for Linux .{0,60}(?:not (?:been )?(?:enabled|installed)|"
+            r"has no installed distributions)",
+            r"Unexpected WSL error",
+            r"WSL integration .{0,40}(?:stopped|failed|unexpectedly)",
+        ),
+        "WSL does not start on this Windows.",
+        (
+            "wsl --update, then turn on the feature Virtual Machine Platform and "
+            "virtualisation in the firmware.",
+        ),
+        "WslRegisterDistribution failed with error: 0x80370102",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
         "files-limit",
         (
             r"Too many open files",
@@ -309,6 +1144,20 @@ SIGNATURES = (
         "OSError: [Errno 24] Too many open files",
         Basis.REPORTED,
         phase=Phase.SERVE,
+    ),
+    Signature(
+        "inotify-limit",
+        (
+            r"inotify watch(?:es)? limit",
+            r"fsnotify watcher: too many open files",
+            r"inotify_(?:add_watch|init)\S*.{0,60}(?:No space|Too many|failed)",
+            r"max_user_(?:watches|instances)",
+        ),
+        "The system watches too many files already.",
+        ("sudo sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=1048576.",),
+        "failed to create fsnotify watcher: too many open files",
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "threads-limit",
@@ -333,6 +1182,7 @@ SIGNATURES = (
         (
             r"Runner has been initializing for too long: (?P<seconds>\d+) seconds",
             r"container (?:failed|did not) (?:to )?start within",
+            r"Waited too long for .{0,60}(?:start )?accept",
         ),
         "The container was still loading when Modal's startup_timeout of {seconds} s ended: not a "
         "fault of the model.",
@@ -347,8 +1197,12 @@ SIGNATURES = (
     ),
     Signature(
         "modal-function-timeout",
-        (r"hit its timeout of (?P<seconds>\d+)s", r"FunctionTimeoutError"),
-        "A function ran longer than its timeout.",
+        (
+            r"SandboxTimeoutError",
+            r"hit its timeout of (?P<seconds>\d+)s",
+            r"FunctionTimeoutError",
+        ),
+        "A function or sandbox ran longer than its timeout.",
         ("Raise timeout=, or serve with @app.server, whose requests have none.",),
         "Task's current input in-123 hit its timeout of 300s",
         Basis.REPORTED,
@@ -424,7 +1278,8 @@ SIGNATURES = (
     Signature(
         "modal-not-found",
         (
-            r"\b(?:App|Function|Volume|Environment|Cls|Server) ['\"](?P<name>[\w./-]+)['\"] "
+            r"(?<!external )\b(?:App|Function|Volume|Environment|Cls|Server) "
+            r"['\"](?P<name>[\w./-]+)['\"] "
             r"(?:was )?not found",
             r"modal\.exception\.NotFoundError",
         ),
@@ -434,12 +1289,88 @@ SIGNATURES = (
         phase=_START,
     ),
     Signature(
+        "modal-invalid",
+        (
+            r"modal\.exception\.InvalidError: (?P<why>.+)",
+            r"\bInvalidError: (?P<why>.+)",
+            r"InvalidError\([\"'](?P<why>.+)",
+            r"exists but has version v\d, not v\d as requested",
+            r"Invalid GPU (?:type|config|count)",
+            r"modal\.exception\.(?:ConflictError|AlreadyExistsError|RequestSizeError|"
+            r"UnimplementedError): (?P<why>.+)",
+            r"is not deployed(?: in environment|\.)",
+            r"modal\.exception\.ExecutionError: (?P<why>(?!.*(?:deserialize|corrupted|[Hh]ash "
+            r"mismatch|[Cc]ontact (?:Modal )?support)).+)",
+            r"LocalFunctionError: (?P<why>.+)",
+            r"ModuleNotMountable: (?P<why>.+)",
+            r"has not been hydrated",
+            r"`\w+\(\.\.\.\)` constructor is not allowed",
+            r"modal\.exception\.UsageError: (?P<why>.+)",
+            r"modal\.exception\.SerializationError: (?P<why>.+)",
+        ),
+        "Modal does not accept the app as it is written: {why}.",
+        ("Correct what it names; every name and limit is in Modal's reference.",),
+        "modal.exception.InvalidError: `scaledown_window` must be between 2 and 3600 (inclusive)",
+        Basis.SOURCE,
+        phase=Phase.START,
+    ),
+    Signature(
+        "modal-client-old",
+        (
+            r"modal\.exception\.VersionError",
+            r"client version .{0,40}(?:is )?(?:too old|out of date|deprecated|no longer "
+            r"supported)",
+            r"Please update to the latest package",
+            r"version of Modal requires at least Python",
+        ),
+        "The Modal client, or its Python, is too old for the service.",
+        ("pip install -U modal, on a Python that Modal supports.",),
+        "modal.exception.VersionError: The client version (0.55.1) is too old. Please "
+        "update to the latest package on PyPi: https://pypi.org/project/modal",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "modal-service",
+        (
+            r"contact (?:Modal support|support@modal\.com)",
+            r"modal\.exception\.(?:ServiceError|InternalError|InternalFailure): (?P<why>.+)",
+            r"Relay server is unavailable",
+            r"modal\.exception\.RemoteError: (?P<why>(?!.*[Ii]mage).+)",
+        ),
+        "Modal's own service failed: {why}.",
+        ("Try again later; see status.modal.com.",),
+        "modal.exception.InternalFailure: please contact support@modal.com (Error code: FPC64LWQ)",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "modal-app-stopped",
+        (
+            r"modal-http: app for invoked web endpoint is stopped",
+            r"modal-http: (?:invalid function call|app not found|function not found|bad|no "
+            r"such)",
+            r"app for invoked web endpoint",
+            r"modal-http: .{0,60}(?:is stopped|not deployed|has been deleted)",
+        ),
+        "The address belongs to a Modal app that is stopped or was never deployed.",
+        ("Deploy it again (modal deploy, ggufctl serve), and take the address that it prints.",),
+        "modal-http: app for invoked web endpoint is stopped",
+        Basis.REPORTED,
+        tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
         "modal-limit",
         (
             r"spend(?:ing)? limit",
             r"ResourceExhaustedError",
             r"billing cycle.*limit",
             r"workspace .*(?:quota|limit) (?:reached|exceeded)",
+            r"workspace .{0,80}(?:budget|spend|billing)",
+            r"reached .{0,30}(?:GPU|container) (?:concurrency )?limit",
+            r"modal\.exception\.ResourceExhausted\b",
+            r"exceeded (?:its|the|your) (?:GPU|container|CPU) (?:concurrency )?limit",
         ),
         "A limit of the workspace is reached: spending, GPUs or containers.",
         ("Raise it in the workspace's settings, or stop other apps (modal app list).",),
@@ -462,7 +1393,12 @@ SIGNATURES = (
     ),
     Signature(
         "modal-deserialization",
-        (r"DeserializationError", r"Deserialization failed because", r"could not deserialize"),
+        (
+            r"DeserializationError",
+            r"Deserialization failed because",
+            r"could not deserialize",
+            r"Could not deserialize (?:remote exception|result)",
+        ),
         "Code or data cannot be unpacked in the container: another Python minor, or a package "
         "that is "
         "missing there.",
@@ -490,6 +1426,22 @@ SIGNATURES = (
         phase=_START,
     ),
     Signature(
+        "modal-snapshot-timeout",
+        (
+            r"Timed out waiting for image to be created",
+            r"(?:snapshot_filesystem|filesystem snapshot)\b.{0,80}tim(?:ed|e) ?out",
+        ),
+        "The files of a sandbox were not saved as an image in the time allowed, which is 55 s "
+        "unless another is given.",
+        (
+            "Give more: sandbox.snapshot_filesystem(timeout=600).",
+            "Keep models, caches and build folders in a Volume, so that there is less to save.",
+        ),
+        "Failed: Timed out waiting for image to be created",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
         "modal-snapshot-retry",
         (r"Transient snapshot error: .*Will retry with no snapshots",),
         "A snapshot could not be used; the container starts without it.",
@@ -508,10 +1460,34 @@ SIGNATURES = (
             r"preempt(?:ed|ion)\b",
             r"spot (?:instance|interruption).{0,40}(?:terminat|interrupt|reclaim)",
             r"instance (?:is being|was|will be) (?:terminated|reclaimed|preempted|evicted)",
+            r"imminent node shutdown",
+            r"(?:received|got) (?:a )?(?:SIGTERM|termination notice) .{0,40}(?:spot|preempt|"
+            r"provider)",
         ),
         "The machine was taken back by its provider.",
         ("Use machines that are not preemptible, or let the platform restart it.",),
         "Container ta-01 was preempted",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "node-down",
+        (
+            r"Warning +NodeNotReady\b",
+            r"\bNode is not ready",
+            r"TaintManagerEviction",
+            r"\bNodeLost\b",
+            r"PLEG is not healthy",
+            r"KubeletNotReady",
+            r"Kubelet stopped posting node status",
+            r"(?:node|machine|worker) (?:is |became |went )?(?:unreachable|offline|not ready|"
+            r"lost)\b",
+            r"\bhost (?:is |became |went )?(?:offline|lost)\b",
+            r"ContainerStatusUnknown",
+        ),
+        "The machine that ran the pod is down or does not answer.",
+        ("kubectl describe node says why; drain it, and let the pod start on another.",),
+        "Warning  NodeNotReady  node-controller  Node is not ready",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
     ),
@@ -527,7 +1503,7 @@ SIGNATURES = (
     ),
     Signature(
         "readiness-wait",
-        (r"Readiness probe failed",),
+        (r"Readiness probe failed(?!.{0,80}statuscode: 40[0-5])",),
         "The server was asked for readiness before it had loaded.",
         (),
         "Warning  Unhealthy  kubelet  Readiness probe failed: HTTP probe failed with statuscode: "

@@ -34,14 +34,16 @@ class Tier(IntEnum):
     """How close to the root a line is; the higher tier is told first."""
 
     QUOTED = 0
-    """An in nobody's table, told in its own words where nothing else is known."""
+    """An error of nobody's table, told in its own words where nothing else is known."""
     GENERIC = 1
     """That it failed, not why: told only when nothing else is known."""
-    SYMPTOM = 2
+    KIND = 2
+    """Of what kind it is, by the words of a sentence that no row knows."""
+    SYMPTOM = 3
     """What went wrong, with a cause that other lines know better."""
-    REQUEST = 3
+    REQUEST = 4
     """One request failed; the server lives on."""
-    ROOT = 4
+    ROOT = 5
     """The cause itself."""
 
 
@@ -373,7 +375,7 @@ class SignatureIndex:
     def __init__(self, signatures: Iterable[Signature]) -> None:
         self.signatures = tuple(signatures)
         self._compiled: dict[str, re.Pattern[str]] = {}
-        self._candidates: dict[str, tuple[_Row, ...]] = {}
+        self._candidates: dict[str | bytes, tuple[_Row, ...]] = {}
 
     @cached_property
     def filter_words(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -402,26 +404,44 @@ class SignatureIndex:
                     (by_word if is_word else by_text).setdefault(shape, []).append(row)
         return by_word, by_text
 
-    def search(self, text: str) -> list[tuple[Signature, re.Match[str]]]:
-        """Signatures that a line shows, with the match of each, in the order of the table."""
-        low = text.lower()
-        shape = low.translate(_ONE_DIGIT)
-        rows = self._candidates.get(shape)
+    def search(
+        self, text: str, shape: bytes | None = None
+    ) -> list[tuple[Signature, re.Match[str]]]:
+        """Signatures that a line shows, with the match of each, in the order of the table.
+
+        Args:
+            text: the line.
+            shape: the same for lines that differ in their digits only, if it is known.
+        """
+        key = shape if shape is not None else text.lower().translate(_ONE_DIGIT)
+        rows = self._candidates.get(key)
         if rows is None:
-            if len(self._candidates) >= _MOST_SHAPES:
-                self._candidates.clear()
-            rows = self._candidates[shape] = self._rows_of(shape)
+            return self._search_first(text, key)
         if not rows:
             return []
+        low = text.lower()
         found: dict[str, tuple[Signature, re.Match[str]]] = {}
         for row in rows:
-            signature = row.signature
-            if (
-                signature.id not in found
-                and row.may_match(low)
-                and (match := self._pattern(row.pattern).search(text))
-            ):
-                found[signature.id] = (signature, match)
+            if row.may_match(low) and (match := self._pattern(row.pattern).search(text)):
+                _keep(found, row.signature, match)
+        if len(found) < 2:
+            return list(found.values())
+        return sorted(found.values(), key=lambda row: self._order[row[0].id])
+
+    def _search_first(self, text: str, key: str | bytes) -> list[tuple[Signature, re.Match[str]]]:
+        """The same for the first line of a shape, which says what others need not be asked for."""
+        if len(self._candidates) >= _MOST_SHAPES:
+            self._candidates.clear()
+        low = text.lower()
+        found: dict[str, tuple[Signature, re.Match[str]]] = {}
+        rows = []
+        for row in self._rows_of(low.translate(_ONE_DIGIT)):
+            match = self._pattern(row.pattern).search(text) if row.may_match(low) else None
+            if match is not None or row.heeds_digits:
+                rows.append(row)
+            if match is not None:
+                _keep(found, row.signature, match)
+        self._candidates[key] = tuple(rows)
         return sorted(found.values(), key=lambda row: self._order[row[0].id])
 
     def _rows_of(self, shape: str) -> tuple[_Row, ...]:
@@ -454,6 +474,15 @@ class SignatureIndex:
         if compiled is None:
             compiled = self._compiled[pattern] = re.compile(bounded(pattern), re.IGNORECASE)
         return compiled
+
+
+def _keep(
+    found: dict[str, tuple[Signature, re.Match[str]]], signature: Signature, match: re.Match[str]
+) -> None:
+    """Keep a match, unless one is there that says as much."""
+    known = found.get(signature.id)
+    if known is None or match.re.groups > known[1].re.groups:
+        found[signature.id] = (signature, match)
 
 
 _DIGIT = re.compile(r"\d")

@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,11 @@ from ggufctl.core.deployment import ATTEMPT_TAG, UNTIL_TAG, DeploymentSpec
 from ggufctl.core.engine_log import Buffer, Comparison, Failure, FailureKind, compare
 from ggufctl.core.escape import escape, quoted
 from ggufctl.errors import AccessDenied, GgufctlError, LaunchFailed, RemoteError, UsageError
-from ggufctl.modal_app import LogReader
-from ggufctl.remote.supervisor import Event, OnEvent
+from ggufctl.modal_app import LogLine, LogReader
+from ggufctl.remote.supervisor import NO_SUCH_PATH, Event, OnEvent
 from ggufctl.services.alternatives import alternatives
 from ggufctl.services.calibration import note_modal
+from ggufctl.services.deployments import DeploymentNotFound
 from ggufctl.services.keys import Key, kept_key, open_key
 from ggufctl.services.modal.ask import ask, headers_of
 from ggufctl.services.modal.fallback import Step, next_step
@@ -47,6 +48,9 @@ ASK_AGAIN_SECONDS = 10.0
 
 OUTSIDE_SECONDS = 60.0
 """How long a server that has answered inside may take to be reached from outside."""
+
+ANSWER_SECONDS = 60.0
+"""How long the answer to a question may take."""
 
 BUILD_SECONDS = 1800.0
 """Building the image and making the app take less."""
@@ -250,7 +254,7 @@ class ModalServer:
     def _require_free(self) -> None:
         """Nothing is deployed under a new name, and nobody switches what is to be switched.
 
-        Raises: UsageError.
+        Raises: UsageError; DeploymentNotFound.
         """
         name, before = self.spec.name, self.before
         tags = modal_app.tags_of(name)
@@ -261,8 +265,12 @@ class ModalServer:
                     f"Run ggufctl stop {name} first, or give this one another --name.",
                 )
             return
-        is_same = tags is not None and tags.get(ATTEMPT_TAG, "") == before.attempt
-        until = (tags or {}).get(UNTIL_TAG, "")
+        if tags is None:
+            raise DeploymentNotFound(
+                f"{quoted(name)} was stopped from elsewhere meanwhile.", "See ggufctl ps."
+            )
+        is_same = tags.get(ATTEMPT_TAG, "") == before.attempt
+        until = tags.get(UNTIL_TAG, "")
         is_under_way = until.isascii() and until.isdigit() and int(until) > time.time()
         if is_under_way and not (is_same and before.is_settled):
             raise modal_app.NameTaken(
@@ -271,7 +279,7 @@ class ModalServer:
             )
         if not is_same:
             raise UsageError(
-                f"{quoted(name)} was switched or stopped from elsewhere meanwhile.",
+                f"{quoted(name)} was switched from elsewhere meanwhile.",
                 "See ggufctl ps, and run this again.",
             )
 
@@ -367,7 +375,7 @@ class ModalServer:
         spec = self.spec
         gpus = ", ".join(spec.gpus) or "CPU"
         self.say("deploy", f"{spec.app} on {gpus}", attempt=self.attempts)
-        others = self._containers_of_before()
+        log_of_before = self._log_of_before()
         began = time.monotonic()
         until = self._until()
         # Whoever comes after this process was killed knows what it was about to do.
@@ -387,7 +395,7 @@ class ModalServer:
         self.durations["deployment"] = time.monotonic() - began
         self.say("deployed", self.url)
         reader = LogReader(spec.app)
-        watch = Watch(self, reader, attempt, others, until)
+        watch = Watch(self, reader, attempt, log_of_before, until)
         try:
             watch.run()
             self._check_outside(watch)
@@ -401,11 +409,10 @@ class ModalServer:
         seconds = BUILD_SECONDS + request.queue_seconds + spec.startup_timeout + OUTSIDE_SECONDS
         return math.ceil(time.time() + seconds + ASK_BEFORE_SECONDS)
 
-    def _containers_of_before(self) -> frozenset[str]:
+    def _log_of_before(self) -> tuple[LogLine, ...]:
         if self.before is None:
-            return frozenset()
-        lines = modal_app.recent_log(self.before.spec.app, LOG_OF_BEFORE)
-        return frozenset(container for line in lines for container in line.containers)
+            return ()
+        return modal_app.recent_log(self.before.spec.app, LOG_OF_BEFORE)
 
     def _check_outside(self, watch: Watch) -> None:
         """The server answers at its address, with the key and not without."""
@@ -415,8 +422,9 @@ class ModalServer:
         end = time.monotonic() + OUTSIDE_SECONDS
         status, asked_at, wanted = 0, -ASK_AGAIN_SECONDS, self.status_when_up
         while status != wanted and (now := time.monotonic()) < end:
-            # Asking a server that has died starts it again, and that is paid for.
-            is_up = watch.is_counted()
+            # Asking a server that has died starts it again, and that is paid for. It is up by its
+            # own word where Modal has never counted it.
+            is_up = watch.is_counted() or not watch.was_counted
             if is_up or (self.may_start_again and now - asked_at >= ASK_AGAIN_SECONDS):
                 asked_at = now
                 self.wakes += not is_up
@@ -431,27 +439,44 @@ class ModalServer:
                     f"(status {status}).",
                 )
             )
-        if spec.auth != "none":
-            status, _ = ask(f"{self.url}/v1/models", {})
-            if status == 200:
-                raise AttemptFailed(
-                    Failure(FailureKind.OTHER, "The server answers without its key: it is stopped.")
-                )
+        if spec.auth != "none" and self._is_open():
+            raise AttemptFailed(
+                Failure(FailureKind.OTHER, "The server answers without its key: it is stopped.")
+            )
         # Its container has asked it for a token itself.
         if not spec.is_embedding and wanted == 200:
-            body = {"model": spec.alias, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
-            status, text = ask(f"{self.url}/v1/completions", headers, body, 60.0)
+            status, text = self._question(headers)
             if status != 200:
                 raise AttemptFailed(
                     Failure(FailureKind.OTHER, f"The server did not answer a question: {status}.")
                 )
             try:
-                token = str(json.loads(text)["choices"][0].get("text", ""))
+                choice = json.loads(text)["choices"][0]
+                token = str(choice.get("text") or choice.get("message", {}).get("content") or "")
             except (ValueError, LookupError, TypeError, AttributeError):
                 raise AttemptFailed(
                     Failure(FailureKind.OTHER, "The server's answer to a question is none.")
                 ) from None
             self.say("answer", token, url=self.url)
+
+    def _is_open(self) -> bool:
+        """Whether the server works for somebody who has no key."""
+        status, _ = ask(f"{self.url}/v1/models", {})
+        # Some builds tell everybody what they serve, and no more than that.
+        return status == 200 and self._question({})[0] == 200
+
+    def _question(self, headers: Mapping[str, str]) -> tuple[int, str]:
+        """Status and text of the answer to one question."""
+        model, url = {"model": self.spec.alias}, f"{self.url}/v1"
+        if self.spec.is_embedding:
+            return ask(f"{url}/embeddings", headers, {**model, "input": "Hello"}, ANSWER_SECONDS)
+        wanted = {**model, "max_tokens": 1, "temperature": 0}
+        body: dict[str, Any] = {**wanted, "prompt": "Hello"}
+        status, text = ask(f"{url}/completions", headers, body, ANSWER_SECONDS)
+        if status in NO_SUCH_PATH:
+            body = {**wanted, "messages": [{"role": "user", "content": "Hello"}]}
+            status, text = ask(f"{url}/chat/completions", headers, body, ANSWER_SECONDS)
+        return status, text
 
     def _undo(self) -> None:
         """Take back what an attempt deployed: the former comes back, or nothing is left."""

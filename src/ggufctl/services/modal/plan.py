@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,9 @@ def plan_modal(request: ModalRequest, on_event: OnEvent = ignore) -> ModalPlan:
         said.append(f"The plan does not know of {', '.join(again)} after --.")
     if request.snapshot:
         said.append("GPU memory snapshots are experimental: a restore may fail.")
-    return with_row(request, found, found.runtime, choice.row, choice.modal_gpu, tuple(said))
+    planned = with_row(request, found, found.runtime, choice.row, choice.modal_gpu, tuple(said))
+    few = _too_few_containers(request, planned.economics)
+    return replace(planned, warnings=(*planned.warnings, *few))
 
 
 def _check(request: ModalRequest) -> None:
@@ -387,8 +390,21 @@ def with_row(
             found.prices,
             load=request.load,
             scaledown_seconds=request.scaledown,
+            has_region=bool(request.region),
         )
     return ModalPlan(request, found, runtime, row, spec, paths, warnings, economics, urls)
+
+
+def _too_few_containers(request: ModalRequest, economics: Economics | None) -> tuple[str, ...]:
+    """What is to be said of a load that keeps more containers busy than there may be."""
+    month = economics.cost.month if economics is not None else None
+    if month is None or month.containers.best <= request.max_containers:
+        return ()
+    busy = month.containers.best
+    return (
+        f"That load keeps about {busy:.1f} containers busy at once: requests wait longer and "
+        f"longer without --max-containers {ceil(busy)}.",
+    )
 
 
 def _python_env(n_gpus: int) -> tuple[tuple[str, str], ...]:

@@ -13,11 +13,12 @@ import math
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ggufctl import modal_app
-from ggufctl.core.engine_log import EngineLog, Failure, FailureKind, hide_keys
+from ggufctl.core.engine_log import EngineLog, Failure, FailureKind, exit_failure, hide_keys
 from ggufctl.core.escape import escape
 from ggufctl.errors import RemoteError
 from ggufctl.modal_app import LogLine, LogReader
@@ -41,24 +42,15 @@ ASK_BEFORE_SECONDS = 60.0
 SILENCE_SECONDS = 5.0
 """After this long without a line, Modal is asked whether the container still is there."""
 
+QUIET_SECONDS = 60.0
+"""A container that is counted and says nothing for so long may answer all the same."""
+
 _CONTAINER_ENDED = (
     (
-        re.compile(r"initializing for too long: (\d+)"),
+        re.compile(r"initiali[sz]ing for too long(?:: (\d+))?"),
         FailureKind.TIMEOUT,
         "Modal ended the container: it was not ready after {0} seconds.",
         "Allow it longer with --startup-timeout.",
-    ),
-    (
-        re.compile(r"SIGSEGV|exit code:? 139"),
-        FailureKind.CRASH,
-        "The engine crashed with a segmentation fault.",
-        "",
-    ),
-    (
-        re.compile(r"exit code:? 137|Runner terminated|out of memory|OOM"),
-        FailureKind.OOM_HOST,
-        "Modal killed the container, most likely because host memory ran out.",
-        "Use a smaller -c or quant.",
     ),
     (
         re.compile(r"Runner failed with exception: (.+)"),
@@ -67,17 +59,29 @@ _CONTAINER_ENDED = (
         "",
     ),
     (
-        re.compile(r"(?:Runner failed with|exited with|status:?) (?:exit )?code:? (\d+)"),
-        FailureKind.CRASH,
-        "The container ended with exit code {0}.",
-        "",
-    ),
-    (
         re.compile(r"(DeserializationError.*)"),
         FailureKind.OTHER,
         "The container cannot read what was deployed: {0}",
         "Use the same minor version of Python as when it was deployed.",
     ),
+    (
+        re.compile(r"Runner terminated|\bOOM\b|OOM-?[Kk]ill|ran out of memory|SIGKILL"),
+        FailureKind.OOM_HOST,
+        "Modal killed the container, most likely because host memory ran out.",
+        "Use a smaller -c or quant.",
+    ),
+    (
+        re.compile(r"SIGSEGV|[Ss]egmentation fault"),
+        FailureKind.CRASH,
+        "The engine crashed with a segmentation fault.",
+        "",
+    ),
+)
+"""What Modal says of a container that has ended, where it is more than a number."""
+
+_EXIT_CODE = re.compile(
+    r"(?:\b[Ee]xit(?:ed|ing)?|\b[Tt]erminated|\b[Dd]ied|[Rr]unner failed)"
+    r"(?: [a-z-]+){0,4} (?:code|status|signal):? \(?(-?\d+)"
 )
 _REFUSALS = {
     401: (
@@ -110,7 +114,7 @@ class Watch:
         server: what is started.
         reader: of its log.
         attempt: mark of this start's own events.
-        others: containers that run already, of what is to be replaced.
+        before: of the log of what is to be replaced, what there was before this start.
         until: when this start is over at the latest, in seconds since the epoch.
     """
 
@@ -119,21 +123,24 @@ class Watch:
         server: ModalServer,
         reader: LogReader,
         attempt: str,
-        others: frozenset[str] = frozenset(),
+        before: Sequence[LogLine] = (),
         until: float = math.inf,
     ) -> None:
         self.server = server
         self.spec = server.spec
         self.reader = reader
         self.attempt = attempt
-        self.others = set(others)
+        self.others = {container for line in before for container in line.containers}
+        """Containers that are not of this start."""
+        self.since = max((line.at for line in before), default=None)
         self.until = until
         self.is_asked_for = False
         self.engine = EngineLog()
         self.keys = (server.key.value,) if server.key else ()
         self.is_ready = False
         self.container_at: float | None = None
-        self.last_line_at = self.began = time.monotonic()
+        self.last_line_at = self.heard_at = self.began = time.monotonic()
+        """When Modal was last heard or asked, and when last heard."""
         self.fatal_at: float | None = None
         self.ended: Failure | None = None
         self.ended_at = 0.0
@@ -141,6 +148,13 @@ class Watch:
         self.refusal = 0
         self.gone_since = 0.0
         self.queued_for = ""
+        self.was_counted = False
+        """Whether Modal has counted a container of this start: only then does it mean something
+        that it counts none."""
+        self.heard: set[tuple[str, int]] = set()
+        """Who said which events: a log may tell them twice."""
+        self.known: set[str] = set()
+        """Who said any."""
 
     def run(self) -> None:
         """Return once the server has answered inside its container.
@@ -152,7 +166,7 @@ class Watch:
         while not self.is_ready:
             line = self.reader.next(0.25)
             if line is not None:
-                self.last_line_at = time.monotonic()
+                self.last_line_at = self.heard_at = time.monotonic()
                 self.gone_since = 0.0
                 self._take(line)
             self._check_clock()
@@ -191,9 +205,14 @@ class Watch:
     def is_counted(self) -> bool:
         """Whether Modal counts a container of the server: asking it starts no other then."""
         try:
-            return modal_app.n_containers(self.spec.app) > 0
+            return self._n_containers() > 0
         except RemoteError:
             return False
+
+    def _n_containers(self) -> int:
+        n = modal_app.n_containers(self.spec.app)
+        self.was_counted |= n > 0
+        return n
 
     def _ask_for_another(self) -> None:
         """Want one container more, where those of before answer everything that comes."""
@@ -222,20 +241,29 @@ class Watch:
                 if event.get("attempt") != self.attempt:
                     self.others.update(line.containers)
                     return
-                self._hear(event)
+                if self._is_new(event):
+                    self._hear(event)
             return
-        if self.others.intersection(line.containers):
+        is_old = not line.containers and self.since is not None and line.at <= self.since
+        if is_old or self.others.intersection(line.containers):
             return
         text = escape(text, 2000)
         self.server.say("log", text, source=line.source)
-        if line.source == "system" or text.startswith("Runner "):
-            self._hear_modal(text)
+        if (line.source == "system" or text.startswith("Runner ")) and self._hear_modal(text):
             return
         phase = self.engine.feed(text)
         if phase is not None:
             self._note_container()
         if self.engine.failure is not None and self.fatal_at is None:
             self.fatal_at = time.monotonic()
+
+    def _is_new(self, event: Mapping[str, Any]) -> bool:
+        mark = (str(event.get("by", "")), event.get("number"))
+        if not isinstance(mark[1], int):
+            return True
+        is_new = mark not in self.heard
+        self.heard.add((mark[0], mark[1]))
+        return is_new
 
     def _note_container(self) -> None:
         if self.container_at is None:
@@ -246,8 +274,8 @@ class Watch:
     def _hear(self, event: Mapping[str, Any]) -> None:
         self._note_container()
         kind, text = str(event.get("event")), escape(str(event.get("text", "")), 2000)
+        self._count_container(str(event.get("by", "")))
         if kind == "container":
-            self._count_container()
             gpus = event.get("gpus") or []
             if gpus:
                 self.server.gpu = {str(k): escape(str(v), 100) for k, v in gpus[0].items()}
@@ -264,18 +292,23 @@ class Watch:
             data = {k: v for k, v in event.items() if k in ("after", "took")}
             self.server.say(kind, text, **data)
 
-    def _count_container(self) -> None:
+    def _count_container(self, who: str) -> None:
         """A server that fails and is started again and again is paid for each time.
 
         Raises: AttemptFailed.
         """
+        # Its first event may come last.
+        if who in self.known:
+            return
+        self.known.add(who)
         server, limit = self.server, self.server.plan.request.max_attempts
+        self.is_counted()
         server.containers_heard += 1
         is_alone = self.spec.max_containers == 1 and not self.others
         if server.containers_heard > limit or (self.is_ready and is_alone):
             raise AttemptFailed(
                 self.ended
-                or self.engine.cause
+                or self.engine.reason
                 or Failure(FailureKind.CRASH, "The container ended and was started again.")
             )
 
@@ -290,31 +323,44 @@ class Watch:
             kind = FailureKind(str(event.get("failure", "")))
         except ValueError:
             kind = FailureKind.OTHER
-        known = self.engine.cause
+        known = self.engine.reason
         hint = known.hint if known is not None and known.kind is kind else ""
         if kind is FailureKind.TIMEOUT:
             hint = "Allow it longer with --startup-timeout."
         return Failure(kind, text, hint, escape(str(event.get("line", "")), 500))
 
-    def _hear_modal(self, text: str) -> None:
+    def _hear_modal(self, text: str) -> bool:
+        """Act on what Modal says; whether it is something that Modal says."""
         if found := _QUEUED.search(text):
             if found[1] != self.queued_for:
                 self.queued_for = found[1]
                 self.server.say("queued", f"Modal has no {found[1]} free; waiting")
-            return
+            return True
+        ended = self._ended(text)
+        if ended is not None and self.ended is None:
+            self.ended, self.ended_at = ended, time.monotonic()
+        return ended is not None
+
+    def _ended(self, text: str) -> Failure | None:
+        """What a line says of the end of a container, if it does."""
+        if found := _EXIT_CODE.search(text):
+            known = exit_failure(int(found[1]))
+            if known.kind is not FailureKind.OTHER:
+                return replace(known, line=text.strip())
+            said = f"The container ended with exit code {found[1]}."
+            return Failure(FailureKind.CRASH, said, "", text.strip())
         for pattern, kind, words, hint in _CONTAINER_ENDED:
             if found := pattern.search(text):
-                said = words.format(*(escape(group or "", 300) for group in found.groups()))
-                if self.ended is None:
-                    self.ended = Failure(kind, said, hint, text.strip())
-                    self.ended_at = time.monotonic()
-                return
+                groups = (group or str(self.spec.startup_timeout) for group in found.groups())
+                said = words.format(*(escape(group, 300) for group in groups))
+                return Failure(kind, said, hint, text.strip())
+        return None
 
     def _check_clock(self) -> None:
         now = time.monotonic()
         # What the engine or the supervisor says is worth a short wait: Modal knows less of it.
         if self.ended is not None and now - self.ended_at > 1.5:
-            raise AttemptFailed(self.engine.failure or self.engine.cause or self.ended)
+            raise AttemptFailed(self.engine.reason or self.ended)
         if self.fatal_at is not None and now - self.fatal_at > 5.0:
             raise AttemptFailed(self.engine.failed(1))
         if self.container_at is None:
@@ -351,12 +397,14 @@ class Watch:
 
     def _check_presence(self, now: float) -> None:
         try:
-            n = modal_app.n_containers(self.spec.app)
+            n = self._n_containers()
         except RemoteError as error:
             self._check_app(error)
             return
+        is_quiet = now - self.heard_at > QUIET_SECONDS
         if self.reader.problem:
             self.server.say("warning", f"The log cannot be read: {self.reader.problem}")
+        if self.reader.problem or is_quiet:
             # Where a container is, a question starts no other; whose answer it is must be clear.
             self.is_ready = n > 0 and not self.others and self._answers()
         if n > 0:
@@ -367,17 +415,17 @@ class Watch:
                 if self.others and waited > WAKE_AGAIN_SECONDS:
                     self._ask_for_another()
             return
-        if self.container_at is not None:
+        is_left = self.container_at is None and self.server.may_start_again
+        if self.was_counted and not is_left:
             # Modal may not count what still starts: only a long silence means that it is gone.
             self.gone_since = self.gone_since or now
             if now - self.gone_since > GONE_SECONDS:
                 raise AttemptFailed(
                     self.ended
-                    or self.engine.cause
+                    or self.engine.reason
                     or Failure(FailureKind.CRASH, "The container ended without saying why.")
                 )
-            return
-        if self.server.may_start_again and now - self.began > WAKE_AGAIN_SECONDS * self.asked:
+        elif is_left and now - self.began > WAKE_AGAIN_SECONDS * self.asked:
             self._wake()
 
     def _check_app(self, error: RemoteError) -> None:

@@ -1,0 +1,222 @@
+"""What kind of failure a sentence is about that stands in no row of the table.
+
+A program's own sentence is quoted; its words decide which row of the table says what to do. Only
+sentences that are told as errors come here, so words may be taken for what they mean in one.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+__all__ = ["QUOTING", "family_of", "is_told_as_error", "path_in", "speaker_of"]
+
+QUOTING = frozenset(
+    {
+        "build-step-failed",
+        "cxx-exception",
+        "docker-error",
+        "modal-runner-failed",
+        "model-load-failed",
+        "ollama-runner-died",
+        "python-exception",
+        "request-failed",
+        "told-by-itself",
+    }
+)
+"""Causes that are told in the words of the log."""
+
+_LOADING = (
+    (
+        "key-missing",
+        r"must (?:be|have|not|divide|match|define)|cannot have|can't have|requires?\b|needs? to "
+        r"define|expects?\b|expected .{1,80}(?:got|found)|invalid (?:n_|number|value|gguf type|"
+        r"array|size|width|split)|missing|not set|wrong (?:array|type|number|value)|array length|"
+        r"mismatch|out of (?:range|bounds)|exceeds?\b|too (?:few|many|large|small)|zero experts|"
+        r"not (?:divisible|a multiple)|> N_MAX|unsupported (?:value|attempt|size)|inconsistent|"
+        r"doesn't match|does not match",
+    ),
+)
+"""In what an engine says of a model that it loads."""
+
+_ASKING = (
+    (
+        "request-invalid",
+        r"must (?:be|have|not|contain|match)|invalid\b|required|missing|expected\b|unknown|"
+        r"unsupported|not (?:supported|allowed|valid)|cannot (?:be|specify|use)|malformed|too "
+        r"(?:many|large|long)|exceeds|empty|parse|unexpected",
+    ),
+)
+"""In what a server says of a request."""
+
+_PROGRAM = (
+    ("gpu-permission", r"(?:/dev/(?:kfd|dri|nvidia)|render group)\b"),
+    (
+        "certificate",
+        r"\bcertificate\b|\b(?:TLS|SSL)\b.{0,60}(?:verif\w+|trust\w*|handshake|error|fail\w*)",
+    ),
+    (
+        "dns-failed",
+        r"(?:resolve|lookup|find) .{0,40}\b(?:host|hostname|address|domain)\b|unknown host|no "
+        r"such host|host not found",
+    ),
+    ("hub-rate-limit", r"\b(?:HTTP|status|code|error|failed)\W{0,12}429\b|rate.?limit"),
+    (
+        "download-denied",
+        r"\b(?:HTTP|status|code|error|failed)\W{0,12}40[13]\b|\bunauthori[sz]ed\b|\bforbidden\b",
+    ),
+    ("hub-not-found", r"\b(?:HTTP|status|code|error|failed)\W{0,12}404\b"),
+    ("hub-server-error", r"\b(?:HTTP|status|code|error|failed)\W{0,12}5(?:0[0-9]|2[0-9])\b"),
+    ("connection-refused", r"\brefused\b|(?:not|un)\s?reachable"),
+    (
+        "start-timeout",
+        r"(?:\bstart|\bload|launch|ready|respond|health|warm|\bboot)\w*\b.{0,80}(?:time[d -]*out|"
+        r"in time)|time[d -]*out.{0,80}(?:\bstart|\bload|launch|ready|respond|health|warm)",
+    ),
+    (
+        "network-broken",
+        r"\b(?:connect\w*|socket|stream|request|download\w*|https?|network|proxy|fetch\w*|server|"
+        r"response|pull\w*|upload\w*)\b.{0,80}(?:time[d -]*out|closed|reset|lost|broken|abort\w*|"
+        r"\bEOF\b|interrupt\w*|hang up|disconnect\w*|unexpectedly)|deadline exceeded|broken pipe|"
+        r"\bEPIPE\b|time[d -]*out\b",
+    ),
+    (
+        "module-missing",
+        r"has no attribute|unexpected keyword|cannot import|required positional argument|is not a "
+        r"function|no module",
+    ),
+    (
+        "backend-missing",
+        r"\b(?:backend|runtime|librar(?:y|ies)|plugin|extension|engine|symbol)s?\b.{0,60}(?:not "
+        r"(?:found|available|installed)|missing|could not be loaded|undefined|fail\w* to "
+        r"load)|(?:fail\w* to|could not|cannot|unable to|error) load\w* .{0,40}(?:backend|runtime|"
+        r"librar|plugin|extension|symbol|\.so\b|\.dll\b|\.dylib\b)",
+    ),
+    (
+        "file-truncated",
+        r"\b(?:file|gguf|model|tensors?|weights?|blob|archive|data)\b.{0,80}(?:\bcorrupt\w*|"
+        r"\bdamaged|\btruncated|\bincomplete)|(?:\bcorrupt\w*|\bdamaged|\btruncated|\bincomplete)\b"
+        r".{0,60}\b(?:file|gguf|model|tensors?|weights?|blob)",
+    ),
+    (
+        "config-file-invalid",
+        r"\b(?:json|ya?ml|toml|config\w*|ini|settings)\b.{0,60}(?:pars\w+|syntax|invalid|"
+        r"unexpected|malformed|decod\w+)|(?:pars\w+|decod\w+|unmarshal\w*|syntax).{0,60}\b(?:json|"
+        r"ya?ml|toml|config\w*|settings)\b",
+    ),
+    (
+        "file-missing",
+        r"no such file|\bENOENT\b|cannot find the (?:file|path)|\[Errno 2\]|os error [23]\)|"
+        r"\b(?:file|folder|directory|path|blob|snapshot|model)\b.{0,100}(?:not found|not exist|"
+        r"doesn't exist|\bmissing)|(?:not found|missing|not exist|cannot find|could not find|"
+        r"couldn't find|unable to (?:find|locate|open)|fail\w* to (?:find|locate|open)|cannot open|"
+        r"could not open|can't open|couldn't open|no)\b.{0,60}(?:\bfiles?\b|folder|directory|"
+        r"\bpath\b|\s['\"]?(?:/|[A-Z]:\\|~/|\./)\S)",
+    ),
+    (
+        "not-supported",
+        r"(?:not|n't)(?: yet| currently| been)? (?:supported|implemented)|unsupported|"
+        r"(?:not|n't) support|NotImplemented|not compatible|incompatible|not available (?:on|for|"
+        r"in|with)|\bonly (?:supports?|works|available)",
+    ),
+    (
+        "argument-value",
+        r"invalid (?:\w+ )?(?:value|argument|parameter|option|setting|number|type|combination|"
+        r"size|device|mode)|\bmust (?:be|have|not|specify)\b|\bout of range\b|mutually exclusive|"
+        r"cannot be (?:used|combined|both|zero|negative|empty|less|greater|larger)|\bEINVAL\b|"
+        r"wrong (?:type|value)|expected .{1,60} (?:got|but|found)|is required|unknown (?:\w+ )?"
+        r"(?:value|type|option|mode|argument|format)",
+    ),
+    (
+        "cuda-error",
+        r"\b(?:GPU|CUDA|cuBLAS|ROCm|HIP|MUSA|SYCL|OpenCL|Vulkan|Metal|NPU|CANN|kernel launch|"
+        r"hexagon|adreno|webgpu)\b.{0,80}(?:error|fail\w*|lost|hang|reset|unavailable|abort\w*)|"
+        r"(?:error|fail\w*|unable|could not|cannot)\b.{0,60}\b(?:GPU|CUDA|cuBLAS|ROCm|HIP|MUSA|"
+        r"SYCL|OpenCL|Vulkan|Metal|NPU|CANN|hexagon|webgpu|command queue|command buffer)\b",
+    ),
+    (
+        "decode-failed",
+        r"(?:fail\w*|error|unable|could not|cannot)\b.{0,40}\b(?:decod\w+|encod\w+|eval\w*|"
+        r"comput\w+|batch|ubatch|graph|infer\w*|sampl\w+|generat\w+|predict\w*|tokeni[sz]\w+|"
+        r"k-shift|logits|embeddings?)\b|\b(?:decod\w+|encod\w+|eval\w*|comput\w+|batch|ubatch|"
+        r"graph|infer\w*|sampl\w+|generat\w+|predict\w*|tokeni[sz]\w+)\b.{0,30}(?:fail\w*|error)",
+    ),
+)
+"""In what any program says, the closer ones first."""
+
+_AS_ERROR = re.compile(
+    r"\b(?:fatal|panic(?:ked)?|critical|severe|abort(?:ed|ing)?|traceback|caused by|cause\])|"
+    r"(?:\b|[a-z])(?:error|exception)\b|\berr[\]:= ]",
+    re.IGNORECASE,
+)
+_HEAD = 200
+"""Characters in which a line says that it is an error."""
+
+_PATH = re.compile(
+    r"['\"`](?P<quoted>[^'\"`\s][^'\"`]*[/\\.][^'\"`]*)['\"`]|"
+    r"(?P<bare>(?:(?<![\w:/])/|[A-Z]:\\|~/|\./)[^\s:'\"`,;)]{2,})"
+)
+_SPEAKERS = (
+    (r"level=\w+ .{0,200}source=|\bollama\b|registry\.ollama\.ai", "Ollama"),
+    (r"\blocal-?ai\b|\[llama-cpp(?:-\w+)?\]|grpc (?:process|service)", "LocalAI"),
+    (r"\bLM ?Studio\b|\[LMSInternal\]|\bLMS\b|🥲", "LM Studio"),
+    (r"\bkobold|gpttype_|Load Text Model", "KoboldCpp"),
+    (r"\[?CORTEX\]?|\bcortex\.|\bjan\b", "Jan"),
+    (r"\bllama[-_]swap\b", "llama-swap"),
+    (r"\bramalama\b", "RamaLama"),
+    (r"\bgpustack\b", "GPUStack"),
+    (r"\bLLama\.(?:Native|Exceptions)|LLamaSharp", "LLamaSharp"),
+    (r"node-llama-cpp", "node-llama-cpp"),
+    (r"\bhuggingface_hub\b|\bHfHub", "the Hub's client"),
+    (r"\bllama_cpp\b|llama-cpp-python", "llama-cpp-python"),
+    (r"\bmodal\.|^Runner ", "Modal"),
+    (r"\bkubelet\b|\bpod/|kube", "Kubernetes"),
+    (r"\bdocker\b|\bdaemon\b|\bOCI\b|containerd|\bpodman\b|\brunc\b", "the container runtime"),
+    (r"\bsystemd\b|\.service\b", "systemd"),
+    (r"\bCMake\b|\bninja\b|\bmake\b|\bnvcc\b|\bg?cc\b|\bld\b", "the build"),
+    (r"\bpip\b|\bwheel\b", "pip"),
+    (r"\bCUDA\b|\bcu[A-Z]\w+\(|\bNVRM\b|nvidia", "CUDA"),
+    (
+        r"\bggml_\w+|\bggml-|\bGGML_|\bllama_\w+|^(?:srv|slot|main|common|clip|mtmd)\w*\b",
+        "llama.cpp",
+    ),
+    (r"\b[A-Z]\w*(?:Error|Exception)\b|Traceback", "a Python program"),
+)
+
+
+def family_of(why: str, *, is_loading: bool = False, is_request: bool = False) -> str | None:
+    """The cause that says what to do about a sentence; None where its words do not say.
+
+    Args:
+        why: a sentence that is told as an error.
+        is_loading: whether an engine says it of a model file.
+        is_request: whether a server says it of a request.
+    """
+    special: tuple[tuple[str, str], ...] = ()
+    if is_loading or is_request:
+        special = _LOADING if is_loading else _ASKING
+    for id, pattern in (*special, *_PROGRAM):
+        if _compiled(pattern).search(why):
+            return id
+    return None
+
+
+def is_told_as_error(text: str) -> bool:
+    """Whether a line calls what it says an error, and not only a thing that failed."""
+    return _AS_ERROR.search(text[:_HEAD]) is not None
+
+
+def path_in(why: str) -> str:
+    """The first path that a sentence names, without quotes; empty if it names none."""
+    found = _PATH.search(why)
+    return (found["quoted"] or found["bare"] or "") if found else ""
+
+
+def speaker_of(text: str) -> str:
+    """The program that writes such lines; empty where that cannot be told."""
+    return next((name for pattern, name in _SPEAKERS if _compiled(pattern).search(text)), "")
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
