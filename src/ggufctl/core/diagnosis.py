@@ -123,7 +123,7 @@ _ABSORBS = {
     "oom-scheduler-copies": {"oom-compute"},
     "docker-no-gpu-runtime": {"backend-missing", "command-not-found", "shared-library-missing"},
     "driver-too-old": {"docker-no-gpu-runtime", "cuda-init-failed"},
-    "cache-not-writable": {"file-permission", "folder-denied", "read-only-folder"},
+    "cache-not-writable": {"file-permission", "read-only-folder"},
     "disk-full": {"download-incomplete", "file-truncated", "read-error", "xet-failed"},
     "quantized-v-needs-fa": {"argument-value"},
     "address-not-here": {"port-taken"},
@@ -267,6 +267,7 @@ _ABSORBS = {
     "folder-denied": {"cache-not-writable", "permission-denied"},
     "read-only-folder": {"docker-error", "not-executable", "permission-denied"},
     "chat-format-unknown": {"argument-value"},
+    "key-empty": {"connection-refused", "hub-token", "network-broken"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
 

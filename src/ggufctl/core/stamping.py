@@ -104,6 +104,7 @@ class _Source:
         starts: first node of each segment, a block or the output, and the end.
         crossing: per segment: what it reads of the one before.
         capability: of the GPUs.
+        reads: per segment: numbers of the inputs that it reads.
     """
 
     nodes: list[Tensor]
@@ -120,7 +121,7 @@ class Stamped:
         kinds: of all blocks of the model in order, and of the output after them.
         homes: number of each, to tell its device by.
         inputs: bytes of each input as a copy on a GPU, in the order they are copied.
-        alone_inputs: of these, those that only the first block reads.
+        preset: of these, those that only the first block reads → its slot for each.
         hosts: what the host's buffer is asked for, with one copy of inputs and with several.
         steady: pair of kinds → stamp of the second behind the first.
         source: to make further stamps of.

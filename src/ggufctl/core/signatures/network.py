@@ -46,8 +46,6 @@ SIGNATURES = (
             r"token is (?:invalid|expired|not valid)",
             r"token (?:has )?expired",
             r"not logged in to hugging ?face",
-            r"Illegal header value b?'Bearer",
-            r"header value: '?Bearer",
             r"enable access to public gated repositories in your fine-grained token",
             r"fine-grained token .{0,80}(?:not|missing|lacks|permission)",
             r"could not read (?:Username|Password) for 'https://huggingface",
@@ -58,6 +56,23 @@ SIGNATURES = (
         "The Hugging Face token is missing, wrong or expired.",
         ("Make a new one at huggingface.co/settings/tokens and set HF_TOKEN.",),
         "huggingface_hub.errors.HfHubHTTPError: Invalid user token.",
+        phase=_D,
+    ),
+    Signature(
+        "key-empty",
+        (
+            r"Illegal header value b?'Bearer",
+            r"header value: '?Bearer",
+            r"Invalid (?:leading whitespace|header value|character in header).{0,80}Bearer",
+        ),
+        "The token or key that is sent is empty, or has a space or line end in it.",
+        (
+            "Set HF_TOKEN to the token alone (no quotes, no line end: echo -n), or unset it; an "
+            "empty variable is not the same as none.",
+            "Clients of a local server want any api_key that is not empty.",
+        ),
+        "httpcore.LocalProtocolError: Illegal header value b'Bearer '",
+        Basis.REPORTED,
         phase=_D,
     ),
     Signature(
@@ -709,7 +724,7 @@ SIGNATURES = (
             r"ENOSPC",
             r"EDQUOT",
             r"(?:not enough|insufficient|out of|low on) (?:free |available )?(?:disk|storage)\b",
-            r"not enough (?:free )?space (?:on|in|to|for|available)",
+            r"not enough (?:free )?space (?:on|in(?! the (?:buffer|context|scratch))|to|for|available)",
             r"insufficient (?:free )?space",
             r"There is not enough space",
             r"os error (?:28|112|122)",

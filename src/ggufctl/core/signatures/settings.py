@@ -359,9 +359,14 @@ SIGNATURES = (
     ),
     Signature(
         "jinja-needed",
-        (r"(?:tools|tool_choice) param requires --jinja",),
-        "Tools need the template engine, which is off.",
-        ("Start the server with --jinja.",),
+        (
+            r"tool choice requires --enable-auto-tool-choice",
+            r"(?:tools|tool_choice) param requires --jinja",
+        ),
+        "The server was started without what tools need.",
+        (
+            "Start llama-server with --jinja, vLLM with --enable-auto-tool-choice and --tool-call-parser.",
+        ),
         "srv  log_server_r: error: tools param requires --jinja flag",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
