@@ -130,12 +130,12 @@ def test_a_server_that_says_less_or_answers_less_is_healthy_all_the_same(
 
 
 SHAPES = [
-    {"joined"},
-    {"parts", "no end"},
-    {"twice", "no task"},
-    {"no time", "no source"},
-    {"no replay", "silent"},
-    {"late"},
+    ("joined",),
+    ("parts", "no end"),
+    ("twice", "no task"),
+    ("no time", "no source"),
+    ("no replay", "silent"),
+    ("late",),
 ]
 
 
@@ -143,7 +143,7 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES, ids=" + ".join)
 def test_logs_of_any_shape_tell_of_a_start(modal, request_for, heard, shape, counts_nothing):
     modal.faults.engine["*"] = "healthy"
-    modal.faults.logs, modal.faults.counts_nothing = shape, counts_nothing
+    modal.faults.logs, modal.faults.counts_nothing = set(shape), counts_nothing
     server = serve_modal(request_for(max_attempts=1), heard)
 
     assert server.gpu["name"].startswith("Stand-in")
@@ -153,7 +153,7 @@ def test_logs_of_any_shape_tell_of_a_start(modal, request_for, heard, shape, cou
 @pytest.mark.parametrize("shape", SHAPES, ids=" + ".join)
 def test_logs_of_any_shape_tell_of_a_failure(modal, request_for, heard, shape):
     modal.faults.engine["*"] = "oom-weights"
-    modal.faults.logs = shape
+    modal.faults.logs = set(shape)
     error = failing(modal, request_for(max_attempts=2), heard)
 
     assert "Not enough memory for the weights" in error.message

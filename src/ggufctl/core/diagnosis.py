@@ -132,7 +132,7 @@ _ABSORBS = {
     "phi3-quantized-kv": {"failed-check"},
     "context-exceeded": {"decode-failed"},
     "batch-invalid": {"decode-failed"},
-    "not-executable": {"command-not-found"},
+    "not-executable": {"command-not-found", "docker-error"},
     "context-shift-quantized": {"failed-check"},
     "quant-type-unknown": {"header-truncated"},
     "shard-missing": {"file-missing"},
@@ -176,7 +176,7 @@ _ABSORBS = {
     "cgroup-limits": {"command-not-found"},
     "clock-wrong": {"certificate"},
     "cloud-credentials": {"download-denied", "hub-token"},
-    "compiler-missing": {"build-option-renamed"},
+    "compiler-missing": {"build-option-renamed", "command-not-found", "cuda-compiler-missing"},
     "compose-invalid": {"config-file-invalid"},
     "cuda-compiler-missing": {"build-option-renamed"},
     "device-missing": {"command-not-found"},
@@ -324,6 +324,9 @@ _ANY_PROGRAM = frozenset({"cxx-exception", "python-exception", "request-failed",
 
 _CRASHES = frozenset({"segfault"})
 """That a process crashed, and nothing of why."""
+
+_BUILDS = frozenset({"build-step-failed", "compile-error", "wheel-build-failed"})
+"""That something could not be built."""
 
 _ENDS = frozenset(
     {
@@ -797,7 +800,7 @@ class Diagnoser:
         self._read_facts("")
         hits = [hit for stream in self._streams.values() for hit in stream.hits.values()]
         fatal = _without_late([h for h in hits if h.signature.severity is Severity.FATAL])
-        with_allocations = _with_allocations(fatal)
+        with_allocations = _with_allocations(self._with_builds(fatal))
         fatal = _ranked(_merged(_without_consequences(with_allocations)))
         is_up = any(stream.is_up for stream in self._streams.values())
         if fatal and fatal[0].signature.tier <= Tier.KIND and not is_up:
@@ -820,6 +823,16 @@ class Diagnoser:
             self.n_lines,
             is_up,
         )
+
+    def _with_builds(self, hits: list[_Hit]) -> list[_Hit]:
+        """With what was killed while something was built as a matter of that build."""
+        built = {hit.stream for hit in hits if hit.signature.id in _BUILDS}
+        return [
+            replace(hit, signature=self._by_id["build-out-of-memory"])
+            if hit.signature.id == "oom-killed" and hit.stream in built
+            else hit
+            for hit in hits
+        ]
 
     def _stream(self, name: str) -> _Stream:
         if name not in self._streams and len(self._streams) >= MAX_STREAMS:

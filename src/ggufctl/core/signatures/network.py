@@ -724,7 +724,8 @@ SIGNATURES = (
             r"ENOSPC",
             r"EDQUOT",
             r"(?:not enough|insufficient|out of|low on) (?:free |available )?(?:disk|storage)\b",
-            r"not enough (?:free )?space (?:on|in(?! the (?:buffer|context|scratch))|to|for|available)",
+            r"not enough (?:free )?space (?:on|in(?! the (?:buffer|context|scratch))|to|for|"
+            r"available)",
             r"insufficient (?:free )?space",
             r"There is not enough space",
             r"os error (?:28|112|122)",

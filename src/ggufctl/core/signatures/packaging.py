@@ -116,6 +116,7 @@ SIGNATURES = (
     Signature(
         "compiler-missing",
         (
+            r"cannot execute [‘'`\"](?P<program>cc1plus|cc1|as)\b",
             r"CMAKE_CX*X?_COMPILER not set",
             r"No CMAKE_CX*X?_COMPILER could be found",
             r"error: command '(?P<program>gcc|g\+\+|cc|cl\.exe|x86_64-linux-gnu-gcc)' failed",
@@ -430,6 +431,22 @@ SIGNATURES = (
             "pip install 'llama-cpp-python[server]'.",
         ),
         "ModuleNotFoundError: No module named 'starlette_context'",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "settings-invalid",
+        (
+            r"ValidationError: \d+ validation errors? for (?P<name>\w*(?:Settings|Config|Args|Params|"
+            r"Parameters|Options))\b",
+        ),
+        "The settings of a Python program ({name}) lack a value, or have one of the wrong kind.",
+        (
+            "The lines below it name each: give it as an option or environment variable, such as "
+            "--model FILE or MODEL=FILE for llama_cpp.server.",
+        ),
+        "pydantic.error_wrappers.ValidationError: 1 validation error for Settings\nmodel\n  field "
+        "required (type=value_error.missing)",
         Basis.REPORTED,
         phase=Phase.START,
     ),

@@ -240,6 +240,7 @@ SIGNATURES = (
     Signature(
         "not-executable",
         (
+            r"exec:? \W{0,4}(?P<program>/[^\s\"\\:]+)\W{1,6}permission denied",
             r"exec: \"(?P<program>[^\"]+)\": permission denied",
             r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+126\b",
             r"(?P<program>\S*llama-server): Permission denied",

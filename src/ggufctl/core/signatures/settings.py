@@ -365,7 +365,8 @@ SIGNATURES = (
         ),
         "The server was started without what tools need.",
         (
-            "Start llama-server with --jinja, vLLM with --enable-auto-tool-choice and --tool-call-parser.",
+            "Start llama-server with --jinja, vLLM with --enable-auto-tool-choice and "
+            "--tool-call-parser.",
         ),
         "srv  log_server_r: error: tools param requires --jinja flag",
         tier=Tier.REQUEST,
