@@ -65,12 +65,12 @@ def test_numbers_of_gpus_share_their_graphs():
     shape = ModelShape(headers()["Llama-3.1-405B-Q4_K_M"])
     runtime = Runtime(n_ctx=8192)
     estimate_memory(shape, runtime, ("",) * 4)
-    known = len(shape.programs)
+    known = len(shape.graphs.programs)
 
     estimate_memory(shape, runtime, ("",) * 8)
     estimate_memory(shape, runtime.with_(n_ctx=65536), ("",) * 6)
 
-    assert len(shape.programs) == known
+    assert len(shape.graphs.programs) == known
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -51,7 +51,7 @@ def test_a_model_of_equal_blocks_is_shortened_to_three() -> None:
 
 
 def _stamps_of(shape: ModelShape) -> list[bool]:
-    return [each.stamped is not None for known in shape.stamps.values() for each in known]
+    return [each.stamped is not None for known in shape.graphs.stamps.values() for each in known]
 
 
 @pytest.mark.parametrize("name", STAMPED)
@@ -63,7 +63,7 @@ def test_common_models_are_made_of_stamps_on_any_number_of_gpus(name: str) -> No
             assert stamped == estimate_memory(whole, runtime, ("",) * n, fold=False)
     assert _stamps_of(shape)
     assert all(_stamps_of(shape))
-    assert not shape.programs
+    assert not shape.graphs.programs
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -73,7 +73,7 @@ def test_a_model_that_cannot_be_stamped_is_built_for_its_gpus(name: str) -> None
         found = estimate_memory(shape, SETTINGS[0], ("",) * n)
         assert found == estimate_memory(whole, SETTINGS[0], ("",) * n, fold=False)
     assert not any(_stamps_of(shape))
-    assert shape.programs
+    assert shape.graphs.programs
 
 
 @pytest.mark.parametrize("place", range(8))

@@ -14,33 +14,9 @@ from tests.diagnose.blind import Case, cases, causes, is_right
 FAILING = [case for case in cases() if not case.is_healthy]
 HEALTHY = [case for case in cases() if case.is_healthy]
 STILL_WRONG = {
-    "build-cublas-target",
-    "build-cuda-whole-flag",
-    "comfy-main-gpu-zero-devices",
-    "cortex-mmproj-missing",
-    "gpt4all-no-gpu-list",
-    "harbor-modal-no-cmd",
-    "jan-no-engine-variant",
-    "leads-203-exec",
-    "lmstudio-exit-unknown",
-    "lmstudio-vulkan-logger",
-    "modal-snapshot-timeout",
-    "o-grammar-accept-crash",
-    "o-llamaindex-blob-url",
-    "o-olah-mirror-404",
-    "o-ollama-create-unsupported-arch",
-    "o-ollama-invalid-model-name",
-    "o-ollama-js-digest",
-    "o-ollama-length-error",
-    "o-ollama-llava-projector-json",
-    "o-ollama-modelfile-command",
-    "o-snap-kernel-image-invalid",
     "ollama-cuda-launch-failure",
     "ollama-foreign-ggml-unary",
     "ollama-hibernate-cuda-error",
-    "ollama-sleep-cudart-999",
-    "pytorch-nvcc-killed",
-    "unsloth-no-quantizer",
 }
 """Known to be told wrongly or not at all."""
 

@@ -155,9 +155,13 @@ _ABSORBS = {
     "image-not-found": {"download-denied", "hub-not-found"},
     "hub-not-found": {"download-denied", "download-incomplete", "file-missing"},
     "gpu-not-schedulable": {"not-schedulable"},
+    "model-parts-mismatch": {"download-incomplete", "tensor-shape"},
+    "ollama-server-not-started": {"ollama-load-timeout", "start-timeout"},
     "lmstudio-engine": {"app-runtime-crashed", "backend-missing", "shared-library-missing"},
+    "mlx-missing": {"exit-code", "model-load-failed", "shared-library-missing"},
     "llamafile-loader": {"shared-library-missing", "wrong-platform"},
-    "webui-engine-unreachable": {"connection-refused"},
+    "shared-library-missing": {"command-not-found"},
+    "webui-engine-unreachable": {"connection-refused", "hub-server-error"},
     "metal-failed": {"backend-missing"},
     "vulkan-error": {"cxx-exception"},
     "proxy-failed": {
@@ -268,6 +272,16 @@ _ABSORBS = {
     "read-only-folder": {"docker-error", "not-executable", "permission-denied"},
     "chat-format-unknown": {"argument-value"},
     "key-empty": {"connection-refused", "hub-token", "network-broken"},
+    "modal-image-build": {"build-step-failed", "modal-runner-failed"},
+    "podman-session": {"docker-error", "permission-denied"},
+    "runtime-kernel": {"docker-error", "not-supported"},
+    "wsl-no-gpu": {"docker-no-gpu-runtime", "driver-mismatch", "gpu-not-found"},
+    "driver-in-image": {"docker-no-gpu-runtime"},
+    "volume-elsewhere": {"mount-failed", "not-schedulable"},
+    "post-start-hook": {"docker-error"},
+    "compose-too-old": {"argument-value", "compose-invalid", "config-file-invalid"},
+    "client-timeout": {"network-broken"},
+    "release-not-found": {"hub-not-found"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
 

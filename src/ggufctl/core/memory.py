@@ -31,7 +31,7 @@ from ggufctl.core.placement import Placement, Stock, block_of
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import GgufctlError, UnsupportedModel
 
-__all__ = ["Extras", "ModelShape", "depends_on_capability", "estimate_memory"]
+__all__ = ["Extras", "Graphs", "ModelShape", "depends_on_capability", "estimate_memory"]
 
 
 class _Line(NamedTuple):
@@ -127,17 +127,36 @@ class _Placed:
         return shape.states(ctx).on(self.placement, ctx.step)
 
 
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """What graphs ask of buffers, for all models with one `core.shapes.graphs_key`.
+
+    Attributes:
+        programs: graphs gone through (see `Engine`).
+        stamps: the same out of stamps.
+        numbers: of what blocks may have in common.
+    """
+
+    programs: dict[Hashable, list[Program | None]] = field(default_factory=dict)
+    stamps: dict[Hashable, list[Stamps]] = field(default_factory=dict)
+    numbers: dict[Hashable, int] = field(default_factory=dict)
+
+
 class ModelShape:
     """A header made ready for estimates: hyper-parameters and architecture.
 
     Placements are kept, so that estimates of one model share them.
+
+    Args:
+        header: of the model.
+        graphs: those of models with the same `core.shapes.graphs_key`, if any were planned.
 
     Raises:
         UnsupportedModel: the pinned llama.cpp does not know the architecture.
         InvalidGguf: the header's values make no model.
     """
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, graphs: Graphs | None = None) -> None:
         self.hp = HParams(header)
         if not is_known(self.hp.arch):
             raise UnsupportedModel(
@@ -147,11 +166,12 @@ class ModelShape:
         self.arch: Architecture | None = find(self.hp.arch)
         if self.arch is not None:
             self.arch.hparams(self.hp)
-        self.stock = Stock(self.hp.tensors, self.loads)
+        self.graphs = graphs or Graphs()
+        """Graphs that are wholly on GPUs, where quantised weights are all the same to them."""
+        self.stock = Stock(self.hp.tensors, self.loads, self.graphs.numbers)
         self.programs: dict[Hashable, list[Program | None]] = {}
-        """What graphs of this model ask of buffers (see `Engine`)."""
+        """What all other graphs of this model ask of buffers."""
         self._states: dict[Hashable, list[_States]] = {}
-        self.stamps: dict[Hashable, list[Stamps]] = {}
         self._apart: Apart | None = None
         self._placed: dict[Hashable, _Placed] = {}
 
@@ -169,6 +189,11 @@ class ModelShape:
         if self.arch is not None and self.arch.loads is not None:
             return self.arch.loads(self.hp, name)
         return trunk_only(self.hp, name)
+
+    def programs_of(self, placement: Placement) -> dict[Hashable, list[Program | None]]:
+        """Those of graphs that are placed like this."""
+        is_on_gpus = placement.full_offload and placement.kv_offload
+        return self.graphs.programs if is_on_gpus and not placement.has_overrides else self.programs
 
     def context_params(self, runtime: Runtime) -> ContextParams:
         """Settings as a context of this model resolves them."""
@@ -332,8 +357,8 @@ def estimate_memory(
             folds=tuple if adapters else placed.folds,
             apart=None if adapters else placed.apart,
             probed=placed.probed,
-            programs={} if adapters else shape.programs,
-            stamps=shape.stamps,
+            programs={} if adapters else shape.programs_of(placement),
+            stamps=shape.graphs.stamps,
             key=placed.key,
             capabilities=tuple(capabilities[: len(devices)]),
         )

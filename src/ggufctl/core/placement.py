@@ -107,6 +107,7 @@ class Stock:
     Args:
         tensors: of the file.
         loads: whether the loader keeps a tensor.
+        numbers: of signatures, where other files shall have the same.
 
     Attributes:
         blocks: number of a block → its weights, as in the file.
@@ -116,7 +117,10 @@ class Stock:
     """
 
     def __init__(
-        self, tensors: Mapping[str, TensorInfo], loads: Callable[[str], bool] | None = None
+        self,
+        tensors: Mapping[str, TensorInfo],
+        loads: Callable[[str], bool] | None = None,
+        numbers: dict[Hashable, int] | None = None,
     ) -> None:
         by_block: dict[int, list[BlockTensor]] = {}
         self.others: list[TensorInfo] = []
@@ -134,7 +138,7 @@ class Stock:
         """What CUDA can run, as placements find it out."""
         self.placed: dict[Hashable, tuple[PlacedBlock, int]] = {}
         """Blocks and their device, as the first placement has them."""
-        self._numbers: dict[Hashable, int] = {}
+        self._numbers = {} if numbers is None else numbers
         self.kinds = {il: self.number(_alike(block)) for il, block in self.blocks.items()}
 
     def number(self, signature: Hashable) -> int:
@@ -171,6 +175,29 @@ def _expert_types(tensors: Sequence[BlockTensor]) -> tuple[bool, ...]:
     found = {tensor.rest: tensor.info.type for tensor in tensors}
     types = [found.get(f"{name}.weight") for name in _FUSED_EXPERTS]
     return tuple(a == b for a, b in combinations(types, 2))
+
+
+def graph_classes(tensors: Mapping[str, TensorInfo]) -> Hashable:
+    """What graphs that are wholly on GPUs depend on of a file's weights.
+
+    That is their names and extents, and of their types only whether they are quantised and CUDA
+    multiplies (or gathers) them, and which of a block's experts have the same.
+    """
+    weights = []
+    experts: dict[int, list[BlockTensor]] = {}
+    for name, info in tensors.items():
+        il, rest = split_block(name)
+        kind = rest.removesuffix(".weight")
+        if il is not None and kind in _FUSED_EXPERTS:
+            experts.setdefault(il, []).append(BlockTensor(rest, info, True))
+        weights.append((name, info.shape, _graph_class(kind, info)))
+    return tuple(weights), tuple((il, _expert_types(found)) for il, found in experts.items())
+
+
+def _graph_class(kind: str, info: TensorInfo) -> Hashable:
+    if not TYPES[info.type].is_quantized or not cuda.can_multiply(info.type):
+        return info.type
+    return kind in _GATHERED and cuda.can_gather(info.type, (*info.shape, 1)[0])
 
 
 def _f32(x: float) -> float:

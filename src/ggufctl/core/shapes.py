@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from ggufctl.core.header import Header
+from ggufctl.core.placement import graph_classes
 
-__all__ = ["shape_key"]
+__all__ = ["graphs_key", "shape_key"]
 
 
 def shape_key(header: Header) -> Hashable:
@@ -15,6 +16,16 @@ def shape_key(header: Header) -> Hashable:
     That is the architecture with its own keys, the size of the vocabulary, and the name, type and
     extents of every tensor. Names, licences, templates and the tokens themselves do not matter.
     """
+    weights = tuple((t.name, t.type, t.shape, t.n_bytes) for t in header.tensors.values())
+    return _parameters(header), weights
+
+
+def graphs_key(header: Header) -> Hashable:
+    """What `core.memory.Graphs` depend on: quants of one model have most of them in common."""
+    return _parameters(header), graph_classes(header.tensors)
+
+
+def _parameters(header: Header) -> Hashable:
     architecture = header.architecture
     own = sorted(
         (key, value) for key, value in header.metadata.items() if key.startswith(f"{architecture}.")
@@ -23,5 +34,4 @@ def shape_key(header: Header) -> Hashable:
         architecture,
         header.n_vocab,
         tuple((key, type(value).__name__, value) for key, value in own),
-        tuple((t.name, t.type, t.shape, t.n_bytes) for t in header.tensors.values()),
     )

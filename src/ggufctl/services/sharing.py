@@ -13,11 +13,11 @@ from typing import Any, Generic, TypeVar
 
 from ggufctl.core.gpus import GpuCatalogue
 from ggufctl.core.header import Header
-from ggufctl.core.memory import ModelShape
+from ggufctl.core.memory import Graphs, ModelShape
 from ggufctl.core.model import Model
 from ggufctl.core.names import Variant
 from ggufctl.core.planner import Extras, Planner
-from ggufctl.core.shapes import shape_key
+from ggufctl.core.shapes import graphs_key, shape_key
 from ggufctl.core.sweep import SweepPlanner
 from ggufctl.errors import RemoteError
 from ggufctl.services.plan import Workshop
@@ -36,6 +36,9 @@ KEPT_MODELS = 64
 
 KEPT_SHAPES = 32
 """Shapes kept at a time, each with its planner."""
+
+SHAPES_PER_GRAPHS = 300
+"""Graphs that served more are made anew, so that a long batch does not grow."""
 
 PLANS_PER_PLANNER = 300
 """A planner that made more is replaced, so that a long batch does not grow."""
@@ -72,6 +75,14 @@ class _Counted:
     n_plans: int = 0
 
 
+@dataclass(slots=True)
+class _Served:
+    """Graphs and how many shapes use them."""
+
+    graphs: Graphs
+    n_shapes: int = 0
+
+
 class SharedWorkshop(Workshop):
     """Keeps listings, headers, shapes and planners, for threads that plan in turns.
 
@@ -84,6 +95,7 @@ class SharedWorkshop(Workshop):
         self._turn = threading.Lock()
         self._fetched: _Recent[Future[Any]] = _Recent(KEPT_MODELS)
         self._shapes: _Recent[ModelShape] = _Recent(KEPT_SHAPES)
+        self._graphs: _Recent[_Served] = _Recent(KEPT_SHAPES)
         self._planners: _Recent[_Counted] = _Recent(KEPT_SHAPES)
         self._keys: _Recent[tuple[Header, Hashable]] = _Recent(KEPT_MODELS)
 
@@ -122,9 +134,19 @@ class SharedWorkshop(Workshop):
         key = kept[1]
         found = self._shapes.get(key)
         if found is None:
-            found = super().shape(header)
+            found = ModelShape(header, self._graphs_of(header))
             self._shapes.put(key, found)
         return found
+
+    def _graphs_of(self, header: Header) -> Graphs:
+        """Those that another quant or fine-tune of the model has left."""
+        key = graphs_key(header)
+        found = self._graphs.get(key)
+        if found is None or found.n_shapes >= SHAPES_PER_GRAPHS:
+            found = _Served(Graphs())
+            self._graphs.put(key, found)
+        found.n_shapes += 1
+        return found.graphs
 
     def planner(self, model: Model, catalogue: GpuCatalogue, extras: Extras | None) -> Planner:
         """One planner for all models of one shape."""

@@ -127,6 +127,7 @@ SIGNATURES = (
             r"tensor '(?P<tensor>[^']+)' data is not within the file bounds",
             r"model is corrupted or incomplete",
             r"unexpectedly reached end of file",
+            r"cannot reshape array of size \d+ into shape \(",
             r"failed to read tensor data(?: binary blob)?",
             r"^Bus error",
             r"exit(?:ed)?(?: with)?(?: status| code)?[ :=]+135\b",
@@ -240,6 +241,7 @@ SIGNATURES = (
             r"failed to open '': ",
             r"expected str, bytes or os\.PathLike object, not NoneType",
             r"no safetensors or torch files found",
+            r"glob\('\*\.gguf'\)\)\[0\]",
         ),
         "There is no such file: {path}.",
         (
@@ -367,7 +369,13 @@ SIGNATURES = (
             r"requires a newer version of (?:Ollama|LM Studio|llama)",
         ),
         "The engine does not know the architecture {arch}.",
-        _NEWER,
+        (
+            *_NEWER,
+            "In an app its engine is what must be new: Ollama itself; LM Studio under Settings > "
+            "Runtime; Jan under Settings > Model Providers.",
+            "A model for pictures or video (flux, sd3, wan, qwen_image, or none named) is not for "
+            "llama.cpp: use stable-diffusion.cpp, KoboldCpp or ComfyUI-GGUF.",
+        ),
         "llama_model_load: error loading model: unknown model architecture: 'llamx'",
         Basis.REAL,
     ),
@@ -393,7 +401,12 @@ SIGNATURES = (
     ),
     Signature(
         "model-parts-mismatch",
-        (r"mat1 and mat2 shapes cannot be multiplied(?P<shapes> \(\w+ and \w+\))?",),
+        (
+            r"mat1 and mat2 shapes cannot be multiplied(?P<shapes> \(\w+ and \w+\))?",
+            r"size mismatch for \S+: copying a param",
+            r"Error\(s\) in loading state_dict for",
+            r"The expanded size of the tensor \(\d+\) must match the existing size",
+        ),
         "Two parts that work together are of different models: text encoder, projector, LoRA or "
         "ControlNet do not have the shape that the model wants{shapes}.",
         (
@@ -401,6 +414,7 @@ SIGNATURES = (
             "in the CLIP loader.",
             "A vision text encoder as GGUF (Qwen2.5-VL for Qwen-Image-Edit) needs its mmproj file "
             "in the same folder, named like it with -mmproj- in it.",
+            "If the file is right, update ComfyUI and its nodes: new models are shaped anew.",
         ),
         "RuntimeError: mat1 and mat2 shapes cannot be multiplied (5476x1280 and 3840x1280)",
         Basis.REPORTED,
@@ -480,7 +494,7 @@ SIGNATURES = (
             r"unrecognized tensor type (?P<type>\d+)",
             r"(?:invalid|unknown|unsupported|unrecogni[sz]ed) ggml[_ ]type",
             r"(?:unknown|unsupported|unrecogni[sz]ed) (?:tensor|quantization|quantisation|quant|"
-            r"weight) (?:type|format)",
+            r"weight) (?:type|format)(?! \S+ - supported types are)",
             r"TYPE_Q\w+ REMOVED",
             r"(?:quant|quantization|tensor|data) type \S+ (?:is )?(?:not supported|unsupported|"
             r"unknown|no longer supported)",
@@ -645,6 +659,7 @@ SIGNATURES = (
             r"embedding dim of the multimodal projector \((?P<mmproj>\d+)\) is not equal to that o"
             r"f LLaMA \((?P<text>\d+)\)",
             r"projector embedding size \((?P<mmproj>\d+)\) does not match model \((?P<text>\d+)\)",
+            r"mmproj embedding mismatch \((?P<mmproj>\d+) and (?P<text>\d+)\)",
         ),
         "The projector belongs to another model or size.",
         ("Use the mmproj file of the same repository and size as the model.",),
@@ -799,6 +814,7 @@ SIGNATURES = (
             r"failed to load model\b",
             r"Could not load text model: (?P<path>.+)",
             r"failed to create_context with model",
+            r"mlx runner failed: .{0,200}(?:load weights|load safetensors)",
             r"Failed to create llama_context",
             r"Error loading model\.",
             r"all backends returned error",

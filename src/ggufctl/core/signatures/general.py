@@ -97,11 +97,14 @@ SIGNATURES = (
             r"(?:CUDA|ROCm|GPU) is not available",
             r"(?:could not|cannot|unable to|failed to) (?:find|detect|discover) (?:any |a |an |"
             r"the )?(?:\w+ )?GPU",
+            r"failure during GPU discovery.{0,400}runner crashed",
         ),
         "The engine found no GPU.",
         (
             "Give the container the GPU (docker run --gpus all), and check nvidia-smi in it.",
-            "Use an image or wheel that is built for the GPU.",
+            "Use an image or wheel that is built for the GPU: on a Jetson the one for its JetPack "
+            "with docker run --runtime nvidia, on AMD the one for ROCm, or Vulkan where ROCm does "
+            "not know the GPU (OLLAMA_VULKAN=1).",
         ),
         "no compatible GPU detected",
         tier=Tier.SYMPTOM,
@@ -169,9 +172,13 @@ SIGNATURES = (
             r"407\b.{0,40}[Pp]roxy",
             r"ERR_PROXY_CONNECTION_FAILED",
             r"failed to connect to proxy",
+            r"ollama\._types\.ResponseError: +\(status code: 50[234]\)",
         ),
         "The proxy between here and the server refuses or is not there.",
-        ("Correct HTTPS_PROXY and its password, or add the server to NO_PROXY.",),
+        (
+            "Correct HTTPS_PROXY and its password, or add the server to NO_PROXY (localhost and "
+            "127.0.0.1 always).",
+        ),
         "OSError('Tunnel connection failed: 403 Forbidden')",
         Basis.REPORTED,
         phase=Phase.DOWNLOAD,
@@ -208,7 +215,8 @@ SIGNATURES = (
         "image-unreadable",
         (
             r"Failed to load image or audio",
-            r"failed to (?:decode|load|read|process|download) (?:the )?(?:image|audio|video)\b",
+            r"failed to (?:decode|load|read|process|download) (?:the )?(?:image|audio|video)\b"
+            r"(?! tar| model)",
             r"(?:could not|cannot|unable to) (?:decode|identify|load|read|download) (?:the "
             r")?(?:image|audio)(?! model)",
             r"stbi_load",
@@ -284,11 +292,16 @@ SIGNATURES = (
             r"this quantization requires an im(?:atrix|portance)",
             r"requantizing from type \S+ is disabled",
             r"Missing importance matrix",
+            r"unsupported quantization type (?P<name>\S+) - supported types are",
+            r"Error: llama_model_quantize: \d",
+            r"quantization is only supported for",
         ),
         "The model cannot be converted or quantised like this: {name}.",
         (
             "Use the newest convert_hf_to_gguf.py, or a GGUF that others made.",
             "Very small quants need --imatrix; start from BF16 or F16, not from another quant.",
+            "Ollama itself quantises few models and types only (q4_K_S, q4_K_M, q8_0): make the "
+            "file with llama-quantize, and name it after FROM.",
         ),
         "ERROR:hf-to-gguf:Model FooForCausalLM is not supported",
         phase=Phase.BUILD,

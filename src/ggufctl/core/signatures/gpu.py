@@ -298,7 +298,7 @@ SIGNATURES = (
             r"is not compatible with the current PyTorch installation",
             r"rocBLAS error: Cannot read \S*TensileLibrary",
             r"invalid device function",
-            r"kernel image is invalid",
+            r"(?<!CUDA error: device )kernel image is invalid",
             r"No kernel named \S+ was found",
             r"hipErrorNoBinaryForGpu",
             r"Unable to find code object for all current devices",
@@ -313,7 +313,6 @@ SIGNATURES = (
             r"TensileLibrary\S* ?.{0,40}(?:no such file|not found|could not|cannot)",
             r"gfx\w+ (?:is )?(?:not supported|unsupported)",
             r"Unsupported GPU (?:Family|type)",
-            r"device kernel image is invalid",
             r"is only supported on GPUs with compute capability of at least",
             r"FlashAttention only supports (?:Ampere|Turing|Hopper)",
             r"GPU with CUDA capability sm_\d+ is not compatible",
@@ -326,6 +325,7 @@ SIGNATURES = (
             r"HSA_STATUS_ERROR_INVALID_(?:ISA|CODE_OBJECT)",
             r"code object's ISA is incompatible",
             r"requires an architectural feature absent",
+            r"compiled without support for the current GPU architecture",
             r"removing unsupported .{0,160}compute=(?P<arch>gfx(?:103[1-6]|90[029c]|803|1103))\b",
         ),
         "The engine has no code for this GPU's architecture.",
@@ -344,6 +344,7 @@ SIGNATURES = (
             r"PTX was compiled with an unsupported toolchain",
             r"PTX JIT compil\w+ failed",
             r"the provided PTX",
+            r"CUDA error: device kernel image is invalid",
         ),
         "The engine's CUDA is newer than what the driver can translate.",
         _DRIVER,
@@ -664,8 +665,9 @@ SIGNATURES = (
             r"0xc0000135",
             r"Library not loaded: (?P<library>\S+)",
             r"DLL load failed",
-            r"(?P<library>[\w.+-]+\.(?:dll|dylib|so(?:\.\d+)*))['\"]?:? .{0,40}(?:not found|was "
-            r"not found|could not be found|is missing|cannot be found|not loaded)",
+            r"(?<!/zip/)(?<![\w.+-])(?P<library>[\w.+-]+\.(?:dll|dylib|so(?:\.\d+)*))['\"]?:? "
+            r".{0,40}(?:not found|could not be found|is missing|cannot be found|not loaded)",
+            r"(?:runner|llama-server) process has terminated: exit status 127\b",
             r"The specified module could not be found",
             r"WinError 126\b",
             r"symbol lookup error: .*undefined symbol: (?!llama|ggml)",
@@ -706,6 +708,8 @@ SIGNATURES = (
             "libcuda.so.1 comes with the driver: run the container with --gpus all.",
             "libcudart and libcublas come with CUDA: use an image or wheel of the same version.",
             "libgomp1 and libcurl4 are packages of the distribution.",
+            "librocblas and libamdhip64 come with ROCm, libsycl and libmkl with oneAPI (source "
+            "/opt/intel/oneapi/setvars.sh): of the major version that the engine was built with.",
         ),
         "llama-server: error while loading shared libraries: libcudart.so.12: cannot open shared "
         "object file: No such file or directory",
@@ -744,6 +748,7 @@ SIGNATURES = (
     Signature(
         "binding-mismatch",
         (
+            r"Failed to lookup symbol '(?P<symbol>(?:llama|ggml|llava|mtmd)_\w+)",
             r"AttributeError: .{0,300}undefined symbol: (?P<symbol>(?:llama|ggml|clip|llava|"
             r"mtmd)_\w+)",
             r"AttributeError: function '(?P<symbol>(?:llama|ggml|clip|llava|mtmd)_\w+)' not found",
@@ -1088,7 +1093,7 @@ SIGNATURES = (
     ),
     Signature(
         "gpu-discovery-partial",
-        (r"no compatible GPUs were discovered", r"no nvidia devices detected"),
+        (r"no compatible GPUs were discovered",),
         "Ollama found no GPU and works on the CPU.",
         (*_EXPOSE,),
         'time=2025-03-05T06:19:02.2Z level=INFO source=gpu.go:377 msg="no compatible GPUs were '

@@ -207,6 +207,23 @@ SIGNATURES = (
         phase=_D,
     ),
     Signature(
+        "release-not-found",
+        (
+            r"fetch llama\.cpp release info",
+            r"api\.github\.com/repos/[^\s'\"]+/releases\S*.{0,80}\b404\b",
+            r"\b404\b.{0,120}github\.com/[^\s'\"]+/releases/download",
+            r"github\.com/[^\s'\"]+/releases/download/\S+.{0,80}\b404\b",
+        ),
+        "There is no such release, or no such file in it, on GitHub.",
+        (
+            "Name a tag that the project's page of releases lists (bNNNN for llama.cpp), and the "
+            "file for this system; a program that looks for one itself may need an update.",
+        ),
+        "Failed to fetch llama.cpp release info RequestError [HttpError]: Not Found",
+        Basis.REPORTED,
+        phase=_D,
+    ),
+    Signature(
         "hub-disabled",
         (
             r"DisabledRepoError",
@@ -441,7 +458,7 @@ SIGNATURES = (
             r"ConnectTimeout",
             r"ConnectError\b(?!.{0,200}(?:refused|Errno (?:61|111)|WinError 10061|All connection))",
             r"ConnectionTimeout",
-            r"(?<!New)ConnectionError\b(?!.{0,400}(?:localhost|127\.0\.0\.1|\.internal)|"
+            r"(?<!New)(?<!API)ConnectionError\b(?!.{0,400}(?:localhost|127\.0\.0\.1|\.internal)|"
             r": Connection error\.$)",
             r"^(?!.{0,400}(?:localhost|127\.0\.0\.1|\.internal)).{0,400}"
             r"Max retries exceeded with url",
@@ -530,7 +547,7 @@ SIGNATURES = (
         "download-incomplete",
         (
             r"Consistency check failed: file should be of size (?P<expected>\d+) but has size",
-            r"digest mismatch",
+            r"digest mismatch(?!, expected \\?\"sha256)",
             r"416 Client Error",
             r"Requested Range Not Satisfiable",
             r"\(status: 416\)",
@@ -539,6 +556,7 @@ SIGNATURES = (
             r"checksum (?:mismatch|failed)",
             r"hash (?:mismatch|verification failed|does not match)",
             r"SHA-?256 .{0,60}(?:mismatch|does not match|failed|differ)",
+            r"SHA mismatch for file",
             r"checksum .{0,60}(?:mismatch|failed|does not match|differ)",
             r"file size mismatch",
             r"(?<!checkpoint )(?<!state )size (?:of downloaded file )?(?:mismatch|does not match)",
@@ -561,7 +579,11 @@ SIGNATURES = (
             r"^Download incomplete",
         ),
         "What was downloaded is not what the server announced.",
-        ("Delete the partial file and download it again.",),
+        (
+            "Delete the partial file and download it again.",
+            "If its sum is the same each time, the list with the sum is out of date: update the "
+            "program, or take the file from its source by hand.",
+        ),
         "OSError: Consistency check failed: file should be of size 4683075584 but has size 1048576",
         phase=_D,
     ),
@@ -787,7 +809,7 @@ SIGNATURES = (
     Signature(
         "connection-refused",
         (
-            r"(?:Exception - |APIError: |APIConnectionError: )Connection error\.{0,2}(?:$|\W)",
+            r"(?:\w*Exception - |APIError: |APIConnectionError: )Connection error\.{0,2}(?:$|\W)",
             r"connection refused",
             r"actively refused it",
             r"could not connect to ollama",
@@ -825,6 +847,21 @@ SIGNATURES = (
         phase=Phase.START,
     ),
     Signature(
+        "upload-damaged",
+        (r"digest mismatch, expected \\?\"sha256",),
+        "What a client sent to Ollama is not what it announced: the file changed, or the client "
+        "sends it wrongly.",
+        (
+            "Update the client's library, or create the model with ollama create on the machine "
+            "of the server.",
+            "Do not let the file be written to meanwhile, and send it in binary.",
+        ),
+        'ResponseError: digest mismatch, expected "sha256:06", got "sha256:9b"',
+        Basis.REPORTED,
+        tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
         "webui-engine-unreachable",
         (
             r"open_webui\.\S+ ?- .{0,40}(?:Connection error|Cannot connect to host)",
@@ -839,6 +876,7 @@ SIGNATURES = (
             "http://host.docker.internal:11434 (docker run "
             "--add-host=host.docker.internal:host-gateway) or by its service's name.",
             "Let the engine listen on all addresses: OLLAMA_HOST=0.0.0.0, or --host 0.0.0.0.",
+            "A 502 or 503 comes from a proxy in between: add the engine to NO_PROXY.",
         ),
         "[open_webui.routers.ollama] Connection error: Cannot connect to host localhost:11434 "
         "ssl:default",
@@ -921,8 +959,28 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
     ),
     Signature(
+        "header-too-large",
+        (
+            r"upstream sent too big header",
+            r"Request Header Or Cookie Too Large",
+            r"431 Request Header Fields",
+        ),
+        "Headers are larger than the proxy's buffers.",
+        (
+            "nginx: proxy_buffer_size 16k and proxy_buffers 8 16k for answers, "
+            "large_client_header_buffers 4 32k for requests; or clear the site's cookies.",
+        ),
+        "[error] 240#240: *1323 upstream sent too big header while reading response header from "
+        "upstream, client: 1.2.3.4",
+        Basis.REPORTED,
+        tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
         "client-timeout",
         (
+            r"InterruptedIOException: timeout",
+            r"(?:SocketTimeoutException|HttpTimeoutException): .{0,40}(?:timed? ?out|timeout)",
             r"APITimeoutError",
             r"litellm\.Timeout",
             r"Request timed out\.",
@@ -983,6 +1041,7 @@ SIGNATURES = (
         "httpx.HTTPStatusError: Server error '502 Bad Gateway' for url "
         "'http://localhost:11434/api/generate'",
         Basis.REPORTED,
+        tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
     ),
     Signature(

@@ -334,6 +334,25 @@ SIGNATURES = (
         phase=_B,
     ),
     Signature(
+        "node-gyp-failed",
+        (
+            r"gyp ERR! (?:build|configure) error",
+            r"gyp ERR! stack Error: (?!not found)",
+            r"npm (?:ERR!|error) .{0,80}node-gyp rebuild",
+            r"npm (?:ERR!|error) .{0,80}cmake-js",
+        ),
+        "A native module of Node.js could not be built.",
+        (
+            "Use a Node.js LTS, for which packages bring prebuilt binaries.",
+            "To build, it needs Python 3, a C++ compiler and make (on Windows Visual Studio's "
+            "build tools), and a node-gyp of this Node's age: npm install -g node-gyp@latest.",
+        ),
+        "gyp ERR! build error",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        phase=_B,
+    ),
+    Signature(
         "package-not-found",
         (
             r"No matching distribution found for (?P<package>\S+)",
@@ -360,6 +379,19 @@ SIGNATURES = (
         "There is no such package for this Python, system or index: {package}.",
         ("Check its name, the Python version and the index.",),
         "ERROR: No matching distribution found for llama-cpp-pythn",
+        Basis.REPORTED,
+        phase=_B,
+    ),
+    Signature(
+        "wheel-name",
+        (r"Invalid build number: ", r"is not a valid wheel filename", r"Invalid wheel filename"),
+        "The wheel's file has a name that pip does not take.",
+        (
+            "Rename it to NAME-VERSION-cpXY-cpXY-PLATFORM.whl with nothing more, such as "
+            "llama_cpp_python-0.3.9-cp312-cp312-win_amd64.whl.",
+        ),
+        "ERROR: Invalid build number: cp312 in "
+        "'llama_cpp_python-0.3.9-cp312-cp312-win_amd64-qwen3_cuda124'",
         Basis.REPORTED,
         phase=_B,
     ),
@@ -406,6 +438,7 @@ SIGNATURES = (
     Signature(
         "module-missing",
         (
+            r"(?P<module>\w[\w-]*[>=]=[\d.]+) is required$",
             r"No module named '(?P<module>[^']+)'",
             r"ImportError: cannot import name '(?P<module>[^']+)'",
             r"ImportError: (?P<module>numpy\.core\.multiarray failed to import)",
@@ -429,6 +462,9 @@ SIGNATURES = (
         (
             "Install it in the image; the server of llama-cpp-python needs "
             "pip install 'llama-cpp-python[server]'.",
+            "If it is there but lacks something, it is too old, or a folder or node of the same "
+            "name hides it: upgrade it with exactly the Python that runs the program (ComfyUI "
+            "portable: python_embeded/python.exe -s -m pip install -U gguf).",
         ),
         "ModuleNotFoundError: No module named 'starlette_context'",
         Basis.REPORTED,
@@ -437,8 +473,8 @@ SIGNATURES = (
     Signature(
         "settings-invalid",
         (
-            r"ValidationError: \d+ validation errors? for (?P<name>\w*(?:Settings|Config|Args|Params|"
-            r"Parameters|Options))\b",
+            r"ValidationError: \d+ validation errors? for (?P<name>\w*(?:Settings|Config|Args|"
+            r"Params|Parameters|Options))\b",
         ),
         "The settings of a Python program ({name}) lack a value, or have one of the wrong kind.",
         (
@@ -456,6 +492,7 @@ SIGNATURES = (
             r"does not appear to have a file named (?P<name>[\w.]+)",
             r"Unrecognized model in (?P<name>\S+)\. Should have",
             r"No supported config format found",
+            r"config file at '(?P<name>[^']+\.(?:bin|gguf))' is not a valid JSON",
             r"Can't load (?:tokenizer|the configuration|config|image processor|feature "
             r"extractor) (?:for|of) '(?P<name>[^']+)'",
             r"Invalid repository ID or local directory specified",
@@ -530,10 +567,10 @@ SIGNATURES = (
             r"(?:POST|post) predict.*(?:EOF|forcibly closed)",
             r"unexpected server status",
             r"Utility process has exited",
-            r"rpc error: code = (?:Unavailable|Canceled|Unknown)",
+            r"rpc error: code = (?:Unavailable|Canceled|Unknown)(?!.{0,300}(?:sandbox|containerd|"
+            r"image|volume|RuntimeHandler|device plugin))",
             r"(?:127\.0\.0\.1|localhost):\d+/\w+\\?\":? EOF",
             r"an error was encountered while running the model: (?P<why>.+)",
-            r"CURL request failed: Server returned nothing",
         ),
         "The program that runs the model ended.",
         ("Its own lines above say why; the exit code alone does not.",),
@@ -736,6 +773,9 @@ SIGNATURES = (
             r"\(Exit code: (?P<code>\d+)\)\. (?:Unknown error|Please check settings)",
             r"crashed without additional information\. \(Exit code: (?P<code>\d+)\)",
             r"LLAMA_CPP_PROCESS_ERROR",
+            r"Error loading the model - llama_engine",
+            r"Model has not been loaded, please load model into",
+            r"CURL request failed: Server returned nothing",
         ),
         "The engine (runtime) of LM Studio or Jan crashed with this model, and does not say why.",
         (
@@ -749,6 +789,55 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "localai-backend-wrong",
+        (
+            r"rpc error: code = Unknown desc = (?:unimplemented|create silero)",
+            r"failed:Protobuf parsing failed",
+            r"some backends\(stablediffusion, tts\) require LocalAI compiled",
+        ),
+        "LocalAI tries the model with a backend that is not made for it.",
+        (
+            "Name it in the model's YAML, backend: llama-cpp, and install it (local-ai backends "
+            "install llama-cpp).",
+            "If llama-cpp was tried as well, its own line with Fails says why it could not.",
+        ),
+        "INF [silero-vad] Fails: rpc error: code = Unknown desc = create silero detector: failed "
+        "to create session",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+    ),
+    Signature(
+        "llamafile-no-gpu",
+        (r"support for --gpu (?P<gpu>\w+) was explicitly requested, but it wasn't available",),
+        "llamafile has no GPU support ready for {gpu}, and could not compile it here.",
+        (
+            "Install the CUDA toolkit (nvcc on the PATH) or ROCm, delete ~/.llamafile, and start "
+            "it again with --recompile.",
+            "Or use a release that brings ggml-cuda.so along, or the llama.cpp build for this GPU.",
+        ),
+        "fatal error: support for --gpu nvidia was explicitly requested, but it wasn't available",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "python-too-old",
+        (
+            r"SyntaxError: f-string: (?:unmatched|expecting)",
+            r"requires Python (?:>=|3\.\d+ or)",
+            r"cannot import name '(?:Self|override|StrEnum|UTC|tomllib)' from",
+            r"No module named 'tomllib'",
+        ),
+        "The program is written for a newer Python than runs it.",
+        (
+            "Run it with a newer Python (3.12 knows everything that is common today), for ComfyUI "
+            "a newer portable release.",
+            "Or install an older release of the package or node.",
+        ),
+        "SyntaxError: f-string: unmatched '('",
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "llamafile-loader",
@@ -770,6 +859,88 @@ SIGNATURES = (
             "llamafile.exe, and run llamafile.exe -m with the large file.",
         ),
         "run-detectors: unable to find an interpreter for ./llava-v1.5-7b-q4.llamafile",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "mlx-missing",
+        (
+            r"MLX not available: failed to load",
+            r"failed to initialize MLX: \S+ not found",
+            r"MLX runner not available",
+            r"this model requires macOS",
+            r"(?:failed to load|could not find) MLX (?:dynamic )?library",
+        ),
+        "Ollama runs this model with MLX, and has no MLX library here.",
+        (
+            "Take the GGUF variant of the model: other tags at ollama.com, or ollama pull "
+            "hf.co/<owner>/<model>-GGUF:Q4_K_M.",
+            "Mac with Apple silicon: install Ollama again from ollama.com; Homebrew's build may "
+            "lack libmlxc.dylib.",
+            "NVIDIA: unpack ollama-linux-amd64-mlx.tar.zst (to where lib/ollama is) or "
+            "ollama-windows-amd64-mlx.zip of the same release.",
+        ),
+        "Error: mlx runner failed: Error: failed to initialize MLX: libmlxc.so not found (exit: "
+        "exit status 1)",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "ollama-server-not-started",
+        (
+            r"timed out waiting for server to start",
+            r"timeout waiting for Ollama server to be ready",
+            r"failed to restart server exec: already started",
+        ),
+        "The Ollama app does not get its own server to run.",
+        (
+            "End every ollama process (tray, Task Manager, autostart), and start ollama serve in "
+            "a terminal: it says why.",
+            "Look into server.log beside app.log; a server started otherwise, or OLLAMA_HOST set "
+            "wrongly, is mostly the reason.",
+        ),
+        "Error: timed out waiting for server to start",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        phase=Phase.START,
+    ),
+    Signature(
+        "text-encoding",
+        (
+            r"'(?:charmap|gbk|gb2312|cp\d+|big5\w*|shift_jis|euc_\w+|ascii)' codec can't "
+            r"(?:de|en)code",
+        ),
+        "The program reads or writes text as the system's old code page, and it is UTF-8.",
+        (
+            "Set PYTHONUTF8=1 for the program, or switch on UTF-8 in Windows' region settings.",
+            "Update the program, which should name the encoding itself.",
+        ),
+        "UnicodeDecodeError: 'charmap' codec can't decode byte 0x81 in position 451: character "
+        "maps to <undefined>",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "database-migration",
+        (
+            r"OperationalError\W.{0,40}no such (?:table|column): (?P<name>[\w.]+)",
+            r"psycopg2?\.errors\.(?:DuplicateTable|DuplicateColumn|UndefinedTable|UndefinedColumn|"
+            r"UniqueViolation)",
+            r"Can't locate revision identified by",
+            r"OperationalError\W.{0,40}(?:table|column) .{0,60}already exists",
+            r"duplicate column name: (?P<name>\w+)",
+            r"Error running (?:extra )?migrations",
+        ),
+        "The program's database is of another version than the program: its migration did not "
+        "finish, or an older program was started on it.",
+        (
+            "Save the data's volume first; then start the newest version with one worker alone, "
+            "and let its migrations end.",
+            "If they fail, go back to the version before and to the saved data, and update step "
+            "by step.",
+            "SQLite must be on a local disk, not on NFS or SMB.",
+        ),
+        "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no such table: access_grant",
         Basis.REPORTED,
         phase=Phase.START,
     ),

@@ -12,6 +12,7 @@ SIGNATURES = (
     Signature(
         "docker-no-gpu-runtime",
         (
+            r"RuntimeHandler \W{0,3}nvidia\W{0,3} not supported",
             r"Failed to (?:initialize|start) NVML.{0,40}(?:could not load NVML|ERROR_UNKNOWN)",
             r"did you set the docker default runtime",
             r"no runtime for \W{0,6}nvidia",
@@ -59,6 +60,43 @@ SIGNATURES = (
         ),
         'docker: Error response from daemon: could not select device driver "" with capabilities: '
         "[[gpu]].",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "wsl-no-gpu",
+        (
+            r"WSL environment detected but no adapters were found",
+            r"driver error: failed to process request",
+        ),
+        "WSL sees no GPU: it is version 1, or Windows or its driver is too old.",
+        (
+            "Update Windows and NVIDIA's driver for Windows, then wsl --update and wsl "
+            "--shutdown; install no driver for Linux inside WSL.",
+            "wsl -l -v must say 2 (wsl --set-version NAME 2), and nvidia-smi must work in WSL "
+            "before it can in a container.",
+        ),
+        "nvidia-container-cli: initialization error: WSL environment detected but no adapters "
+        "were found: unknown",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "driver-in-image",
+        (
+            r"mount error: file creation failed: \S*?/(?P<file>(?:libnvidia|libcuda|libnvcuvid|"
+            r"libnvoptix|nvidia-)[^/\s:]*): file exists",
+        ),
+        "The image holds files of a driver where the container toolkit puts the host's own: "
+        "{file}.",
+        (
+            "Remove them in the Dockerfile (rm -f libcuda.so* libnvcuvid.so* libnvidia-*.so* in "
+            "/usr/lib/x86_64-linux-gnu); install no driver in an image, and do not docker commit "
+            "a container that ran with --gpus.",
+        ),
+        "nvidia-container-cli: mount error: file creation failed: "
+        "/var/lib/docker/overlay2/7/merged/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1: file "
+        "exists: unknown.",
         Basis.REPORTED,
         phase=_START,
     ),
@@ -344,6 +382,25 @@ SIGNATURES = (
         phase=_START,
     ),
     Signature(
+        "volume-elsewhere",
+        (
+            r"volume node affinity conflict",
+            r"didn't find available persistent volumes",
+            r"no persistent volumes available for this claim",
+        ),
+        "The pod's volume is on a node or in a zone where the pod cannot run, or none fits its "
+        "claim.",
+        (
+            "kubectl describe pvc names it: delete the claim and make it anew where the GPU nodes "
+            "are, with a StorageClass of volumeBindingMode: WaitForFirstConsumer.",
+            "Without a provisioner, create a PersistentVolume with the claim's size, class and "
+            "access mode.",
+        ),
+        "0/2 nodes are available: 2 node(s) had volume node affinity conflict.",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
         "device-missing",
         (
             r"error gathering device information .{0,60}device \"?(?P<device>/dev/\S+?)\"?: "
@@ -384,6 +441,39 @@ SIGNATURES = (
         ),
         "Error response from daemon: Range of CPUs is from 0.01 to 4.00, as there are "
         "only 4 CPUs available",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "podman-session",
+        (
+            r"sd-bus (?:call|add match|open)\b.{0,80}(?:not permitted|denied|refused|No such)",
+            r"no systemd user session available.{0,80}(?:fail|error)",
+        ),
+        "The container runtime may not use the user's systemd session.",
+        (
+            "Log in anew by ssh or machinectl shell instead of su or sudo, after loginctl "
+            "enable-linger USER.",
+            "Or do without: podman --cgroup-manager=cgroupfs.",
+        ),
+        "ERRO[0000] sd-bus add match: Operation not permitted: OCI runtime permission denied error",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "runtime-kernel",
+        (
+            r"crun: .{0,80}Function not implemented",
+            r"crun: unknown version specified",
+            r"runc: .{0,80}Function not implemented",
+        ),
+        "The container runtime (crun, runc) and this kernel or podman do not go together.",
+        (
+            "Use the runtime of the distribution instead of one that was installed beside it, or "
+            "the other one: podman --runtime runc (or crun).",
+            "A newer kernel has the calls that are missing.",
+        ),
+        "Error: OCI runtime error: crun: fsopen_mount `tmpfs`: Function not implemented",
         Basis.REPORTED,
         phase=Phase.START,
     ),
@@ -480,6 +570,7 @@ SIGNATURES = (
     Signature(
         "compose-invalid",
         (
+            r"services\.\S+ missing property",
             r"invalid compose project",
             r"depends on undefined service",
             r"refers to undefined (?:volume|network|config|secret)",
@@ -503,6 +594,30 @@ SIGNATURES = (
             "[gpu].",
         ),
         'service "webui" depends on undefined service "ollama": invalid compose project',
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "compose-too-old",
+        (
+            r"\('devices' was unexpected\)",
+            r"value 'devices' does not match any of the regexes",
+            r"'name' does not match any of the regexes",
+            r"Additional property devices is not allowed",
+            r"Unsupported config option for services",
+            r"You might be seeing this error because you're using the wrong Compose file version",
+        ),
+        "This docker-compose is too old for the file (GPUs came with 1.28), or it is docker stack, "
+        "which knows no GPUs.",
+        (
+            "Use docker compose (with a space: the plugin docker-compose-plugin, version 2) "
+            "instead of docker-compose or docker stack deploy.",
+            "Without it: runtime: nvidia and NVIDIA_VISIBLE_DEVICES=all in place of deploy, with "
+            "the NVIDIA runtime configured.",
+        ),
+        "ERROR: The Compose file './docker-compose.yml' is invalid because:\n"
+        "services.llama.deploy.resources.reservations value Additional properties are not allowed "
+        "('devices' was unexpected)",
         Basis.REPORTED,
         phase=Phase.START,
     ),
@@ -911,7 +1026,7 @@ SIGNATURES = (
         ),
         "touch: cannot touch '/data/x': Read-only file system",
         Basis.REPORTED,
-        phase=Phase.ALWAYS,
+        phase=Phase.START,
     ),
     Signature(
         "secret-missing",
@@ -938,6 +1053,24 @@ SIGNATURES = (
         ("Create it in the same namespace or environment, with the keys that are used.",),
         'Error: secret "hf-token" not found',
         Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "post-start-hook",
+        (
+            r"FailedPostStartHook",
+            r"PostStartHookError(?:: (?P<why>.+))?",
+            r"PostStartHook failed",
+        ),
+        "A command that runs as the container starts (postStart) failed, so the container is "
+        "ended: {why}.",
+        (
+            "Run it by hand (kubectl exec) to see why. The Ollama chart pulls models in it: "
+            "check their names, network and disk, or leave ollama.models empty and pull later.",
+        ),
+        "Warning  FailedPostStartHook  19s (x5 over 2m3s)  kubelet  PostStartHook failed",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
         phase=_START,
     ),
     Signature(

@@ -185,9 +185,15 @@ SIGNATURES = (
             r"Cannot assign requested address",
             r"couldn't bind .*hostname: (?!127\.0\.0\.1|0\.0\.0\.0|localhost)(?P<host>\d\S+), "
             r"port: 0",
+            r"listen tcp: lookup .{0,80}(?:unknown port|no such host)",
+            r"listen tcp: address .{0,80}(?:too many colons|missing port|invalid port)",
         ),
-        "The address to listen on does not belong to this machine.",
-        ("Use --host 127.0.0.1, or 0.0.0.0 inside a container behind a proxy.",),
+        "The address to listen on is none, or does not belong to this machine.",
+        (
+            "Use --host 127.0.0.1, or 0.0.0.0 inside a container behind a proxy.",
+            "OLLAMA_HOST is an address and a number, as 127.0.0.1:11434; look for a wrong one "
+            "among the system's variables.",
+        ),
         "listen tcp 10.1.2.3:11434: bind: Cannot assign requested address",
         Basis.REPORTED,
     ),
@@ -238,6 +244,7 @@ SIGNATURES = (
     Signature(
         "context-exceeded",
         (
+            r"could not find a KV slot for the batch",
             r"request \((?P<tokens>\d+) tokens\) exceeds the available context size "
             r"\((?P<n_ctx>\d+) tokens\)",
             r"exceed_context_size_error",
@@ -335,6 +342,7 @@ SIGNATURES = (
             r"chat template parsing error: (?P<why>.+)",
             r"failed to parse chat template(?: \(defaulting to chatml\))?: (?P<why>.+)",
             r"supplied chat template is not supported",
+            r"Error rendering prompt with jinja template: (?P<why>.+)",
             r"this custom template is not supported",
             r"failed to apply chat template",
             r"Model does not have chat template",
@@ -354,7 +362,11 @@ SIGNATURES = (
             r"template: :?\S*\d+: .{0,120}(?:undefined|not defined|unexpected|executing|bad)",
         ),
         "The model's chat template cannot be used: {why}.",
-        ("Use --chat-template chatml, --chat-template-file, or a newer conversion of the model.",),
+        (
+            "Use --chat-template chatml, --chat-template-file, or a newer conversion of the model.",
+            "In LM Studio take the model of lmstudio-community, or correct it under My Models > "
+            "Prompt Template.",
+        ),
         "srv    load_model: chat template parsing error: Unexpected end of input",
     ),
     Signature(
@@ -530,6 +542,41 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
     ),
     Signature(
+        "ollama-cloud",
+        (
+            r"reached your (?:\w+ ){0,2}usage limit.{0,80}ollama\.com",
+            r"ollama\.com/(?:upgrade|connect|signin)",
+            r"(?:run|use) [`'\"]?ollama signin",
+            r"You need to be signed in to Ollama",
+        ),
+        "The model runs in Ollama's cloud, which wants an account or has a limit that is reached.",
+        (
+            "Sign in (ollama signin), or set the key of ollama.com/settings/keys in the client.",
+            "Wait until the limit is renewed, or run a model without -cloud in its name, which "
+            "stays on this machine.",
+        ),
+        "you (user) have reached your session usage limit, upgrade for higher limits: "
+        "https://ollama.com/upgrade",
+        Basis.REPORTED,
+        tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "ollama-model-name",
+        (r"(?<!\w)invalid model name(?! passed)",),
+        "Ollama takes for the name of a model what cannot be one: in ollama create mostly a file "
+        "after FROM that is not there.",
+        (
+            "Correct the path after FROM: it counts from the folder of the Modelfile, and begins "
+            "with ./ or / (on Windows in quotes).",
+            "A name has letters, digits, dots, - and _, and one colon before its tag.",
+        ),
+        "gathering model components\nError: invalid model name",
+        Basis.REPORTED,
+        tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
         "model-lacks-capability",
         (
             r"registry\.ollama\.ai\S+ does not support (?P<what>\w+)",
@@ -555,7 +602,7 @@ SIGNATURES = (
             r"model name=(?P<name>\S+) is not found",
             r"model \\?[\"'](?P<name>[^\"'\\]+)\\?[\"'] not found, try pulling it first",
             r"model limit reached, try again later",
-            r"invalid model name",
+            r"no model found with name \\?[\"'](?P<name>[^\"'\\]+)",
             r"model ['\"`]?(?P<name>[\w./:@-]+)['\"`]? (?:not found|does not exist|is not found|"
             r"not loaded|is not available|could not be found)",
             r"no (?:such )?model (?:named|loaded|is loaded|with (?:id|name))",
@@ -574,7 +621,7 @@ SIGNATURES = (
     Signature(
         "key-wrong",
         (
-            r"Exception - unauthori[sz]ed",
+            r"\w*Exception - unauthori[sz]ed",
             r"unauthorized: Invalid API Key",
             r"\"?Invalid API Key\"?",
             r"incorrect api key provided",
@@ -583,6 +630,7 @@ SIGNATURES = (
             r"API key (?:is )?(?:invalid|missing|required|not valid)",
             r"Invalid proxy server token",
             r"AuthenticationError: (?:Error code: )?401",
+            r"^\W{0,3}unauthori[sz]ed\W{0,3}$",
             r"Authentication Error, Invalid",
             r"Error code: 401",
             r"Invalid authentication credentials",
