@@ -10,7 +10,8 @@ where the table later told the same more closely (a proxy, a backend that ended,
 A further batch was collected without a look at the table, and judged more strictly: a cause
 counts where its fix would have helped as well. Split at random, `l` was mended from and `m` kept
 aside; `n` are its healthy ones. `o` (with healthy ones of its own) was first run after `l` had
-been mended. A right name with a fix that would not have helped is a wrong first run; names that
+been mended. `p` (engines and wrappers) and `q` (what is around them) came last and were mended
+from. A right name with a fix that would not have helped is a wrong first run; names that
 the table got later are among what is right.
 
     python -m tests.diagnose.blind           # the figures

@@ -17,6 +17,8 @@ STILL_WRONG = {
     "ollama-cuda-launch-failure",
     "ollama-foreign-ggml-unary",
     "ollama-hibernate-cuda-error",
+    "q-nvidia-runtime-card1",
+    "q-openchat-axios-404",
 }
 """Known to be told wrongly or not at all."""
 

@@ -13,6 +13,7 @@ import re
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ _FUSED_EXPERTS = ("ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shex
 _KERNELS = frozenset(("ssm_conv1d", "shortconv.conv", "ple_conv1d"))
 
 
+@lru_cache(maxsize=1 << 15)
 def split_block(name: str) -> tuple[int | None, str]:
     """Number of the block a tensor belongs to, or None, and the rest of its name."""
     if name.startswith("blk."):

@@ -23,7 +23,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from ggufctl.core.ggml import cuda
-from ggufctl.core.ggml.alloc import IN_PLACE_OPS, Arena, Recorder, Tape
+from ggufctl.core.ggml.alloc import IN_PLACE_OPS, Arena, Recorder, Tape, left_by_reader
 from ggufctl.core.ggml.cuda import Capability
 from ggufctl.core.ggml.graph import Graph
 from ggufctl.core.ggml.ops import VIEW_OPS
@@ -755,21 +755,15 @@ class _Writer:
         for parent in t.src:
             if parent is None:
                 continue
-            parent.n_children -= 1
             if parent.buffer != -1:
+                parent.n_children -= 1
                 if parent.slot < -1 and not is_view:
                     self._ends.pop(-2 - parent.slot, None)
                     self._ends[-2 - parent.slot] = len(self._requests)
                 continue
-            if parent.n_children or parent.n_views:
-                continue
-            root = parent.view_src
-            if root is not None:
-                root.n_views -= 1
-                if root.n_views == 0 and root.n_children == 0 and root.is_allocated:
-                    self._free(root)
-            elif parent.is_allocated:
-                self._free(parent)
+            left = left_by_reader(parent)
+            if left is not None:
+                self._free(left)
 
     def _free(self, t: Tensor) -> None:
         if t.is_output:

@@ -30,6 +30,7 @@ __all__ = [
     "Played",
     "Recorder",
     "Tape",
+    "left_by_reader",
 ]
 
 HOST_ALIGNMENT = 32
@@ -267,6 +268,23 @@ class _Player:
         return sorted(live, key=lambda item: -item.n_bytes)
 
 
+def left_by_reader(t: Tensor) -> Tensor | None:
+    """Count one reader less; the tensor whose place nobody reads any more, if there is one.
+
+    Source: ggml-alloc.c `ggml_gallocr_alloc_graph_impl`, the parents of a node.
+    """
+    t.n_children -= 1
+    if t.n_children or t.n_views:
+        return None
+    root = t.view_src
+    if root is not None:
+        root.n_views -= 1
+        if root.n_views or root.n_children:
+            return None
+        t = root
+    return t if t.is_allocated else None
+
+
 class Recorder:
     """Goes through a scheduled graph and records what it asks of each backend's buffer.
 
@@ -383,18 +401,9 @@ class Recorder:
 
     def _release(self, src: Sequence[Tensor | None]) -> None:
         for parent in src:
-            if parent is None:
-                continue
-            parent.n_children -= 1
-            if parent.n_children or parent.n_views:
-                continue
-            root = parent.view_src
-            if root is not None:
-                root.n_views -= 1
-                if root.n_views == 0 and root.n_children == 0 and root.is_allocated:
-                    self._free(root)
-            elif parent.is_allocated:
-                self._free(parent)
+            left = None if parent is None else left_by_reader(parent)
+            if left is not None:
+                self._free(left)
 
     def _free(self, t: Tensor) -> None:
         if t.is_output:
