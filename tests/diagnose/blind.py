@@ -11,8 +11,10 @@ A further batch was collected without a look at the table, and judged more stric
 counts where its fix would have helped as well. Split at random, `l` was mended from and `m` kept
 aside; `n` are its healthy ones. `o` (with healthy ones of its own) was first run after `l` had
 been mended. `p` (engines and wrappers) and `q` (what is around them) came last and were mended
-from. A right name with a fix that would not have helped is a wrong first run; names that
-the table got later are among what is right.
+from. `r` is the newest: 50 that nobody who wrote the table had seen, 37 of them named at first
+sight, 28 also with fixes that would have helped; it was mended from afterwards. A right name with a
+fix that would not have helped is a wrong first run; names that the table got later are among what
+is right. Three of `r` are told as a remark with its fix, and count as wrong: the engine lives on.
 
     python -m tests.diagnose.blind           # the figures
     python -m tests.diagnose.blind --missed  # and what is still told wrongly

@@ -19,8 +19,11 @@ STILL_WRONG = {
     "ollama-hibernate-cuda-error",
     "q-nvidia-runtime-card1",
     "q-openchat-axios-404",
+    "r-fit-aborts-cpu-moe",
+    "r-gemma3-parallel-slots",
+    "r-ollama-truncating",
 }
-"""Known to be told wrongly or not at all."""
+"""Known to be told wrongly or not at all, or as a remark only: the last three, with a fix."""
 
 
 def test_there_are_many_logs_from_many_reports():

@@ -455,3 +455,79 @@ def test_a_warning_that_nobody_knows_is_not_told():
 )
 def test_requests_that_were_refused_are_no_failed_downloads(line):
     assert causes(f"{line}\n") == []
+
+
+UNSUPPORTED = "  Device 0: AMD Radeon RX 6600, gfx1032 (0x1032), VMM: no, Wave Size: 32\n"
+CRASH = "Segmentation fault (core dumped)\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        (UNSUPPORTED + CRASH, ["gpu-arch-unsupported"]),
+        (UNSUPPORTED + UP + CRASH, ["segfault"]),
+        (UNSUPPORTED + UP, []),
+        ("  Device 0: AMD Radeon RX 6800 XT, gfx1030 (0x1030), VMM: no\n" + CRASH, ["segfault"]),
+    ],
+)
+def test_a_crash_right_after_a_gpu_without_code_for_it_is_due_to_that_gpu(log, cause):
+    assert causes(log) == cause
+
+
+def test_an_adapter_is_told_where_it_is_loaded_as_the_model_and_not_where_it_is_applied():
+    loaded = "llama_model_loader: loaded meta data with 9 key-value pairs and 64 tensors from /m/a"
+    kind = "llama_model_loader: - kv   1:  general.type str              = adapter\n"
+    failed = (
+        "llama_model_load: error loading model: error loading model hyperparameters: key not found "
+        "in model: qwen2.context_length\n"
+    )
+
+    assert causes(f"{loaded}.gguf (version GGUF V3 (latest))\n{kind}{failed}") == [
+        "adapter-as-model"
+    ]
+    assert causes(f"{loaded}.gguf (version GGUF V3 (latest))\n{failed}") == ["key-missing"]
+    assert causes(f"{loaded}.gguf (version GGUF V3 (latest))\n{kind}{UP}") == []
+
+
+def test_a_draft_that_is_measured_before_its_target_is_there_is_no_cause():
+    trial = (
+        "llama_init_from_model: failed to initialize the context: dflash requires ctx_other to be "
+        "set (this warning is normal during memory fitting)\n"
+    )
+
+    assert causes(trial + UP) == []
+    assert causes(trial + HEADER + KV)[0] == "oom-kv"
+
+
+def test_what_the_kernel_killed_did_not_merely_take_too_long():
+    slow = "Error: timed out waiting for llama runner to start\n"
+
+    assert causes(slow) == ["ollama-load-timeout"]
+    assert causes(
+        slow + "ollama.service: A process of this unit has been killed by the OOM killer."
+    )[:1] == ["oom-killed"]
+
+
+@pytest.mark.parametrize(
+    ("log", "word"),
+    [
+        ("CUDA error: no kernel image is available for execution on the device\n", "sm_120"),
+        ("  Device 0: AMD Instinct MI50, gfx906\nROCm error: invalid device function\n", "HSA_"),
+        ("FileNotFoundError: Could not find module 'C:\\a\\ggml.dll' (or one of its", "Visual C++"),
+        ("server: error while loading shared libraries: libgomp.so.1: cannot", "libgomp1"),
+        ("CUDA error 802: system not yet initialized\n", "nvidia-fabricmanager"),
+    ],
+)
+def test_the_first_fix_is_one_for_the_system_that_the_log_is_of(log, word):
+    assert word in report_of(log).diagnoses[0].fix[0]
+
+
+def test_a_fit_that_gave_up_says_what_was_needed_and_what_is_free():
+    (remark,) = report_of(
+        "common_params_fit_impl: projected to use 24840 MiB of device memory vs. 22341 MiB of free "
+        "device memory\n"
+        "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set "
+        "by user to 99, abort\n"
+    ).remarks
+
+    assert "24840 MiB needed, 22341 MiB free" in remark.cause

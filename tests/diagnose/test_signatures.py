@@ -50,12 +50,13 @@ def test_the_filter_lets_every_sample_through(signature):
 
 @pytest.mark.parametrize("signature", SIGNATURES, ids=lambda s: s.id)
 def test_patterns_compile_need_some_text_and_name_what_the_sentences_use(signature):
-    groups = {"mib", "program"}
+    groups = {"fit", "mib", "program"}
     for pattern in signature.patterns:
         assert min(map(len, required_texts(pattern))) >= 3
         groups |= re.compile(pattern).groupindex.keys()
 
-    used = re.findall(r"\{(\w+)\}", signature.cause + "".join(signature.fix))
+    told = [(signature.cause, signature.fix), *((v.cause, v.fix) for v in signature.variants)]
+    used = re.findall(r"\{(\w+)\}", "".join(cause + "".join(fix) for cause, fix in told))
 
     assert set(used) <= groups
 
@@ -67,6 +68,15 @@ def test_causes_and_fixes_are_sentences_without_holes(signature):
             assert text[-1] in ".!?"
             assert "{" not in text and "\0" not in text
             assert ": ." not in text and "  " not in text
+
+
+@pytest.mark.parametrize(
+    "variant", [v for s in SIGNATURES for v in s.variants], ids=lambda v: v.pattern[:30]
+)
+def test_what_is_told_instead_is_whole_sentences(variant):
+    re.compile(variant.pattern)
+    assert variant.fix
+    assert all(text[-1] in ".!?)" for text in (variant.cause or ".", *variant.fix))
 
 
 @pytest.mark.parametrize("signature", CAUSES, ids=lambda s: s.id)

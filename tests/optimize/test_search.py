@@ -124,7 +124,8 @@ def everything(search: Search) -> list[Candidate]:
                         found.append(planned)
             if whole is not None:
                 break
-    return found
+    # Host memory beyond what a container has anyway counts as well.
+    return [each for each in found if budget is None or each.counted_usd_per_hour <= budget]
 
 
 def key(each: Candidate | None) -> object:
@@ -169,6 +170,19 @@ def test_the_front_is_that_of_planning_everything(objective, of):
 
     assert [key(each) for each in front] == [key(each) for each in whole]
     assert key(best_candidate(front, objective)) == key(best_candidate(whole, objective))
+
+
+def test_host_memory_counts_against_the_budget_of_the_front():
+    front, whole, _ = both(
+        moe(),
+        Goal(objective=Objective.MEMORY, judge=Judge.CAREFUL),
+        budget=0.7,
+        runtime=Runtime(n_ctx=2048),
+        shares=(1.7, 1.2, 1.0),
+    )
+
+    assert [key(each) for each in front] == [key(each) for each in whole]
+    assert max(each.counted_usd_per_hour for each in front) <= 0.7
 
 
 @settings(max_examples=12, deadline=None)

@@ -101,6 +101,7 @@ _FILTER_WORDS = frozenset(
         "loading loaded initializing idle starting runner uvicorn custom perf timings "
         "clip pipeline working "
         "vram ok "
+        "adapter lora projected shared "
         "error err fatal critical severe e"
     ).split()
 )
@@ -145,6 +146,11 @@ _ABSORBS = {
     "oom-metal": {"metal-failed", "failed-check"},
     "oom-sycl": {"intel-driver-abort"},
     "oom-host-weights": {"oom-host"},
+    "oom-killed": {"ollama-load-timeout", "start-timeout"},
+    "package-shadowed": {"binding-library-missing", "module-missing", "shared-library-missing"},
+    "adapter-as-model": {"key-missing", "tensor-missing"},
+    "draft-as-model": {"draft-failed"},
+    "image-entrypoint": {"modal-runner-failed"},
     "glibc-too-old": {"backend-missing", "binding-library-missing", "shared-library-missing"},
     "driver-mismatch": {"docker-no-gpu-runtime", "cuda-init-failed"},
     "logits-nan": {"failed-check"},
@@ -336,6 +342,9 @@ _STILL_DUE_TO_GPU = ("oom-", "start-timeout", "ollama-load-timeout")
 _ANY_PROGRAM = frozenset({"cxx-exception", "python-exception", "request-failed", "told-by-itself"})
 """Rows that quote whatever a program says."""
 
+_NO_LIBRARY = frozenset({"binding-library-missing", "shared-library-missing"})
+"""That a binding does not find the engine."""
+
 _CRASHES = frozenset({"segfault"})
 """That a process crashed, and nothing of why."""
 
@@ -363,7 +372,20 @@ _NEEDED_MEMORY = frozenset(
 _BY_CONTEXT = ("oom-", "metal-", "gpu-allocation", "projector-", "draft-", "out-of-memory")
 """Causes that lines before a line decide upon."""
 
-_WORDS_OF_CONTEXT = ("allocat", "clip", "pipeline", "working set")
+_WORDS_OF_CONTEXT = (
+    "allocat",
+    "clip",
+    "pipeline",
+    "working set",
+    "projected to use",
+    "ctx_other",
+    "load_shared_library",
+    "lora-to-gguf",
+    "general.type",
+    "loaded meta data",
+    "amd radeon",
+    "gfx",
+)
 """Lines with any of these are always read."""
 
 _LAST_COUNTS = ("tokens per second", " t/s", "n_ctx_slot")
@@ -396,6 +418,25 @@ _STATUS = re.compile(r"(?<![3-5\d])\d+|\d{4,}|\b[3-5]\d?\b")
 
 _METHOD = re.compile(r"\b(?:get|post|head|put|delete|options|patch) ")
 _RETRYING = "retrying without pipeline parallelism"
+
+_PROJECTED = re.compile(r"projected to use (\d+) MiB .{0,40}vs\. (\d+) MiB")
+_EXPORTED = re.compile(r"lora-to-gguf:.* exported to (\S+)")
+_LOADED_FROM = re.compile(r"loaded meta data with .* from (?P<path>.+?) \(version ")
+_ADAPTER_PATH = re.compile(r"(?:lora|adapter)[^/\\]*$", re.IGNORECASE)
+_CHECKOUT = re.compile(r"llama[-_]cpp[-_]python[\w.+-]*[\\/]llama_cpp[\\/]\w+\.py\"")
+"""A module of a binding that lies in its source folder."""
+
+_NO_ROCM = re.compile(
+    r"gfx(?:103[1-6]|101\d|90c|80\d|1103)\b|"
+    r"\bDevice \d+: AMD Radeon (?:\(TM\) )?(?:RX )?(?:Vega\b|6[4-7]\d0|5[3-9]\d0|[5-9]80M)"
+)
+"""GPUs that ROCm's libraries have no code for, as its device lines name them."""
+
+_PLACES = (
+    ("windows", re.compile(r"\b[A-Z]:\\(?:Users|Windows|Program)")),
+    ("amd", re.compile(r"found \d+ ROCm devices|Device \d+: AMD|library=rocm|ROCm error")),
+)
+"""Where a program runs, and how a log tells it."""
 
 _KILLED_BY_KERNEL = re.compile(r"oom|out of memory|signal: killed|Killed ", re.IGNORECASE)
 _CAUSE = re.compile(r"\W{0,4}caused by:|.{0,4}\[cause\]:", re.IGNORECASE)
@@ -527,6 +568,18 @@ class _Stream:
     clip_line: int = -_NEAR
     is_pipelined: bool = False
     panic_line: int = -_NEAR
+    projection: tuple[str, str] = ("", "")
+    """What --fit expects to need, and what is free.  [MiB]"""
+    adapter: str = ""
+    """The LoRA adapter that was written last."""
+    is_adapter: bool = False
+    """Whether the file that is being loaded is one."""
+    draft_line: int = -_NEAR
+    """That a context was asked for a draft on its own."""
+    checkout_line: int = -_NEAR
+    """That a module of the binding's source folder runs."""
+    no_rocm_line: int = -_NEAR
+    """That a GPU was found for which ROCm has no code."""
     is_over_working_set: bool = False
     """Whether Metal was asked for more than it lends."""
     hits: dict[str, _Hit] = field(default_factory=dict)
@@ -566,6 +619,8 @@ class _Traits(NamedTuple):
     """Whether it may begin a phase."""
     is_access: bool
     """Whether it may say who asked for what."""
+    places: tuple[str, ...] = ()
+    """Where the program runs, as far as it says."""
 
     @property
     def is_read_always(self) -> bool:
@@ -573,8 +628,9 @@ class _Traits(NamedTuple):
         return (self.is_fact and not self.is_speed) or self.is_context
 
     @classmethod
-    def of(cls, low: str) -> _Traits:
-        """Those of a line in lower case."""
+    def of(cls, text: str) -> _Traits:
+        """Those of a line."""
+        low = text.lower()
         is_fact = any(word in low for word in FACT_WORDS)
         return cls(
             is_timing="tokens per second" in low and "eval time" in low,
@@ -586,6 +642,7 @@ class _Traits(NamedTuple):
             is_context=any(word in low for word in _WORDS_OF_CONTEXT),
             is_mark=any(word in low for word in (*_LOADED, *_BEGIN_LOADING, _RETRYING)),
             is_access="/" in low and ", client: " not in low and _METHOD.search(low) is not None,
+            places=tuple(name for name, pattern in _PLACES if pattern.search(text)),
         )
 
 
@@ -617,6 +674,7 @@ class Diagnoser:
         self._by_id = {signature.id: signature for signature in SIGNATURES}
         self._streams: dict[str, _Stream] = {}
         self._facts = FactReader()
+        self._places: set[str] = set()
         self._survived: dict[str, _Hit] = {}
         self._undelivered: dict[str, _Hit] = {}
         self._epoch = 0
@@ -711,6 +769,7 @@ class Diagnoser:
         self.n_lines = line.number
         traits = self._traits_of(line)
         stream = self._stream(line.stream)
+        self._places.update(traits.places)
         if traits.is_timing:
             self._read_facts(line.text)
             if not stream.is_up:
@@ -759,12 +818,12 @@ class Diagnoser:
     def _traits_of(self, line: LogLine) -> _Traits:
         shape = self._shape(line)
         if shape is None:
-            return _Traits.of(line.text.lower())
+            return _Traits.of(line.text)
         traits = self._traits.get(shape)
         if traits is None:
             if len(self._traits) >= MAX_SHAPES:
                 self._traits.clear()
-            traits = self._traits[shape] = _Traits.of(line.text.lower())
+            traits = self._traits[shape] = _Traits.of(line.text)
         return traits
 
     def _read_facts(self, text: str) -> None:
@@ -863,6 +922,26 @@ class Diagnoser:
             stream.is_pipelined = True
         if "greater than the recommended max working set" in low:
             stream.is_over_working_set = True
+        if "projected to use" in low and (found := _PROJECTED.search(line.text)):
+            stream.projection = found[1], found[2]
+        if "ctx_other" in low:
+            stream.draft_line = line.number
+        if "load_shared_library" in low and _CHECKOUT.search(line.text):
+            stream.checkout_line = line.number
+        if ("amd radeon" in low or "gfx" in low) and _NO_ROCM.search(line.text):
+            stream.no_rocm_line = line.number
+        self._read_adapter(stream, line.text)
+
+    @staticmethod
+    def _read_adapter(stream: _Stream, text: str) -> None:
+        """Take note of whether the file that is being loaded is a LoRA adapter."""
+        if found := _EXPORTED.search(text):
+            stream.adapter = found[1]
+        elif found := _LOADED_FROM.search(text):
+            path = found["path"]
+            stream.is_adapter = path == stream.adapter or bool(_ADAPTER_PATH.search(path))
+        elif "general.type" in text and text.rstrip().endswith("= adapter"):
+            stream.is_adapter = True
 
     def _record(
         self, stream: _Stream, line: LogLine, signature: Signature, match: re.Match[str]
@@ -892,6 +971,9 @@ class Diagnoser:
             hit = _Hit(signature, line.stream, line.number, is_late=is_late)
             stream.hits[signature.id] = hit
         hit.add(line, match)
+        if signature.id == "fit-failed" and stream.projection[0]:
+            needed, free = stream.projection
+            hit.values["fit"] = f"{needed} MiB needed, {free} MiB free"
         if hit.signature.tier <= Tier.KIND:
             hit.quote(line, _quoted(match), is_hint="hint" in match.groupdict())
         if hit.shortage is None and line.number - stream.shortage_line < _NEAR:
@@ -908,6 +990,21 @@ class Diagnoser:
         if signature.id == "draft-failed" and near and "failed to load draft" in line.text:
             self._forget(stream, "oom-weights")
             return self._by_id["oom-draft"]
+        if signature.id == "key-missing" and stream.is_adapter and not stream.is_up:
+            return self._by_id["adapter-as-model"]
+        if (
+            "failed to create context with model" in line.text
+            and line.number - stream.draft_line < _NEAR // 4
+        ):
+            return self._by_id["draft-as-model"]
+        if signature.id in _NO_LIBRARY and line.number - stream.checkout_line < _NEAR // 4:
+            return self._by_id["package-shadowed"]
+        if (
+            signature.id == "segfault"
+            and not stream.is_up
+            and line.number - stream.no_rocm_line < _NEAR // 2
+        ):
+            return self._by_id["gpu-arch-unsupported"]
         if signature.id == "metal-failed" and stream.is_over_working_set:
             return self._by_id["oom-metal"]
         if signature.id == "oom-compute":
@@ -976,10 +1073,22 @@ class Diagnoser:
                 if phase is Phase.LOAD and signature.phase is Phase.DOWNLOAD:
                     self._undelivered.setdefault(signature.id, replace(hit, is_survived=False))
 
+    def _told(self, hit: _Hit) -> tuple[str, tuple[str, ...]]:
+        """The cause and the fixes that go with what the log says beside them."""
+        signature = hit.signature
+        if signature.variants:
+            shown = [evidence.text for evidence in hit.evidence]
+            words = "\n".join((*shown, *sorted(self._places)))
+            for variant in signature.variants:
+                if re.search(variant.pattern, words, re.IGNORECASE):
+                    return variant.cause or signature.cause, variant.fix
+        return signature.cause, signature.fix
+
     def _diagnosis(self, hit: _Hit, facts: LogFacts | None = None) -> Diagnosis:
         signature = hit.signature
-        cause = _filled(signature.cause, hit.values)
-        fix = tuple(_filled(text, hit.values) for text in signature.fix)
+        about, advice = self._told(hit)
+        cause = _filled(about, hit.values)
+        fix = tuple(_filled(text, hit.values) for text in advice)
         if facts is not None and hit.shortage is not None and signature.id.startswith("oom-"):
             cause, fix = explain_shortage(signature.id, hit.shortage, facts, cause, fix)
         why = hit.values.get("why", "")
@@ -1111,6 +1220,7 @@ def _without_consequences(hits: list[_Hit]) -> list[_Hit]:
             if hit.signature.id != "oom-killed"
             or any(_KILLED_BY_KERNEL.search(e.text) for e in hit.evidence)
         ]
+        ids = {hit.signature.id for hit in hits}
     absorbed = {id for key in ids for id in _ABSORBS.get(key, ())}
     absorbed |= {id for id, closer in _KINDS.items() if ids & closer}
     if any(id.startswith("oom-") for id in ids):

@@ -141,6 +141,8 @@ def log_lines(report: LogReport) -> list[str]:
         lines += _cause_lines(found, is_first=number == 0)
     for found in report.remarks[:_SHOWN_REMARKS]:
         lines.append(f"remark: {found.cause}")
+        if not report.diagnoses:
+            lines += [f"  fix: {text}" for text in found.fix[:_SHOWN_FIXES]]
     if len(report.remarks) > _SHOWN_REMARKS:
         lines.append(f"remark: and {len(report.remarks) - _SHOWN_REMARKS} more (--json)")
     if facts:

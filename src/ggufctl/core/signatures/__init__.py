@@ -25,6 +25,7 @@ from ggufctl.core.signatures.table import (
     Signature,
     SignatureIndex,
     Tier,
+    Variant,
     required_texts,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "Signature",
     "SignatureIndex",
     "Tier",
+    "Variant",
     "required_texts",
     "signature_index",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -378,6 +378,17 @@ SIGNATURES = (
         ),
         "llama_model_load: error loading model: unknown model architecture: 'llamx'",
         Basis.REAL,
+        variants=(
+            Variant(
+                r"'?mllama\b",
+                (
+                    "Use an Ollama of before it ran everything with llama-server, or another "
+                    "model for pictures (qwen2.5vl, gemma3): llama.cpp never had this one.",
+                ),
+                "The engine does not know the architecture mllama (llama3.2-vision), which only "
+                "Ollama's own former engine ran.",
+            ),
+        ),
     ),
     Signature(
         "comfyui-gguf-architecture",
@@ -587,6 +598,33 @@ SIGNATURES = (
         "merges in model file",
     ),
     Signature(
+        "adapter-as-model",
+        (r"(?:file|model|gguf) is (?:only )?a LoRA adapter",),
+        "The file is a LoRA adapter, not a model.",
+        ("Name the model that it was trained on with -m, and the adapter with --lora.",),
+        "llama_model_loader: - kv   1: general.type str              = adapter\n"
+        "llama_model_load: error loading model: error loading model hyperparameters: key not "
+        "found in model: llama.context_length",
+        Basis.REPORTED,
+    ),
+    Signature(
+        "draft-as-model",
+        (
+            r"failed to create context with model .{1,300}: .{0,60}\b(?P<kind>\w+) requires "
+            r"ctx_other",
+            r"model_load_failed.{0,200}\b(?P<kind>\w+) requires ctx_other",
+        ),
+        "The file is a draft for another model ({kind}), and was loaded as the model itself.",
+        (
+            "Load its target model, and give this file as the draft: --model-draft with "
+            "--spec-type (in LM Studio under Speculative Decoding).",
+        ),
+        "srv    load_model: failed to create context with model '/m/dflash-x.gguf': Failed to "
+        "initialize the context: dflash requires ctx_other to be set (this warning is normal "
+        "during memory fitting)",
+        Basis.REPORTED,
+    ),
+    Signature(
         "lora-failed",
         (
             r"failed to (?:load|apply) lora adapter:? ?'?(?P<path>[^']*)",
@@ -748,7 +786,7 @@ SIGNATURES = (
             r"requires a (?:loaded )?draft (?:model|context)",
             r"MTP (?:companion|speculative stage|feature-?width) .{0,60}(?:mismatch|requires|"
             r"missing|requested)",
-            r"DFlash .{0,80}(?:mismatch|missing|invalid|requires|do not match)",
+            r"DFlash .{0,80}(?:mismatch|missing|invalid|requires(?! ctx_other)|do not match)",
             r"unknown speculative (?:type|stage)",
             r"draft trained for",
         ),

@@ -82,8 +82,9 @@ SIGNATURES = (
         ),
         "The engine may not use the GPU's device files.",
         (
-            "Add its user to the groups video and render (docker: --group-add), and pass "
-            "--device /dev/kfd --device /dev/dri.",
+            "Add its user to the groups video and render, and pass --device /dev/kfd --device "
+            "/dev/dri with --group-add video --group-add render; a rootless container (podman, "
+            "toolbox) keeps its user's groups only with --group-add keep-groups.",
         ),
         "Unable to open /dev/kfd read-write: Permission denied",
         Basis.REPORTED,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -175,6 +175,8 @@ SIGNATURES = (
             r"started|version)",
             r"nvidia-fabricmanager\.service: (?:Failed|Main process exited)",
             r"Fabric State .{0,20}In Progress",
+            r"(?:cuInit|cudart|cuda|driver)\b.{0,60}(?:err\w*|failure|returned)\W{1,3}80[234]\b",
+            r"CUDA error:? \(?80[234]\b",
         ),
         "The driver in the kernel and its libraries do not belong together, or the driver is not "
         "up.",
@@ -186,6 +188,32 @@ SIGNATURES = (
         "Failed to initialize NVML: Driver/library version mismatch",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"not yet initialized|NotReady|\b802\b|fabric",
+                (
+                    "Start Fabric Manager on the host (systemctl enable --now "
+                    "nvidia-fabricmanager), of exactly the driver's version, and look at its log.",
+                    "On a rented machine take another one: a guest cannot start it.",
+                ),
+                "The links between the GPUs are not up: Fabric Manager does not run, or is of "
+                "another version than the driver (CUDA error 802).",
+            ),
+            Variant(
+                r"driver combination|unsupported display|DriverMismatch|CompatNotSupported|"
+                r"\b80[34]\b",
+                (
+                    "Use a driver that is at least as new as the CUDA of this build, or an image "
+                    "of an older CUDA.",
+                    "Take the forward-compatibility libraries (cuda-compat, "
+                    "/usr/local/cuda/compat) out of LD_LIBRARY_PATH: consumer GPUs do not take "
+                    "them.",
+                    "Reboot the host if its driver was updated since it started.",
+                ),
+                "The driver and the CUDA libraries of this build do not go together, so CUDA is "
+                "not used.",
+            ),
+        ),
     ),
     Signature(
         "cuda-init-failed",
@@ -337,6 +365,27 @@ SIGNATURES = (
             "to gfx1036: 10.3.0; gfx1103: 11.0.0), or use the Vulkan build.",
         ),
         "CUDA error: no kernel image is available for execution on the device",
+        variants=(
+            Variant(
+                r"\bamd\nwindows\b",
+                (
+                    "Use the Vulkan build: on Windows ROCm has code for few GPUs, and heeds no "
+                    "HSA_OVERRIDE_GFX_VERSION.",
+                    "Or put rocBLAS libraries that others built for this GPU beside the engine.",
+                ),
+            ),
+            Variant(
+                r"invalid device function|gfx\d|\bhip|rocblas|HSA_|Tensile|\bamd\b",
+                (
+                    "Set HSA_OVERRIDE_GFX_VERSION to the next one that ROCm has code for (gfx1031 "
+                    "to gfx1036: 10.3.0; gfx1103: 11.0.0), or use the Vulkan build.",
+                    "Build for it: rocminfo names its gfx target, -DAMDGPU_TARGETS=gfx... "
+                    "(-DGPU_TARGETS in newer builds) sets it.",
+                    "If it is an NVIDIA GPU, build with -DCMAKE_CUDA_ARCHITECTURES set to its "
+                    "compute capability.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "ptx-toolchain",
@@ -517,6 +566,19 @@ SIGNATURES = (
         "CUDA error: the launch timed out and was terminated",
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
+        variants=(
+            Variant(
+                r"busy or unavailable|DevicesUnavailable",
+                (
+                    "See with nvidia-smi which other processes hold the GPU, and end them; set "
+                    "its compute mode back to default (sudo nvidia-smi -c 0).",
+                    "After the machine slept, load nvidia_uvm anew (sudo rmmod nvidia_uvm && sudo "
+                    "modprobe nvidia_uvm), or restart the host.",
+                ),
+                "The GPU takes no new program: others hold it, its compute mode is exclusive, or "
+                "its driver is stuck.",
+            ),
+        ),
     ),
     Signature(
         "vulkan-device-lost",
@@ -715,6 +777,59 @@ SIGNATURES = (
         "object file: No such file or directory",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"lib(?:gomp|curl|ssl|crypto|stdc\+\+|atomic|numa|elf|omp)\b",
+                (
+                    "Install the distribution's package of it in the image (apt-get install "
+                    "libgomp1 libcurl4), or use another tag: images of some days lack it.",
+                ),
+            ),
+            Variant(
+                r"libcu(?:dart|blas|fft|rand|solver|sparse|dnn)|libnv(?:rtc|JitLink)",
+                (
+                    "libcudart and libcublas come with CUDA: use an image or wheel of the same "
+                    "version, or install that version, and name its folder in LD_LIBRARY_PATH.",
+                ),
+            ),
+            Variant(
+                r"lib(?:rocblas|amdhip|hip|hsa|sycl|mkl|ze_|svml|imf|iomp)",
+                (
+                    "librocblas and libamdhip64 come with ROCm, libsycl and libmkl with oneAPI "
+                    "(source /opt/intel/oneapi/setvars.sh): of the major version that the engine "
+                    "was built with.",
+                ),
+            ),
+            Variant(
+                r"\.dll\b|\bDLL\b|WinError|0xc0000|322122\d{4}|-10737\d|\bwindows\b|"
+                r"specified module|procedure entry point|side-by-side",
+                (
+                    "Install the Visual C++ runtime (vc_redist.x64) and a current GPU driver.",
+                    "For a CUDA build put cudart64, cublas64 and cublasLt64 of the CUDA it was "
+                    "built for (the release's cudart zip, or CUDA's bin folder) beside it or in "
+                    "PATH; Python looks there only with os.add_dll_directory.",
+                    "Otherwise take the CPU or Vulkan build; dumpbin /dependents names what a DLL "
+                    "needs.",
+                ),
+                "A DLL is not there, or one that it depends on: {library}.",
+            ),
+        ),
+    ),
+    Signature(
+        "package-shadowed",
+        (r"(?:should not|do not|don't) .{0,40}import \S+ from its source (?:directory|tree)",),
+        "Python takes the package from the source folder that it is started in, where nothing is "
+        "built, and not the one that is installed.",
+        (
+            "Start it in another folder (cd ~), or rename the checkout.",
+            "Or build in place: pip install -e . with its submodules there (git submodule update "
+            "--init --recursive).",
+        ),
+        'File "/home/user/llama-cpp-python/llama_cpp/llama_cpp.py", line 79, in '
+        "_load_shared_library\n"
+        "FileNotFoundError: Shared library with base name 'llama' not found",
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "binding-library-missing",
@@ -794,9 +909,16 @@ SIGNATURES = (
             r"Error loading shared library ld-linux",
             r"ld-linux-\S+: (?:No such file|not found)",
             r"undefined symbol: _Z\w*(?:St7__cxx11|St\d|NSt|NKSt)",
+            r"undefined symbol: (?P<library>getcpu|gettid|getrandom|fcntl64|f?l?stat64|statx|"
+            r"memfd_create|arc4random\w*|reallocarray|mallinfo2|pthread_\w+|pow|exp|log|"
+            r"__libc_\w+|__isoc\d+_\w+|__\w+_chk|_dl_find_object)\b",
+            r"undefined symbol: (?P<library>\S+), version GLIBC",
         ),
         "The engine was built for a newer system: {library} is missing.",
-        ("Use a newer base image, or build the engine on this one.",),
+        (
+            "Use a newer base image or system, or build the engine on this one.",
+            "An older release of the engine may still have been built for it.",
+        ),
         "llama-server: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required "
         "by "
         "llama-server)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -288,6 +288,16 @@ SIGNATURES = (
         "llama-server exited with code 137",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"\bollama\b",
+                (
+                    "Run a smaller quant or model: the log says what it needs "
+                    "(memory.required.full), which must fit into GPU and free memory together.",
+                    "Lower num_ctx, or give the machine or container more memory or swap.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "oom-mmproj",
@@ -479,8 +489,13 @@ SIGNATURES = (
             r"encountered an error while trying to fit params to free device memory",
         ),
         "--fit could not adapt the settings to free memory, so the engine goes on with what was "
-        "asked.",
-        ("Leave -ngl, -ts and -ot unset so that it can, or turn it off with -fit off.",),
+        "asked: {fit}.",
+        (
+            "Lower -c or -ub, quantise the cache (-ctk q8_0 -ctv q8_0), or offload less yourself "
+            "(--n-cpu-moe, -ngl) if it then runs out of memory.",
+            "Leave -ngl, -ts, -ot and --cpu-moe unset so that it can, or turn it off with -fit "
+            "off.",
+        ),
         "common_fit_params: failed to fit params to free device memory: n_gpu_layers already set "
         "by "
         "user to 99, abort",

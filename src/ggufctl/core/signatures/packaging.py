@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Signature, Tier
+from ggufctl.core.signatures.table import Basis, Phase, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -145,6 +145,10 @@ SIGNATURES = (
             r"NinjaNotFoundError",
             r"Building for: NMake Makefiles",
             r"Failed to find C compiler",
+            r"Command .{0,8}(?:which|where|command)\b[-v'\", ]{1,8}(?P<program>gcc|g\+\+|"
+            r"clang(?:\+\+)?|cc|c\+\+|cmake|make|ninja)(?:-\d+)?['\"\]]{0,3} returned non-zero",
+            r"Command .{0,4}(?P<program>gcc|g\+\+|clang(?:\+\+)?|cc|c\+\+|cmake|make|"
+            r"ninja)(?![\w+-]).{0,200} returned non-zero exit status 127\b",
             r"(?:No|no) (?:working )?C\+?\+? compiler (?:was )?found",
         ),
         "There is no compiler to build the engine.",
@@ -155,6 +159,16 @@ SIGNATURES = (
         "CMake Error: CMAKE_CXX_COMPILER not set, after EnableLanguage",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"\b(?:which|where|command)\b",
+                (
+                    "Install {program} in the image before this step (apt_install on Modal, "
+                    "apt-get install in a Dockerfile), or use a prebuilt wheel.",
+                ),
+                "A step needs {program}, which is not installed.",
+            ),
+        ),
     ),
     Signature(
         "compiler-version",
@@ -219,6 +233,22 @@ SIGNATURES = (
         "libggml-cuda.so: undefined reference to `cuMemCreate'",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"@libcu(?:dart|blas)|compiler_compat|undefined reference to [`']_*cuda",
+                (
+                    "Build with the system's compiler and linker, outside of conda (conda "
+                    "deactivate), or install the CUDA of that version in the environment "
+                    "(conda install cuda-cudart libcublas).",
+                    "Tell the linker where it is: LIBRARY_PATH=/usr/local/cuda/lib64, "
+                    "LDFLAGS=-Wl,-rpath-link,/usr/local/cuda/lib64.",
+                    "llama-cpp-python needs no llava tools: CMAKE_ARGS=-DLLAVA_BUILD=OFF.",
+                ),
+                "The linker does not find CUDA's run-time libraries (libcudart, libcublas) of the "
+                "version that was compiled against; conda's own linker looks in its environment "
+                "only.",
+            ),
+        ),
     ),
     Signature(
         "build-option-renamed",
@@ -469,6 +499,20 @@ SIGNATURES = (
         "ModuleNotFoundError: No module named 'starlette_context'",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"unexpected keyword|has no attribute",
+                (
+                    "Pin the package that the last lines of the traceback are in to the version "
+                    "that this code was written for: the newest may no longer take it (pip "
+                    "install 'gradio<6').",
+                    "If the code is the newer of the two, upgrade that package instead, with "
+                    "exactly the Python that runs the program.",
+                ),
+                "A Python package is newer or older than the code that calls it, and does not "
+                "know {module}.",
+            ),
+        ),
     ),
     Signature(
         "settings-invalid",

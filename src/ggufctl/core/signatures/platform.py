@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -262,6 +262,8 @@ SIGNATURES = (
             r"pip)\S*)",
             r"WinError 2\] The system cannot find the file specified$",
             r"No working (?:quantizer|converter|binary|compiler) found",
+            r"Command .{0,8}(?:which|where|command)\b[-v'\", ]{1,8}(?P<program>(?!gcc|g\+\+|"
+            r"clang|cc\b|c\+\+|cmake|make|ninja)[\w.+/-]+)['\"\]]{0,3} returned non-zero",
             r"cannot find [`'\"]\S*[`'\"] in \$PATH",
         ),
         "The program to start is not in the image: {program}.",
@@ -274,6 +276,16 @@ SIGNATURES = (
         "found in $PATH: unknown",
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"\bwhich\b|\bwhere\b|\bcommand -v\b",
+                (
+                    "Install {program} in the image before this step (apt_install on Modal, "
+                    "apt-get install in a Dockerfile).",
+                ),
+                "A step needs {program}, which is not installed.",
+            ),
+        ),
     ),
     Signature(
         "not-executable",
@@ -660,7 +672,7 @@ SIGNATURES = (
             r"GPU.{0,40}(?:quota|capacity) .{0,40}(?:exceeded|not available|unavailable|"
             r"insufficient)",
         ),
-        "No node has a free GPU.",
+        "No node that this pod may use has a free GPU.",
         (
             "Add a GPU node, free one, or add the toleration that its taint asks for; check that "
             "the "
@@ -669,6 +681,18 @@ SIGNATURES = (
         "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"taint",
+                (
+                    "Give the pod the toleration that the node's taint asks for: key "
+                    "nvidia.com/gpu, operator Exists, effect NoSchedule; its nodeSelector does "
+                    "not do that.",
+                    "Or take the taint off: kubectl taint nodes NODE nvidia.com/gpu-.",
+                ),
+                "The pod does not tolerate the taint of the nodes that have GPUs.",
+            ),
+        ),
     ),
     Signature(
         "gpu-no-capacity",
@@ -1339,6 +1363,21 @@ SIGNATURES = (
         "A function or sandbox ran longer than its timeout.",
         ("Raise timeout=, or serve with @app.server, whose requests have none.",),
         "Task's current input in-123 hit its timeout of 300s",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "image-entrypoint",
+        (
+            r"container exited successfully but never requested inputs",
+            r"exited .{0,40}before (?:it )?(?:requested|accepted|took) (?:any )?inputs?",
+        ),
+        "The image's own ENTRYPOINT ends without running what Modal starts in it.",
+        (
+            'End the entry point\'s script with exec "$@", so that it runs what it is given.',
+            "Or take it away: Image.from_registry(...).entrypoint([]).",
+        ),
+        "Runner failed with exception: container exited successfully but never requested inputs",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
     ),

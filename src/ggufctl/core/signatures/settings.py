@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -254,6 +254,8 @@ SIGNATURES = (
             r"the request exceeds the available context size",
             r"Requested tokens \((?P<tokens>\d+)\) exceed context window of (?P<n_ctx>\d+)",
             r"model is loaded with context length of only (?P<n_ctx>\d+) tokens",
+            r"keep the first (?P<tokens>\d+) tokens when .{0,120}length of only "
+            r"(?P<n_ctx>\d+) tokens",
             r"prompt is too long; (?P<tokens>\d+) tokens",
             r"exceeds? (?:the )?maximum context length",
             r"failed to find (?:free space|a slot|available cells) .*(?:KV|kv) cache",
@@ -293,6 +295,18 @@ SIGNATURES = (
         "size (8192 tokens), try increasing it",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"Try to load the model with a larger context|\bLM ?Studio",
+                (
+                    "Load the model with a longer context (the gear beside it, or lms load "
+                    "--context-length).",
+                    "Shorten the prompt or the history; agents send some 10000 tokens at once.",
+                ),
+                "A request was longer than the context that the model is loaded with: {tokens} "
+                "tokens against {n_ctx}.",
+            ),
+        ),
     ),
     Signature(
         "batch-too-small",
@@ -773,8 +787,12 @@ SIGNATURES = (
     ),
     Signature(
         "prompt-truncated",
-        (r"truncating input prompt", r"input truncated"),
-        "Prompts are longer than the context and are cut.",
+        (
+            r"truncating input prompt",
+            r"truncating input prompt.{0,20} limit=(?P<n_ctx>\d+) prompt=(?P<tokens>\d+)",
+            r"input truncated",
+        ),
+        "Prompts are longer than the context and are cut: {tokens} tokens against {n_ctx}.",
         ("Raise the context: num_ctx or OLLAMA_CONTEXT_LENGTH.",),
         'time=2025-01-01T00:00:00Z level=WARN source=runner.go:129 msg="truncating input prompt" '
         "limit=2048 prompt=6001",

@@ -16,6 +16,7 @@ __all__ = [
     "Signature",
     "SignatureIndex",
     "Tier",
+    "Variant",
     "bounded",
     "filter_words",
     "required_texts",
@@ -67,6 +68,17 @@ class Basis(StrEnum):
     REPORTED = "public report"
 
 
+class Variant(NamedTuple):
+    """What a cause means, and what helps, where certain words stand beside it."""
+
+    pattern: str
+    """Of the lines that show the cause, or of the words for where the program runs."""
+    fix: tuple[str, ...]
+    """Told instead of the fixes that help elsewhere."""
+    cause: str = ""
+    """Told instead of the general sentence, if there is one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """One cause, by the lines that show it.
@@ -79,6 +91,8 @@ class Signature:
         fix: what to do, the best first.
         sample: a log, of one line or more, that has this cause and no other.
         basis: where the sample comes from.
+        variants: what is told instead for some systems, devices or programs; the first that
+            the log speaks of.
     """
 
     id: str
@@ -90,6 +104,7 @@ class Signature:
     severity: Severity = Severity.FATAL
     tier: Tier = Tier.ROOT
     phase: Phase = Phase.LOAD
+    variants: tuple[Variant, ...] = ()
 
 
 _SPECIAL = frozenset("^$.*+?{}[]()|")
