@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -20,6 +21,8 @@ REQUESTS_A_DAY = 288
 def main() -> int:
     n_cycles = int(sys.argv[1]) if len(sys.argv) > 1 else REQUESTS_A_DAY
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    # Shells have what runs in their background ignore it, and so would the servers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         soak = run_cycles(Path(folder), n_cycles, seed)
