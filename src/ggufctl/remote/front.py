@@ -22,6 +22,7 @@ import socket
 import struct
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -303,7 +304,7 @@ def _gone(clients: Iterable[_Client]) -> list[_Client]:
     return [by_number[number] for number, _ in looked.poll(0)]
 
 
-class _Channel:
+class _Channel(ABC):
     """A socket that is read when its words are wanted, and written as fast as it takes them."""
 
     def __init__(self, front: Front, sock: socket.socket) -> None:
@@ -437,14 +438,15 @@ class _Channel:
 
     def look(self) -> None:
         """See whether it is connected by now, and begin."""
+        return
 
+    @abstractmethod
     def wants_words(self) -> bool:
         """Whether it is to be read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heard(self, data: bytes) -> None:
         """Some bytes came."""
-        raise NotImplementedError
 
     def heard_end(self) -> None:
         """No more bytes will come."""
@@ -452,9 +454,11 @@ class _Channel:
 
     def drained(self) -> None:
         """More may be written again."""
+        return
 
     def closed(self) -> None:
         """It was closed, by whichever side."""
+        return
 
 
 class _Client(_Channel):

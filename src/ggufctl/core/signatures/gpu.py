@@ -877,7 +877,7 @@ SIGNATURES = (
             "Install both anew, in one version (pip install --force-reinstall --no-cache-dir "
             "llama-cpp-python; LLamaSharp and its Backend package alike).",
             "Delete other copies of libllama, and unset LLAMA_CPP_LIB, LD_LIBRARY_PATH or "
-            "java.library.path where they lead to one.",
+            "Java's library path where they lead to one.",
         ),
         "AttributeError: /env/lib/libllama.so: undefined symbol: llama_n_ctx_train",
         Basis.REPORTED,
