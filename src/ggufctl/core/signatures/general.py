@@ -457,6 +457,7 @@ SIGNATURES = (
     Signature(
         "not-supported",
         (
+            # What Python programs print for what they do not do, with the reason behind it.
             r"NotImplementedError: (?P<why>.{4,})",
             r"\bENOTSUPP?\b",
             r"\bEOPNOTSUPP\b",
