@@ -272,7 +272,7 @@ def other_quant(header: Header, seed: int) -> Header:
 
 def _plan_seconds(ref: str, workshop: Workshop) -> float:
     started = time.process_time()
-    plan = plan_reference(ref, Runtime(), Constraints(), workshop=workshop)
+    plan = plan_reference(ref, Runtime(), Constraints(), workshop=workshop, brief=True)
     assert json.dumps(batch_report(BatchResult(BatchRow(1, "", ref), plan, None)))
     return time.process_time() - started
 
@@ -286,7 +286,8 @@ def _print_rate(what: str, spent: Sequence[float]) -> None:
 
 def _batch_rate(what: str, path: Path, settings: list[dict[str, object]]) -> None:
     rows = [json.dumps({"model": str(path), **more}) for more in ({"ctx_size": 1024}, *settings)]
-    results = iter(Batch(read_rows(io.BytesIO("\n".join(rows).encode()), Defaults()), n_threads=1))
+    asked = read_rows(io.BytesIO("\n".join(rows).encode()), Defaults())
+    results = iter(Batch(asked, n_threads=1, brief=True))
     next(results)
     started = time.process_time()
     n = sum(1 for result in results if json.dumps(batch_report(result)) and not result.error)

@@ -70,6 +70,21 @@ def test_lower_contexts_are_measured_only_when_nothing_else_fits():
     assert STEP in seen
 
 
+def test_higher_contexts_are_measured_only_when_all_others_fit():
+    seen = []
+
+    def measure(n_ctx: int) -> tuple[int, ...]:
+        seen.append(n_ctx)
+        return (n_ctx,)
+
+    curve = ContextCurve(measure, STEP, [10 * STEP], [STEP], [20 * STEP, 30 * STEP])
+
+    assert curve.largest((5 * STEP,), exact=True) == 5 * STEP
+    assert max(seen) == 10 * STEP
+    assert curve.largest((25 * STEP,), exact=True) == 25 * STEP
+    assert curve.largest((40 * STEP,)) == 30 * STEP
+
+
 def test_every_limit_must_be_kept():
     curve = ContextCurve(lambda n: (n, 2 * n), STEP, [STEP, 50 * STEP, 100 * STEP])
 

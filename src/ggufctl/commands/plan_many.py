@@ -123,7 +123,7 @@ def show_batch(
         if output:
             done = read_done(Path(output))
         tally = _Tally(quiet=quiet)
-        batch = Batch(_left(rows, done, tally), n_threads=n_threads)
+        batch = Batch(_left(rows, done, tally), n_threads=n_threads, brief=not whole)
         write = _writer(output, stack, whole=whole)
         try:
             for result in batch:

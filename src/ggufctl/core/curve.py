@@ -30,6 +30,7 @@ class ContextCurve:
         step: contexts are multiples of this.  [tokens]
         known: contexts to begin with, where the slope may change.  [tokens]
         lower: more of them, looked at only when none of the others fits.  [tokens]
+        higher: more of them, looked at only when all of the others fit.  [tokens]
         budget: most further measurements.
     """
 
@@ -39,6 +40,7 @@ class ContextCurve:
         step: int,
         known: Sequence[int],
         lower: Sequence[int] = (),
+        higher: Sequence[int] = (),
         budget: int = 6,
     ) -> None:
         self.step = step
@@ -49,12 +51,13 @@ class ContextCurve:
         self._straight: set[int] = set()
         """Left ends of stretches that are known to be straight."""
         self._lower = tuple(lower)
+        self._higher = tuple(higher)
         for n_ctx in known:
             self._add(n_ctx)
 
     @property
     def last(self) -> int:
-        """Longest context that is looked at.  [tokens]"""
+        """Longest context looked at so far.  [tokens]"""
         return self._xs[-1]
 
     def at(self, n_ctx: int) -> Point:
@@ -77,6 +80,11 @@ class ContextCurve:
                 for n_ctx in self._lower:
                     self._add(n_ctx)
                 self._lower = ()
+                continue
+            if found == self.last and self._higher:
+                for n_ctx in self._higher:
+                    self._add(n_ctx)
+                self._higher = ()
                 continue
             if found in (0, self.last) or found + self.step in self._ys:
                 return found

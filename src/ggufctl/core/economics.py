@@ -107,11 +107,27 @@ def choose_by_month(
     return None if best is None else (best[2], best[1])
 
 
-def priced(plan: Plan, load: Load | None = None) -> Plan:
-    """The same plan with the speed, start and cost of every row, for a load if there is one."""
-    if plan.prices is None:
+def priced(plan: Plan, load: Load | None = None, *, only_choice: bool = False) -> Plan:
+    """The same plan with the speed, start and cost of every row, for a load if there is one.
+
+    Args:
+        plan: without them.
+        load: that the cost is of.
+        only_choice: leave all rows out but the one chosen.
+    """
+    prices = plan.prices
+    if prices is None:
         return plan
-    found = replace(plan, economics=all_economics(plan, plan.gpus, load))
+    chosen = plan.choice.row if plan.choice is not None else None
+    found = replace(
+        plan,
+        economics=tuple(
+            None
+            if only_choice and row is not chosen
+            else economics_of(plan.model, row, plan.runtime, prices, load=load)
+            for row in plan.gpus
+        ),
+    )
     return replace(found, warnings=(*found.warnings, *_too_long(found, load)))
 
 
@@ -132,13 +148,3 @@ def _too_long(plan: Plan, load: Load | None) -> tuple[str, ...]:
         f"Requests of {load.prompt_tokens} tokens{out} do not fit a slot of "
         f"{estimate.n_ctx_seq} tokens: {way}.",
     )
-
-
-def all_economics(
-    plan: Plan, rows: Iterable[GpuPlan], load: Load | None = None
-) -> tuple[Economics | None, ...]:
-    """Of rows of a plan, in their order."""
-    prices = plan.prices
-    if prices is None:
-        return ()
-    return tuple(economics_of(plan.model, row, plan.runtime, prices, load=load) for row in rows)

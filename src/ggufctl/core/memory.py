@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
@@ -168,7 +168,7 @@ class ModelShape:
             self.arch.hparams(self.hp)
         self.graphs = graphs or Graphs()
         """Graphs that are wholly on GPUs, where quantised weights are all the same to them."""
-        self.stock = Stock(self.hp.tensors, self.loads, self.graphs.numbers)
+        self.stock = Stock(self.hp.tensors, self._loader(), self.graphs.numbers)
         self.programs: dict[Hashable, list[Program | None]] = {}
         """What all other graphs of this model ask of buffers."""
         self._states: dict[Hashable, list[_States]] = {}
@@ -184,11 +184,12 @@ class ModelShape:
             known.append(found)
         return found
 
-    def loads(self, name: str) -> bool:
-        """Whether llama.cpp keeps a tensor of the file in memory."""
+    def _loader(self) -> Callable[[str], bool] | None:
+        """Whether llama.cpp keeps a tensor of the file in memory; None where it keeps all."""
         if self.arch is not None and self.arch.loads is not None:
-            return self.arch.loads(self.hp, name)
-        return trunk_only(self.hp, name)
+            return partial(self.arch.loads, self.hp)
+        has_more = self.hp.n_layer_nextn and self.hp.n_layer
+        return partial(trunk_only, self.hp) if has_more else None
 
     def programs_of(self, placement: Placement) -> dict[Hashable, list[Program | None]]:
         """Those of graphs that are placed like this."""
@@ -271,8 +272,6 @@ class Extras:
 
 def trunk_only(hp: HParams, name: str) -> bool:
     """Load all tensors but those of nextn/MTP blocks, which speculation alone needs."""
-    if not hp.n_layer_nextn or not hp.n_layer:
-        return True
     il = block_of(name)
     return il is None or il < hp.n_layer
 

@@ -132,7 +132,9 @@ class Stock:
             il, rest = self.places[name] = split_block(name)
             is_loaded = self.is_loaded(name)
             if il is not None:
-                by_block.setdefault(il, []).append(BlockTensor(rest, info, is_loaded))
+                if (block := by_block.get(il)) is None:
+                    block = by_block[il] = []
+                block.append(BlockTensor(rest, info, is_loaded))
             elif is_loaded:
                 self.others.append(info)
         self.blocks: Mapping[int, Sequence[BlockTensor]] = by_block
@@ -156,9 +158,7 @@ class Stock:
 
 def _alike(tensors: Sequence[BlockTensor]) -> Hashable:
     """What two blocks with weights alike have in common."""
-    return tuple(
-        (tensor.rest, tensor.info.type, tensor.info.shape, tensor.is_loaded) for tensor in tensors
-    )
+    return tuple([(rest, info.type, info.shape, is_loaded) for rest, info, is_loaded in tensors])
 
 
 class PlacedBlock(NamedTuple):
@@ -188,18 +188,28 @@ def graph_classes(tensors: Mapping[str, TensorInfo]) -> Hashable:
     weights = []
     experts: dict[int, list[BlockTensor]] = {}
     for name, info in tensors.items():
-        il, rest = split_block(name)
-        kind = rest.removesuffix(".weight")
-        if il is not None and kind in _FUSED_EXPERTS:
+        shape, type_name = info.shape, info.type
+        if (block := _block_of_experts(name)) is not None:
+            il, rest = block
             experts.setdefault(il, []).append(BlockTensor(rest, info, True))
-        weights.append((name, info.shape, _graph_class(kind, info)))
+        weights.append((name, shape, _graph_class(name, type_name, shape[0] if shape else 1)))
     return tuple(weights), tuple((il, _expert_types(found)) for il, found in experts.items())
 
 
-def _graph_class(kind: str, info: TensorInfo) -> Hashable:
-    if not TYPES[info.type].is_quantized or not cuda.can_multiply(info.type):
-        return info.type
-    return kind in _GATHERED and cuda.can_gather(info.type, (*info.shape, 1)[0])
+@lru_cache(maxsize=1 << 15)
+def _block_of_experts(name: str) -> tuple[int, str] | None:
+    """Block, and rest of the name, of an expert's weight whose type decides what is fused."""
+    il, rest = split_block(name)
+    is_fused = il is not None and rest.removesuffix(".weight") in _FUSED_EXPERTS
+    return (il, rest) if is_fused and il is not None else None
+
+
+@lru_cache(maxsize=1 << 16)
+def _graph_class(name: str, type_name: str, row: int) -> Hashable:
+    if not TYPES[type_name].is_quantized or not cuda.can_multiply(type_name):
+        return type_name
+    kind = split_block(name)[1].removesuffix(".weight")
+    return kind in _GATHERED and cuda.can_gather(type_name, row)
 
 
 def _f32(x: float) -> float:

@@ -243,6 +243,7 @@ def make_plan(
     warnings: tuple[str, ...] = (),
     because: str = "",
     optimization: Optimization | None = None,
+    brief: bool = False,
 ) -> Plan:
     """Plan one model on every GPU.
 
@@ -259,6 +260,8 @@ def make_plan(
         warnings: to be shown with it.
         because: why this quant, for the reason of the choice.
         optimization: what a search found, whose pick these settings and this model are.
+        brief: leave out what takes long beside the memory: what reaches a cheaper GPU, and speed
+            and cost of all but the choice.
 
     Raises:
         RefusedSettings: llama.cpp does not take these settings for this model.
@@ -314,7 +317,7 @@ def make_plan(
     else:
         arguments = _arguments(model, runtime, beside)
         choice = _choice(chosen, rows, price, runtime, arguments, because, are_named, month_usd)
-        if month_usd is None:
+        if month_usd is None and not brief:
             offers = cheaper_steps(planner, runtime, chosen, rows, smaller, size_bytes)
     name = f"{model.repo}/{model.files[0].path}".removeprefix("/")
     said = [*warnings, *setting_warnings(model.shape, runtime)]
@@ -341,7 +344,7 @@ def make_plan(
         prices=catalogue.prices,
         optimization=optimization,
     )
-    return priced(found, constraints.load)
+    return priced(found, constraints.load, only_choice=brief)
 
 
 def cheapest(

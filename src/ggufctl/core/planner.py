@@ -604,16 +604,14 @@ class Planner:
             return tuple(point)
 
         kinks = self._kinks(runtime, streams, step, last)
-        known = {asked, last, *(n for n in kinks if n > asked)}
+        higher = {last, *(n for n in kinks if n > asked)}
         if cards.n_gpus == 1:
             # A point in between shows where memory grows on a line, which makes answers exact.
-            known.add((asked + last) // 2 // step * step)
+            higher.add((asked + last) // 2 // step * step)
         # A context shorter than a batch would make the batch shorter too, and is of no use.
-        lower = (kinks or {step}) - known
+        lower = sorted(n for n in kinks or {step} if n < asked)
         budget = 6 if cards.n_gpus == 1 else 0
-        return ContextCurve(
-            measure, step, sorted(known), [n for n in sorted(lower) if n < asked], budget
-        )
+        return ContextCurve(measure, step, [asked], lower, sorted(higher - {asked}), budget)
 
     def _kinks(self, runtime: Runtime, streams: int, step: int, last: int) -> set[int]:
         """Contexts from which on a batch, or a sliding window, grows no further."""

@@ -16,7 +16,8 @@ def shape_key(header: Header) -> Hashable:
     That is the architecture with its own keys, the size of the vocabulary, and the name, type and
     extents of every tensor. Names, licences, templates and the tokens themselves do not matter.
     """
-    weights = tuple((t.name, t.type, t.shape, t.n_bytes) for t in header.tensors.values())
+    # As a list first: a tuple of a generator takes twice as long.
+    weights = tuple([(t.name, t.type, t.shape, t.n_bytes) for t in header.tensors.values()])
     return _parameters(header), weights
 
 

@@ -292,11 +292,15 @@ class Batch:
     Args:
         rows: what to plan; read only as far ahead as there are threads to do it.
         n_threads: fetches at a time.
+        brief: make plans for a summary, as in `plan_reference`.
     """
 
-    def __init__(self, rows: Iterable[BatchRow], *, n_threads: int = 8) -> None:
+    def __init__(
+        self, rows: Iterable[BatchRow], *, n_threads: int = 8, brief: bool = False
+    ) -> None:
         self._rows = rows
         self._n_threads = n_threads
+        self._is_brief = brief
         self._workshop = SharedWorkshop()
         self._pending: deque[Future[BatchResult]] = deque()
 
@@ -327,10 +331,10 @@ class Batch:
 
     def _work(self, row: BatchRow) -> BatchResult:
         with self._workshop.turn():
-            return _result(row, self._workshop)
+            return _result(row, self._workshop, brief=self._is_brief)
 
 
-def _result(row: BatchRow, workshop: SharedWorkshop) -> BatchResult:
+def _result(row: BatchRow, workshop: SharedWorkshop, *, brief: bool) -> BatchResult:
     if row.error is not None:
         return BatchResult(row, None, row.error)
     wanted = row.settings
@@ -342,6 +346,7 @@ def _result(row: BatchRow, workshop: SharedWorkshop) -> BatchResult:
             n_ctx=wanted.n_ctx,
             quant=wanted.quant,
             workshop=workshop,
+            brief=brief,
         )
     except GgufctlError as error:
         return BatchResult(row, None, error)

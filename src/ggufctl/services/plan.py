@@ -247,6 +247,7 @@ def _plan_model(
     on_event: OnEvent = ignore,
     smaller: Sequence[QuantSize] = (),
     warnings: Sequence[str] = (),
+    brief: bool = False,
 ) -> Plan:
     """The plan of a model whose header was read, with what is loaded beside it."""
     catalogue = planning_catalogue()
@@ -263,6 +264,7 @@ def _plan_model(
         optimization=optimization,
         smaller=smaller,
         warnings=(*warnings, *beside.warnings),
+        brief=brief,
     )
 
 
@@ -343,6 +345,7 @@ def plan_reference(
     quant: str = "",
     on_event: OnEvent = ignore,
     workshop: Workshop = _WORKSHOP,
+    brief: bool = False,
 ) -> Plan:
     """The plan of a reference; of a whole repository, with the best quant for its GPU.
 
@@ -354,14 +357,15 @@ def plan_reference(
         quant: label to take from the repository; empty or `auto` lets the plan pick.
         on_event: hears of progress.
         workshop: what to make it with.
+        brief: as in `core.plan.make_plan`, and without the table of a repository's quants.
 
     Raises: as `read_model` and `plan`.
     """
     reference = _with_quant(parse_reference(ref), quant)
     if reference.kind is ReferenceKind.HUB and not reference.quant and not reference.path:
-        return _plan_repo(reference, runtime, constraints, n_ctx, on_event, workshop)
+        return _plan_repo(reference, runtime, constraints, n_ctx, on_event, workshop, brief)
     resolved = workshop.open_model(reference, on_event=on_event)
-    return _plan_one(resolved, runtime, constraints, n_ctx, on_event, workshop)
+    return _plan_one(resolved, runtime, constraints, n_ctx, on_event, workshop, brief)
 
 
 def _plan_one(
@@ -371,6 +375,7 @@ def _plan_one(
     n_ctx: int | None,
     on_event: OnEvent,
     workshop: Workshop,
+    brief: bool,
 ) -> Plan:
     """The plan of one model, with what its repository has that is smaller."""
     model = _model(resolved, workshop)
@@ -382,6 +387,7 @@ def _plan_one(
         on_event=on_event,
         smaller=_smaller(resolved.repo, _by_label(resolved.variants), model.quant),
         warnings=_source_warnings(resolved.ref, resolved.is_stale),
+        brief=brief,
     )
 
 
@@ -425,6 +431,7 @@ def _plan_repo(
     n_ctx: int | None,
     on_event: OnEvent,
     workshop: Workshop,
+    brief: bool,
 ) -> Plan:
     """One header and the listing give the table; the header of the pick is read as well."""
     catalogue = planning_catalogue()
@@ -432,7 +439,7 @@ def _plan_repo(
     by_label = _by_label(listing.models)
     if not by_label:
         resolved = workshop.open_variant(listing, variant_of(listing), on_event=on_event)
-        return _plan_one(resolved, runtime, constraints, n_ctx, on_event, workshop)
+        return _plan_one(resolved, runtime, constraints, n_ctx, on_event, workshop, brief)
     base = by_label[_baseline(by_label)]
     found = workshop.open_variant(listing, _only_one(listing, base), on_event=on_event)
     model = _model(found, workshop)
@@ -458,7 +465,9 @@ def _plan_repo(
             if better is not None:
                 model, planner = better
                 break
-    quants = _quant_plans(planner, runtime, allowed, listing, by_label, model)
+    quants: tuple[QuantPlan, ...] = ()
+    if not brief:
+        quants = _quant_plans(planner, runtime, allowed, listing, by_label, model)
     baseline = base[0].quant
     because = f"{model.quant} is the best quant on the GPU that {baseline} needs"
     if needed is not None and constraints.load is not None:
@@ -476,6 +485,7 @@ def _plan_repo(
         warnings=(*_source_warnings(listing.ref, listing.is_stale), *beside.warnings),
         because=because if len(by_label) > 1 else "",
         optimization=optimization,
+        brief=brief,
     )
 
 
