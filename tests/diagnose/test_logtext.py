@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ggufctl.core.diagnosis import _BEGIN_LOADING, _LOADED, LogReport, diagnose_chunks, log_filter
+from ggufctl.core.diagnosis import LogReport, diagnose_chunks, log_filter
+from ggufctl.core.diagnosis.lines import LOADED, LOADING
 from ggufctl.core.logfacts import FACT_WORDS
 from ggufctl.core.logtext import MAX_LINE_BYTES, Filter, clean, read_log
 from ggufctl.core.signatures import SIGNATURES
@@ -124,5 +125,73 @@ def test_memory_stays_flat_over_a_long_log():
 
 def test_the_filter_keeps_every_line_that_marks_or_facts_are_read_from():
     wanted = log_filter()
-    for text in (*FACT_WORDS, *_BEGIN_LOADING, *_LOADED):
+    for text in (*FACT_WORDS, *LOADING, *LOADED):
         assert wanted.select(f"a\n{text}\nz\n".encode()) == [2], text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"<30>1 2026-03-04T03:04:05.123Z gpu llama 812 - - {TEXT}",
+        f"Mar 04 03:04:05 {TEXT}",
+        f"2026-03-04T03:04:05.1Z app[web.1]: {TEXT}",
+        f"1772593445123\t{TEXT}",
+        f"0|llama  | {TEXT}",
+        f"llama-7d9f8b6c5d-x2x4z server {TEXT}",
+        f"server.log:12:{TEXT}",
+        f"12:{TEXT}",
+        f"     3\t{TEXT}",
+        f"> > {TEXT}",
+        f"llama-server.exe : {TEXT}",
+        json.dumps({"content": {"message": TEXT}, "id": "1"}),
+        json.dumps({"_source": {"message": TEXT}}),
+        json.dumps({"log": json.dumps({"msg": TEXT}) + "\n", "stream": "stderr"}),
+        "[" + json.dumps({"line": TEXT}) + ",",
+        f'1772593445123,"{TEXT}",a1',
+    ],
+)
+def test_what_other_collectors_add_is_taken_off(line):
+    assert clean(line)[1] == TEXT
+
+
+def test_an_error_is_no_unit_of_a_journal():
+    assert clean("Mar 04 03:04:05 fatal error: x.h is missing")[1] == "fatal error: x.h is missing"
+
+
+def test_a_message_of_several_lines_is_read_as_such():
+    event = json.dumps({"message": f"Traceback:\n  File\n{TEXT}"})
+
+    assert [(line.number, line.text) for line in read_log([event.encode()])][-1] == (1, TEXT)
+
+
+def test_a_level_is_that_of_the_program_and_not_of_the_stream_it_writes_to():
+    (of_stream,) = read_log([json.dumps({"severity": "ERROR", "textPayload": "x"}).encode()])
+    (own,) = read_log([json.dumps({"level": "error", "msg": "x"}).encode()])
+
+    assert of_stream.is_error is None
+    assert own.is_error is True
+
+
+def test_spaces_quotes_and_signs_of_web_pages_are_plain_ones():
+    text = "cannot\u00a0open \u2018x\u2019: &lt;y&gt; &quot;z&quot;"
+
+    assert next(read_log([text.encode()])).text == "cannot open 'x': <y> \"z\""
+
+
+def test_lines_that_a_console_broke_are_whole_again_and_keep_their_numbers():
+    lines = [TEXT + "/abc" * n for n in (20, 35, 2)]
+    broken = [line[at : at + 80] for line in lines for at in range(0, len(line), 80)]
+
+    read = list(read_log([("\n".join(broken) + "\n").encode()]))
+
+    assert [(line.number, line.text) for line in read if line.text] == [
+        (1, lines[0]),
+        (3, lines[1]),
+        (6, lines[2]),
+    ]
+
+
+def test_lines_of_one_length_are_no_broken_ones():
+    text = "".join(f"slot {n}: {'x' * 90}\n" for n in range(100, 120))
+
+    assert len([line for line in read_log([text.encode()]) if line.text]) == 20

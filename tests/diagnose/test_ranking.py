@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ggufctl.core.diagnosis import Diagnosis, LogReport, diagnose_chunks
+from ggufctl.core.diagnosis import Diagnoser, Diagnosis, LogReport, diagnose_chunks
+from ggufctl.core.logtext import LogLine
 from ggufctl.core.signatures import SIGNATURES, Basis
 
 LOGS = Path(__file__).parent.parent / "logs"
@@ -531,3 +532,18 @@ def test_a_fit_that_gave_up_says_what_was_needed_and_what_is_free():
     ).remarks
 
     assert "24840 MiB needed, 22341 MiB free" in remark.cause
+
+
+def test_what_a_debugger_adds_to_an_abort_is_no_failure():
+    noise = "ptrace: Operation not permitted.\nNo stack.\nCould not attach to process.\n"
+
+    assert causes(noise) == []
+
+
+def test_the_same_log_can_be_reported_twice():
+    diagnoser = Diagnoser()
+    for number in (1, 2):
+        for stream in ("a", "b"):
+            diagnoser.feed(LogLine(number, stream, BAD))
+
+    assert diagnoser.report() == diagnoser.report()

@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ import serving  # noqa: E402  # needs the path
 
 ROUNDS = 5
 N_PREDICT = 64
+N_CLIENTS = 6
+BUSY_SECONDS = 2.0
 
 
 def health_seconds(address: str) -> float:
@@ -32,6 +35,16 @@ def health_seconds(address: str) -> float:
     assert connection.getresponse().read()
     connection.close()
     return time.perf_counter() - started
+
+
+def n_asked(address: str) -> int:
+    """How many of those one client has answered, one after the other, in some time."""
+    until = time.perf_counter() + BUSY_SECONDS
+    n_requests = 0
+    while time.perf_counter() < until:
+        health_seconds(address)
+        n_requests += 1
+    return n_requests
 
 
 def tokens_per_second(address: str, key: str) -> float:
@@ -75,13 +88,20 @@ def main() -> int:
             for _ in range(ROUNDS):
                 for address in (direct, through):
                     rates[address].append(tokens_per_second(address, running.key))
+            busy = {direct: 0, through: 0}
+            with ProcessPoolExecutor(N_CLIENTS) as clients:
+                # The first work of each is to start.
+                list(clients.map(health_seconds, [direct] * N_CLIENTS))
+                for address in (direct, through):
+                    busy[address] = sum(clients.map(n_asked, [address] * N_CLIENTS))
             resident = front.memory_info().rss
             serving.ggufctl("stop", "one", state=Path(folder))
             running.process.communicate(timeout=60)
     for name, address in (("directly", direct), ("passed on", through)):
         print(
             f"{name:10} {statistics.median(seconds[address]) * 1000:6.2f} ms for /health, "
-            f"{statistics.median(rates[address]):6.1f} tokens/s"
+            f"{statistics.median(rates[address]):6.1f} tokens/s, "
+            f"{busy[address] / BUSY_SECONDS:6.0f} of those requests/s from {N_CLIENTS} clients"
         )
     added = statistics.median(seconds[through]) - statistics.median(seconds[direct])
     print(f"added      {added * 1000:6.2f} ms")

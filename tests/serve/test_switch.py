@@ -186,7 +186,7 @@ def test_clients_of_all_kinds_see_nothing_of_a_switch_but_that_it_takes_a_moment
 def test_requests_outlive_a_front_that_is_killed(state):
     with serving.serving("-c", "512", "-np", "1", "--name", "one", state=state) as running:
         children = psutil.Process(running.process.pid).children()
-        (front,) = [child for child in children if "ggufctl.remote.front" in child.cmdline()]
+        (front,) = [child for child in children if "ggufctl.front.proxy" in child.cmdline()]
         front.kill()
 
         assert n_ctx(running) == 512

@@ -297,7 +297,7 @@ def front_killed(soak: Soak) -> None:
     """What passes requests on is killed; the server goes on with another."""
     with soak.server() as running:
         for pid in soak.left_behind():
-            if b"ggufctl.remote.front" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"ggufctl.front.proxy" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
         soak.switch("1024")
         running.process.send_signal(signal.SIGTERM)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from ggufctl.core.cutting import cut
 from ggufctl.core.extras import Adapter
 from ggufctl.core.folding import Fold, add_loops, are_twins, cuts
 from ggufctl.core.ggml.alloc import Live, Recorder, Tape
@@ -21,7 +22,7 @@ from ggufctl.core.growing import NotGrowing, Span
 from ggufctl.core.hparams import HParams
 from ggufctl.core.layout import ContextParams, Layout
 from ggufctl.core.placement import Placement
-from ggufctl.core.stamping import Stamped, cut, shortened
+from ggufctl.core.stamping import Stamped, shortened
 
 __all__ = ["Apart", "Buffers", "Engine", "Program", "Stamps"]
 
@@ -83,7 +84,13 @@ class Apart(NamedTuple):
 
     @classmethod
     def of(cls, placement: Placement, kinds: list[Hashable]) -> Apart:
-        """The same with what is to be built. The first and the last block are like no other."""
+        """The same with what is to be built. The first and the last block are like no other.
+
+        Recurrent blocks begin before the former one is done, which is another one by that.
+        """
+        recurrent = placement.hp.is_recr_arr[: len(kinds)]
+        if any(recurrent):
+            kinds = list(zip(kinds, [*recurrent[1:], False], strict=True))
         if len(kinds) > 1:
             kinds = [("first", kinds[0]), *kinds[1:-1], ("last", kinds[-1])]
         return cls(placement, kinds, shortened(kinds))

@@ -215,6 +215,8 @@ def layer_signatures(hp: HParams, placement: Placement, layout: Layout) -> list[
                     hp.swiglu_clamp_shexp[il] > 0,
                     tuple(il in cache.layers for cache in layout.caches.values()),
                     il in recurrent,
+                    # Each of the first few adds a part of the input of its own.
+                    min(il, hp.n_deepstack_layers),
                 )
             ),
         )

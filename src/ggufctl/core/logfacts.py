@@ -14,6 +14,8 @@ __all__ = [
     "FactReader",
     "LogFacts",
     "MemoryFact",
+    "is_fact",
+    "is_last_fact",
 ]
 
 _MIB = 1 << 20
@@ -48,6 +50,11 @@ FACT_WORDS = (
     "total vram",
 )
 """A line without any of these, in lower case, holds no fact."""
+
+_LAST_WORDS = ("tokens per second", " t/s", "n_ctx_slot")
+"""Facts of which the last is known by lines of one shape; the others add up."""
+
+_OTHER_WORDS = tuple(word for word in FACT_WORDS if not any(word in last for last in _LAST_WORDS))
 
 FILTER_WORDS = frozenset(
     (
@@ -144,6 +151,18 @@ class LogFacts:
         return sum(m.n_bytes for m in self.memory if m.device == device and m.term in terms)
 
 
+def is_fact(low: str) -> bool:
+    """Whether a line, in lower case, may hold a fact."""
+    return any(word in low for word in FACT_WORDS)
+
+
+def is_last_fact(low: str) -> bool:
+    """Whether a line, in lower case, holds nothing but a fact of which only the last counts."""
+    return any(word in low for word in _LAST_WORDS) and not any(
+        word in low for word in _OTHER_WORDS
+    )
+
+
 class FactReader:
     """Collects facts line by line; the last model that was loaded is the one that counts."""
 
@@ -234,6 +253,11 @@ class FactReader:
             known["engine"] = f"koboldcpp {found[1]}"
         elif found := _OLLAMA.search(text):
             known["engine"] = f"Ollama {found[1]}"
+
+    @property
+    def free_bytes(self) -> int:
+        """Of all devices together, before the model was loaded; 0 where no line says it."""
+        return sum({**self._vram, **self._free}.values())
 
     def facts(self) -> LogFacts:
         """What is known by now."""

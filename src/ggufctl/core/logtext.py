@@ -6,11 +6,14 @@ size takes the same memory.
 
 from __future__ import annotations
 
+import csv
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -35,6 +38,7 @@ _ISO = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?Z|[+-]\d\d:?\d\
 _DIGITS = "0123456789"
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LOWER = _UPPER.lower()
+_LEVELS = r"(?i:error|fatal|panic|warning|info|debug|exception|critical|traceback)"
 _PREFIXES = (
     # kubectl logs --prefix and stern
     ("[", re.compile(r"\[(?P<stream>pod/[^\]\s]+)\]\s")),
@@ -48,7 +52,10 @@ _PREFIXES = (
     # journald and syslog
     (
         _UPPER,
-        re.compile(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ (?P<stream>[\w./@-]+(?:\[\d+\])?): "),
+        re.compile(
+            r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [^\s:]+ "
+            rf"(?P<stream>(?!{_LEVELS}:)[\w./@-]+(?:\[\d+\])?): ",
+        ),
     ),
     # the same in other languages
     (
@@ -56,13 +63,57 @@ _PREFIXES = (
         re.compile(r"[^\s:]{2,8} [ \d]\d \d\d:\d\d:\d\d \S+ (?P<stream>[\w./@-]+\[\d+\]): "),
     ),
     (_DIGITS, re.compile(rf"{_ISO} [\w.-]+ (?P<stream>[\w./@-]+\[\d+\]): ")),
+    # syslog's priority, and RFC 5424 with it
+    ("<", re.compile(rf"<\d{{1,3}}>1 {_ISO} \S+ (?P<stream>\S+) \S+ \S+ (?:-|\[.{{0,200}}?\]) ")),
+    ("<", re.compile(r"<\d{1,3}>(?=[A-Z][a-z]{2} [ \d]\d )")),
+    # Heroku and Fly
+    (
+        _DIGITS,
+        re.compile(rf"{_ISO} app\[(?P<stream>[\w.]+)\]:? (?:[a-z]{{3}} \[(?:info|error)\] ?)?"),
+    ),
+    # CloudWatch: the time as one number, and what is before a tab
+    (_DIGITS, re.compile(r"\d{13}\t(?:\S+\t)?")),
+    (_DIGITS, re.compile(rf"{_ISO}\t(?:(?P<stream>\S+)\t)?")),
+    (_DIGITS, re.compile(rf"{_ISO} \S+/\S+/[0-9a-f]{{16,}} ")),
+    # GitLab's runners, logcli
+    (_DIGITS, re.compile(rf"{_ISO} \d\d[OE]\+? ?")),
+    (_DIGITS, re.compile(rf"{_ISO} (?P<stream>\{{\w+=\"[^}}]{{0,300}}\}}) ")),
+    # supervisord, Python's logging
+    (_DIGITS, re.compile(rf"{_ISO} DEBG '(?P<stream>[^']+)' std(?:err|out) output: ?")),
+    (_DIGITS, re.compile(rf"{_ISO} - [\w.-]+ - [A-Z]+ - ")),
+    # pm2
+    (_DIGITS, re.compile(rf"(?P<stream>\d{{1,4}}\|[\w.-]+) +\| (?:{_ISO}: )?")),
+    # a shell that numbers lines or says in which file they are
+    (_DIGITS, re.compile(r"\d{1,7}\t")),
+    (_DIGITS, re.compile(r"\d{1,7}[:-](?=[A-Za-z\[{(])")),
+    (
+        _LOWER + _UPPER + "./",
+        re.compile(r"(?P<stream>[\w./-]{1,200}\.(?:log|txt|out|err))(?:[:-]\d+[:-]|: )"),
+    ),
+    # what was said is quoted
+    (">", re.compile(r"(?:> ?)+")),
+    ("`", re.compile(r"`(?=.*`$)")),
+    # PowerShell, of what a program says on its error output
+    (_LOWER + _UPPER, re.compile(r"[\w.-]{1,60}\.exe : ")),
+    # stern, kail, act
+    (
+        _LOWER + _DIGITS,
+        re.compile(r"(?P<stream>[a-z0-9-]+-[a-z0-9]{8,10}-[a-z0-9]{5}) [a-z0-9-]+ "),
+    ),
+    (_LOWER, re.compile(r"(?P<stream>[a-z0-9-]+/[a-z0-9-]+\[[a-z0-9-]+\]): ")),
+    ("[", re.compile(r"\[(?P<stream>[\w./ -]{2,60})\] +\| ")),
+    # concurrently, Railway
+    ("[", re.compile(r"\[(?:\d{1,2}|inf|err)\] +(?=\S)")),
     # Modal's dashboard
     (_UPPER, re.compile(r"[A-Z][a-z]{2} \d\d\s+\d\d:\d\d:\d\d\.\d+ \| ")),
+    # ts of moreutils
+    (_UPPER, re.compile(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? (?=\S)")),
     # BuildKit
     ("#", re.compile(r"#\d+ \d+\.\d+ ")),
     # Modal's --timestamps and its container ids
     ("t", re.compile(r"(?P<stream>ta-[0-9A-Za-z]{10,}):?\s")),
     ("[" + _DIGITS, re.compile(rf"\[?{_ISO}\]?:?[\s|]+")),
+    (_DIGITS, re.compile(r"1[5-9]\d{8}\.\d{1,9}:? ")),
     ("[" + _DIGITS, re.compile(r"\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]?:?\s+")),
     # llama.cpp's own, at its default verbosity
     (_DIGITS, re.compile(r"\d+\.\d{2}\.\d{3}\.\d{3} [A-Z] ")),
@@ -87,9 +138,36 @@ _LEVEL = re.compile(
     r"\b\d+\.\d\d\.\d{3}\.\d{3} (?:(?P<engine>E)|W) |"
     r"(?:^|[\s|])(?:(?P<klog>[EF])|W)\d{4} \d\d:\d\d:\d\d|"
     r"\b(?:(?P<error>ERROR|ERR|FATAL|CRITICAL|SEVERE)|WARN|WARNING|WRN)\b|"
-    r"\[(?:(?P<listed>error|fatal|E)|warn|warning|W)\]|level=(?:(?P<field>error|fatal)|warn)"
+    r"\[(?:(?P<listed>error|fatal|E)|warn|warning|W)\]|(?i:level=(?:(?P<field>error|fatal)|warn))"
 )
-_LOG_FIELDS = ("log", "message", "msg", "line", "MESSAGE", "textPayload", "content")
+_LOG_FIELDS = ("log", "message", "msg", "line", "MESSAGE", "textPayload", "content", "_raw", "logs")
+_NESTED_FIELDS = ("content", "jsonPayload", "_source", "result", "attributes", "event", "fields")
+"""What collectors call the message, and the object that it is in."""
+
+_MOST_NESTED = 4
+_EXPORTED = re.compile(rf'"?(?:\d{{10,19}}|{_ISO})"?,')
+"""How a line of a table begins whose first column is the time."""
+
+_ENTITY = re.compile(rb"&(?:lt|gt|amp|quot|nbsp|apos|#x?[0-9a-fA-F]{1,5});")
+_TYPED = {
+    "\u00a0": b" ",
+    "\u201c": b'"',
+    "\u201d": b'"',
+    "\u2018": b"'",
+    "\u2019": b"'",
+}
+_TYPED_BYTES = {text.encode(): plain for text, plain in _TYPED.items()}
+_TYPED_PATTERN = re.compile(b"|".join(map(re.escape, _TYPED_BYTES)))
+"""What word processors and web pages make of spaces and quotes."""
+
+_WIDTHS = frozenset({72, 76, 78, 79, 80, 90, 99, 100, 110, 119, 120, 130, 132, 140, 150, 160, 180})
+"""Columns at which consoles and mails break lines, known by one line of that length."""
+
+_LEAST_WIDTH, _MOST_WIDTH = 60, 250
+_LOOKS_WHOLE = re.compile(
+    r"\s|$|[\w.-]+:{1,2} |(?:srv|slot|cmn|que|res|main) +\w+: |time=|\[|#|at |File |Traceback"
+)
+"""How a line begins that is not the rest of another."""
 
 
 class LogLine(NamedTuple):
@@ -206,6 +284,7 @@ class LogReader:
         """Lines that were seen by now, wanted or not."""
         self._wanted = wanted
         self._layouts: dict[bytes, _Layout | None] = {}
+        self._width: int | None = None
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[LogLine]:
         """The wanted lines, each as soon as it is complete."""
@@ -224,13 +303,11 @@ class LogReader:
 
     def _piece(self, piece: bytes) -> Iterator[LogLine]:
         """Whole lines, the last with its end."""
-        if b"\x00" in piece:
-            # PowerShell writes UTF-16 where it redirects.
-            piece = piece.replace(b"\x00", b"")
-        if b"u001b" in piece:
-            piece = piece.replace(b"\\u001b", b"\x1b")
-        if b"\x1b" in piece:
-            piece = _ANSI_BYTES.sub(b"", piece)
+        piece = _plain(piece)
+        if self._width is None:
+            self._width = _width_of(piece)
+        if self._width:
+            piece = _unbroken(piece, self._width)
         number = self.n_lines
         self.n_lines += piece.count(b"\n")
         if self._wanted is None:
@@ -301,22 +378,106 @@ def read_log(chunks: Iterable[bytes], wanted: Filter | None = None) -> Iterator[
     return LogReader(wanted).read(chunks)
 
 
+def _plain(piece: bytes) -> bytes:
+    """A piece of a log without what terminals, consoles and web pages add to text."""
+    if b"\x00" in piece:
+        # PowerShell writes UTF-16 where it redirects.
+        piece = piece.replace(b"\x00", b"")
+    if b"u001b" in piece:
+        piece = piece.replace(b"\\u001b", b"\x1b")
+    if b"\x1b" in piece:
+        piece = _ANSI_BYTES.sub(b"", piece)
+    if not piece.isascii():
+        piece = piece.removeprefix(b"\xef\xbb\xbf")
+        if b"\xc2\xa0" in piece or b"\xe2\x80" in piece:
+            piece = _TYPED_PATTERN.sub(lambda found: _TYPED_BYTES[found[0]], piece)
+    if b"&" in piece and b";" in piece:
+        piece = _ENTITY.sub(_unescaped, piece)
+    return piece
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    text = html.unescape(found[0].decode())
+    return text.replace("\u00a0", " ").encode() if text.isprintable() else found[0]
+
+
+def _width_of(piece: bytes) -> int:
+    """At which column the lines of a log are broken; 0 if they are whole, < 0 if they may be.
+
+    Args:
+        piece: its beginning.
+    """
+    lines = piece[:_BEGINNING].decode("utf-8", "replace").replace("\r", "").split("\n")
+    width = max(map(len, lines))
+    if not _LEAST_WIDTH <= width <= _MOST_WIDTH:
+        return 0
+    broken = {
+        shape_of(line.encode())
+        for line, rest in pairwise(lines)
+        if len(line) == width and _is_rest(rest, line)
+    }
+    if len(broken) > 1:
+        return width
+    return -width if broken and width in _WIDTHS else 0
+
+
+_BEGINNING = 1 << 16
+"""Where it is found out how wide a log is.  [bytes]"""
+
+
+def _is_rest(line: str, before: str) -> bool:
+    """Whether a line may be the rest of the one before it."""
+    return (
+        _LOOKS_WHOLE.match(line) is None
+        and line.split(None, 1)[0] != before.split(None, 1)[0]
+        and _prefix(line, 0, len(line)) is None
+    )
+
+
+def _unbroken(piece: bytes, width: int) -> bytes:
+    """Lines that were broken at a column, put together; there are as many lines as before.
+
+    Args:
+        piece: whole lines.
+        width: the column; < 0 where the lines may be whole, so that each is kept as well.
+    """
+    whole: list[str] = []
+    n_taken = 0
+    before = ""
+    for line in piece.decode("utf-8", "replace").replace("\r", "").split("\n"):
+        if len(before) != abs(width) or not _is_rest(line, before):
+            n_taken = 0
+            whole.append(line)
+        elif width < 0:
+            whole.append(whole[-1] + line)
+        else:
+            whole[-1 - n_taken] += line
+            n_taken += 1
+            whole.append("")
+        before = line
+    return "\n".join(whole).encode()
+
+
 def _shortened(raw: bytes) -> bytes:
     half = MAX_LINE_BYTES // 2
     return raw[:half] + raw[-half:]
 
 
 def _parts(number: int, raw: bytes) -> Iterator[LogLine]:
-    """A line, or what a progress bar wrote over it one after the other."""
+    """A line, what a progress bar wrote over it, or the lines of a message that it holds."""
     if len(raw) > MAX_LINE_BYTES:
         raw = _shortened(raw)
     text = raw.decode("utf-8", "replace")
-    if "\r" not in text:
-        yield LogLine(number, *clean(text), _is_error(text[:_HEAD]), raw)
-        return
-    for part in text.split("\r"):
-        if part:
-            yield LogLine(number, *clean(part), _is_error(part[:_HEAD]))
+    parts = [part for part in text.split("\r") if part] if "\r" in text else [text]
+    for part in parts:
+        stream, message, head = _taken_apart(part)
+        if "\n" not in message:
+            is_whole = len(parts) == 1
+            yield LogLine(number, stream, message, _is_error(head), raw if is_whole else b"")
+            continue
+        for line in message.split("\n"):
+            inner, text = clean(line)
+            yield LogLine(number, stream or inner, text, _is_error(line[:_HEAD]))
 
 
 def _is_error(head: str) -> bool | None:
@@ -352,21 +513,25 @@ def _after_spaces(text: str, begin: int, end: int) -> int:
 
 def clean(text: str) -> tuple[str, str]:
     """Which stream a line belongs to, and what it says without anything put in front of it."""
+    stream, text, _ = _taken_apart(text)
+    return stream, text
+
+
+def _taken_apart(text: str) -> tuple[str, str, str]:
+    """The stream, what a line says, and the text that says how bad it is."""
     if "\x1b" in text or "\x9b" in text:
         text = _ANSI.sub("", text)
-    stream = ""
+    stream, head = "", text[:_HEAD]
     text = text.strip()
-    if text.startswith("{") and text.endswith("}"):
-        text = _unwrapped(text)
-    for _ in range(_MAX_PREFIXES):
+    for _ in range(_MAX_PREFIXES + 1):
+        if (found := _unwrapped(text)) is not None:
+            text, head = found
         match = _prefix(text, 0, len(text))
         if match is None:
             break
         stream = match.groupdict().get("stream") or stream
         text = text[match.end() :].lstrip()
-        if text.startswith("{") and text.endswith("}"):
-            text = _unwrapped(text)
-    return stream, text
+    return stream, text, head
 
 
 _MAX_PREFIXES = 4
@@ -389,18 +554,40 @@ def _beginning_with(char: str) -> tuple[re.Pattern[str], ...]:
     return tuple(pattern for first, pattern in _PREFIXES if not first or char in first)
 
 
-def _unwrapped(text: str) -> str:
-    """The message of a line that a collector wrapped in JSON."""
+def _unwrapped(text: str) -> tuple[str, str] | None:
+    """What a collector put into JSON or into a table; None for a line that is neither.
+
+    Returns: the message, and the text that says how bad it is.
+    """
+    if text.startswith(("{", "[{")):
+        return _of_json(text.lstrip("[").rstrip(",]"))
+    if '"' in text and _EXPORTED.match(text):
+        cell = max(next(csv.reader([text]), [text]), key=len)
+        return cell, cell[:_HEAD]
+    return None
+
+
+def _of_json(text: str) -> tuple[str, str] | None:
+    """The same of an object; None if it holds no message."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return text
-    if not isinstance(value, dict):
-        return text
-    for field in _LOG_FIELDS:
-        message = value.get(field)
-        if isinstance(message, str):
-            error = value.get("error") or value.get("err")
-            text = f"{message} error={error!r}" if isinstance(error, str) else message
-            return _ANSI.sub("", text).strip()
-    return text
+        return None
+    for _ in range(_MOST_NESTED):
+        if not isinstance(value, dict):
+            return None
+        message = next((value[f] for f in _LOG_FIELDS if isinstance(value.get(f), str)), None)
+        if message is not None:
+            return _told_in(value, _ANSI.sub("", message).strip())
+        value = next((value[f] for f in _NESTED_FIELDS if isinstance(value.get(f), dict)), None)
+    return None
+
+
+def _told_in(value: dict[str, Any], message: str) -> tuple[str, str]:
+    """A message with the error and the level that its object has beside it."""
+    if message.startswith("{") and (inner := _of_json(message)) is not None:
+        return inner
+    level = value.get("level") or value.get("levelname")
+    head = f"level={level} {message[:_HEAD]}" if isinstance(level, str) else message[:_HEAD]
+    error = value.get("error") or value.get("err")
+    return f"{message} error={error!r}" if isinstance(error, str) else message, head

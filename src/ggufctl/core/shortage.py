@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ggufctl.core.ggml.types import TYPES
@@ -15,6 +16,48 @@ _STEP = 1024
 
 _RESERVE_BYTES = 512 << 20
 """Left free for the compute buffer and CUDA itself.  [bytes]"""
+
+_Q8 = "-fa on -ctk q8_0 -ctv q8_0"
+
+_WORDS = (
+    (
+        "num_ctx",
+        (
+            (_Q8, "OLLAMA_FLASH_ATTENTION=1 and OLLAMA_KV_CACHE_TYPE=q8_0"),
+            ("-ub ", "num_batch "),
+            ("-ngl ", "num_gpu "),
+            ("-c ", "num_ctx "),
+        ),
+    ),
+    (
+        "GPU Offload",
+        (
+            (_Q8, "Flash Attention and a K and V cache in Q8_0"),
+            ("-ub ", "Evaluation Batch Size "),
+            ("-ngl ", "GPU Offload "),
+            ("-c ", "Context Length "),
+        ),
+    ),
+    (
+        "--contextsize",
+        (
+            (_Q8, "--flashattention --quantkv 1"),
+            ("-ub ", "--blasbatchsize "),
+            ("-ngl ", "--gpulayers "),
+            ("-c ", "--contextsize "),
+        ),
+    ),
+    (
+        "n_gpu_layers",
+        (
+            (_Q8, "flash_attn=True, type_k=8, type_v=8"),
+            ("-ub ", "n_ubatch="),
+            ("-ngl ", "n_gpu_layers="),
+            ("-c ", "n_ctx="),
+        ),
+    ),
+)
+"""A word of a wrapper's fixes → what it calls the options of llama-server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +131,17 @@ def explain_shortage(
         cause += f" It had {format_gib(free)} GiB free"
         cause += f", of which weights took {format_gib(used)} GiB." if used else "."
     more += _small_card_advice(facts, shortage)
-    return cause, (*more, *fix)
+    return _in_words_of(fix, cause), (*(_in_words_of(fix, text) for text in more), *fix)
+
+
+def _in_words_of(fix: tuple[str, ...], text: str) -> str:
+    """A sentence with the options of the program that the fixes are for."""
+    for word, names in _WORDS:
+        if any(word in line for line in fix):
+            for option, name in names:
+                text = re.sub(rf"(?<!\S){re.escape(option)}", name, text)
+            return text
+    return text
 
 
 def _kv_advice(facts: LogFacts, shortage: Shortage) -> list[str]:
@@ -101,10 +154,10 @@ def _kv_advice(facts: LogFacts, shortage: Shortage) -> list[str]:
     room = available_bytes(facts, shortage.device, "weights", "recurrent state") or 0
     text = f"-c {n_ctx} would fit"
     if ratio < 1 and shortage.n_bytes * ratio + _RESERVE_BYTES <= room:
-        text += f"; so would -c {facts.n_ctx} with -fa on -ctk q8_0 -ctv q8_0"
+        text += f"; so would -c {facts.n_ctx} with {_Q8}"
     elif ratio < 1:
         longer = min(int(n_ctx / ratio), facts.n_ctx) // _STEP * _STEP
-        text += f", or -c {longer} with -fa on -ctk q8_0 -ctv q8_0"
+        text += f", or -c {longer} with {_Q8}"
     return [f"{text} (from the log's own numbers)."]
 
 

@@ -125,7 +125,9 @@ def list_deployments() -> tuple[ModalDeployment, ...]:
             try:
                 tags = app.get_tags()
             except modal.exception.NotFoundError:
-                # It ended meanwhile.
+                # It ended meanwhile; what goes on must not be taken for ended.
+                if is_deployed(name):
+                    raise
                 continue
             if TOOL_TAG not in tags or tags[TOOL_TAG] == "download":
                 continue

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ggufctl.errors import LaunchFailed
-from ggufctl.remote.front import Limits, Stage
+from ggufctl.front.orders import Limits, Stage
 
 __all__ = ["Front", "Held", "port_of_our_own"]
 
@@ -100,7 +100,7 @@ class Front:
         self._started_at = time.monotonic()
         # Not in a thread of its own: what this process computes meanwhile would be in its way.
         self._process = subprocess.Popen(
-            (sys.executable, "-m", "ggufctl.remote.front", str(number), limits),
+            (sys.executable, "-m", "ggufctl.front.proxy", str(number), limits),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(number,),

@@ -424,7 +424,7 @@ def _group_shared_experts(nodes: list[Tensor], keep: Keep) -> list[Tensor]:
     """Move a shared expert's three nodes behind the routed ones they can be fused with."""
     i = 0
     while i + 5 < len(nodes):
-        if nodes[i].op == "MUL_MAT_ID":
+        if nodes[i].op == "MUL_MAT_ID" and _is_routed(nodes, i):
             j = i + 3
             while j + 2 < len(nodes):
                 op = nodes[j].op
@@ -440,6 +440,12 @@ def _group_shared_experts(nodes: list[Tensor], keep: Keep) -> list[Tensor]:
                 j += 1
         i += 1
     return nodes
+
+
+def _is_routed(nodes: list[Tensor], i: int) -> bool:
+    """Whether two products and what gates one with the other begin here."""
+    glu = nodes[i + 2]
+    return glu.op == "GLU" and {id(s) for s in glu.src} == {id(nodes[i]), id(nodes[i + 1])}
 
 
 def _is_fused_pair(up: Tensor, gate: Tensor, glu: Tensor) -> bool:

@@ -27,6 +27,7 @@ def _hparams(hp: HParams) -> None:
     hp.loads_output_first = True
     hp.set_swa(hp.integer("attention.sliding_window", 0), 5)
     hp.n_layer_kv_from_start = N_LAYER_KV
+    hp.block_marks = [il < N_LAYER_SPARSITY for il in range(hp.n_layer_all)]
     hp.kv_reuse = lambda il: N_LAYER_KV - (2 if hp.is_swa(il) else 1)
 
 

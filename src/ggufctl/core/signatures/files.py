@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ggufctl.core.signatures import programs
 from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
@@ -60,6 +61,7 @@ SIGNATURES = (
             r"Identified as \S+ model: \(ver 0\)",
             r"unknown \(magic, version\) combination: 6767",
             r"this format is no longer supported",
+            r"llama_model_load: unknown tensor '[^']*' in model file",
             r"(?:is )?too old, (?:regenerate|please (?:regenerate|reconvert))",
             r"old (?:model |ggml )?(?:file )?format",
             r"(?:GGML|ggml|\.bin) (?:files?|models?|format) (?:is|are) (?:no longer|not) "
@@ -80,7 +82,7 @@ SIGNATURES = (
             r"invalid gguf magic",
             r"failed to load model: (?:this file is )?not a GGUF",
             r"invalid (?:gguf |model )?magic",
-            r"(?:bad|wrong|unexpected|unknown) (?:file |gguf )?magic",
+            r"(?<!lora_from_file_internal: )(?:bad|wrong|unexpected|unknown) (?:file |gguf )?magic",
             r"magic (?:bytes|number|header) .{0,40}(?:mismatch|do(?:es)? not match|not found|"
             r"incorrect)",
             r"(?:is )?not a (?:valid )?gguf\b",
@@ -90,6 +92,7 @@ SIGNATURES = (
             r"failed to (?:detect|determine) model (?:format|type)",
             r"invalid model file '",
             r"load_gguf: gguf_init_from_file failed",
+            r"file was not in GGUF format",
             r"Could not load model due to invalid format for",
         ),
         "The file is not a GGUF: it begins with {magic}.",
@@ -98,15 +101,53 @@ SIGNATURES = (
         Basis.REAL,
     ),
     Signature(
+        "repo-not-gguf",
+        (
+            r"Repository is not GGUF",
+            r"(?:repo\w*|model|it) (?:is )?not compatible with llama\.cpp",
+        ),
+        "The repository on the Hub has no GGUF, or none of a kind that llama.cpp loads.",
+        (
+            "Take a repository with GGUF of the same model: search the Hub for its name and GGUF, "
+            "then ollama pull hf.co/OWNER/REPO-GGUF:Q4_K_M.",
+            "Or convert the weights: python convert_hf_to_gguf.py FOLDER, and ollama create from a "
+            "Modelfile with FROM ./model.gguf.",
+        ),
+        'Error: pull model manifest: 400: {"error":"Repository is not GGUF or is not compatible '
+        'with llama.cpp"}',
+        Basis.REPORTED,
+    ),
+    Signature(
+        "ollama-sharded",
+        (
+            r"(?:contains|is a|only contains) sharded GGUF",
+            r"does not (?:yet )?support (?:pulling )?sharded GGUF",
+        ),
+        "Ollama does not pull a GGUF that is stored in several files.",
+        (
+            "Take a quant of the repository that is one file, or another repository that has one.",
+            "Or download the parts (hf download OWNER/REPO --include '*Q4_K_M*'), merge them with "
+            "llama-gguf-split --merge FIRST_PART OUT.gguf, and ollama create NAME from a Modelfile "
+            "with FROM ./OUT.gguf.",
+            "llama-server loads the parts as they are: -m FIRST_PART, or -hf OWNER/REPO:QUANT.",
+        ),
+        'Error: pull model manifest: 400: {"error":"The specified repository contains sharded '
+        'GGUF. Ollama does not support this yet."}',
+        Basis.REPORTED,
+    ),
+    Signature(
         "ollama-file-magic",
         (
             r"(?<!\w)invalid file magic",
             r"unsupported content type: (?!text/)\S+",
+            r"^Error: unknown type$",
         ),
         "Ollama finds no GGUF where it expects one: the file is something else, or it is a good "
         "one "
         "with tensors that are not aligned, which old versions read wrongly.",
         (
+            "Name a GGUF, or a folder of safetensors, after FROM: other formats (PyTorch, GGML) "
+            "have to be converted first (convert_hf_to_gguf.py).",
             "Update Ollama, and create the model anew from the file itself.",
             "If it stays so, compare the file's size and sha256 with the source.",
         ),
@@ -127,6 +168,7 @@ SIGNATURES = (
             r"tensor '(?P<tensor>[^']+)' data is not within the file bounds",
             r"model is corrupted or incomplete",
             r"unexpectedly reached end of file",
+            r"not all tensors loaded from model file",
             r"cannot reshape array of size \d+ into shape \(",
             r"failed to read tensor data(?: binary blob)?",
             r"^Bus error",
@@ -143,6 +185,8 @@ SIGNATURES = (
             r"data for tensor .* (?:out of bounds|exceeds)",
             r"Error while loading tensor",
             r"incomplete file '",
+            r"offset\+size \(\d+\) exceeds file size",
+            r"tensor \S+ offset .{0,40}(?:exceeds|beyond|past) .{0,20}file",
             r"read failed path=(?P<path>\S+)",
             r"status=7/BUS",
             r"(?:exit(?:ed)?|return)(?: with)?(?: ?(?:status|code)){0,2}[ :=]+-7\b",
@@ -208,6 +252,7 @@ SIGNATURES = (
             r"failed to open GGUF file '(?P<path>[^']+)' \(No such file or directory\)",
             r"failed to open (?P<path>\S+\.gguf): No such file or directory",
             r"Model path does not exist: (?P<path>.+)",
+            r"cannot access '(?P<path>[^']+\.(?:gguf|bin)\*?)': No such file",
             r"error: failed to open file '(?P<path>[^']+)'",
             r"error: --model is required",
             r"stat (?P<path>\S+\.gguf): no such file or directory",
@@ -237,6 +282,8 @@ SIGNATURES = (
             r"Datei oder Verzeichnis nicht gefunden|Aucun fichier ou dossier|No existe el "
             r"(?:archivo|fichero)|Нет такого файла).{0,80}\.gguf",
             r"Modelfile .{0,40}(?:wasn't|was not|not) found",
+            r"Cannot find (?:image|whisper|TTS|embeddings?|mmproj|lora) (?:model )?(?:file|base): "
+            r"(?P<path>.+)",
             r"no Modelfile (?:or|was) .{0,60}found",
             r"failed to open '': ",
             r"expected str, bytes or os\.PathLike object, not NoneType",
@@ -290,6 +337,7 @@ SIGNATURES = (
             r"failed to open GGUF file '(?P<path>[^']+)' \((?:Is a directory|Invalid argument)\)",
             r"IsADirectoryError",
             r"is a directory, not a (?:model|file|GGUF)",
+            r"Failed to load model '?[^'\s]{1,300}[/\\]\.?'?\.?$",
         ),
         "The path of the model is a folder.",
         ("Name the .gguf file in it; docker makes a folder when a mounted file does not exist.",),
@@ -304,6 +352,8 @@ SIGNATURES = (
             r"(?:missing|could not find|cannot find) (?:shard|split)",
             r"split file .{0,80}(?:missing|not found)",
             r"Not all split parts of the model file",
+            r"split GGUF .{0,300}(?:has \d+ shards, expected|is missing first shard|has invalid "
+            r"shard)",
         ),
         "A shard is missing or broken: {path}.",
         (
@@ -336,6 +386,8 @@ SIGNATURES = (
             r"invalid model: tensor '(?P<tensor>[^']+)' is duplicated",
             r"llama_split_prefix.*(?:failed|invalid)",
             r"invalid split (?:file|count|name|no)",
+            r"split GGUF .{0,300}(?:must use llama\.cpp split filename|does not match metadata|"
+            r"duplicate shard)",
         ),
         "The shards do not belong together, were renamed, or were joined by hand.",
         ("Download one consistent set; to merge shards use llama-gguf-split --merge.",),
@@ -367,6 +419,7 @@ SIGNATURES = (
             r"Error: unsupported architecture$",
             r"(?:unsupported|unknown|unrecogni[sz]ed) (?:model )?architecture\W*$",
             r"requires a newer version of (?:Ollama|LM Studio|llama)",
+            r"(?:may be|is) (?:incompatible|not compatible) with your version of Ollama",
         ),
         "The engine does not know the architecture {arch}.",
         (
@@ -451,12 +504,26 @@ SIGNATURES = (
             r"KeyError: '(?P<why>(?:general|tokenizer|llama|qwen|gemma|clip)\.[\w.]+)'",
             r"(?P<why>key \S+ not found in (?:file|model))",
             r"failed to (?:get|find|read) (?:model )?hyper-?parameters",
+            r"(?P<why>model has expert layers but no expert layers are used)",
+            r"^Error: (?P<why>architecture not set|improper type for \S+)",
         ),
         "The file's metadata is not what the engine needs: {why}.",
         _CONVERSION,
         "llama_model_load: error loading model: error loading model hyperparameters: "
         "key not found in model: llama.context_length",
         Basis.REAL,
+        variants=(
+            Variant(
+                r"invalid n_rot",
+                (
+                    "The converter left the size of the heads out: convert the weights with "
+                    "llama.cpp's convert_hf_to_gguf.py, and take that GGUF (in Ollama: FROM "
+                    "./model.gguf instead of the safetensors folder).",
+                    "Or use a GGUF that others made of the model.",
+                ),
+            ),
+            *programs.NEWER,
+        ),
     ),
     Signature(
         "tensor-missing",
@@ -477,6 +544,7 @@ SIGNATURES = (
         "llama_model_load: error loading model: check_tensor_dims: tensor "
         "'output_norm.weight' not found",
         Basis.REAL,
+        variants=programs.NEWER,
     ),
     Signature(
         "tensor-shape",
@@ -495,6 +563,7 @@ SIGNATURES = (
         _CONVERSION,
         "llama_model_load: error loading model: check_tensor_dims: tensor 'blk.0.attn_kv_b.weight' "
         "has wrong shape; expected  512, 8960, got  512, 4480, 1, 1",
+        variants=programs.NEWER,
     ),
     Signature(
         "quant-type-unknown",
@@ -526,6 +595,7 @@ SIGNATURES = (
         "gguf_init_from_reader: tensor 'blk.0.attn_k.weight' has invalid ggml type "
         "152. should be in [0, 43)",
         Basis.REAL,
+        variants=programs.NEWER,
     ),
     Signature(
         "tensor-data-invalid",
@@ -560,6 +630,9 @@ SIGNATURES = (
             r"gguf\w*: key \d+ is empty",
             r"gguf\w*: .{0,60}array size is too large",
             r"GGUF (?:array|tensor|string|v1).{0,60}(?:exceeds|overflow|invalid|terminator)",
+            r"invalid GGUF (?:v1|alignment)\b",
+            r"tensor \"[^\"]+\" (?:elements|size|dimensions|offset).{0,40}(?:overflow|exceeds "
+            r"maximum)",
         ),
         "The header of the file is malformed.",
         ("Download it again; if it stays so, do not trust the file.",),
@@ -578,6 +651,7 @@ SIGNATURES = (
         "llama_model_load: error loading model: error loading model vocabulary: "
         "unknown pre-tokenizer type: 'smollx'",
         Basis.REAL,
+        variants=programs.NEWER,
     ),
     Signature(
         "vocabulary-invalid",
@@ -596,6 +670,7 @@ SIGNATURES = (
         "llama_model_load: error loading model: error loading model vocabulary: cannot find "
         "tokenizer "
         "merges in model file",
+        variants=programs.NEWER,
     ),
     Signature(
         "adapter-as-model",
@@ -629,6 +704,7 @@ SIGNATURES = (
         (
             r"failed to (?:load|apply) lora adapter:? ?'?(?P<path>[^']*)",
             r"LoRA tensor '(?P<tensor>[^']+)' (?:does not exist|has unexpected)",
+            r"lora_from_file_internal: bad file magic",
             r"model arch and LoRA arch mismatch",
             r"lora_a tensor is not transposed",
             r"expect (?:general|adapter)\.type to be",
@@ -647,9 +723,16 @@ SIGNATURES = (
             r"supports only one (?:lora )?adapter",
             r"only one adapter is currently supported",
             r"error applying lora",
+            r"(?:failed|unable) to set lora adapter",
         ),
         "The LoRA adapter cannot be used with this model.",
-        ("Use an adapter made for exactly this base model, converted to GGUF.",),
+        (
+            "Use an adapter made for exactly this base model.",
+            "Convert it to GGUF with the scripts of the engine's own version: python "
+            "convert_lora_to_gguf.py ADAPTER_FOLDER --base BASE_MODEL_FOLDER --outfile lora.gguf.",
+            "If a tensor is what it stumbles over: merge the adapter into the model first (peft: "
+            "merge_and_unload), and convert the result.",
+        ),
         "llama_adapter_lora_init_from_file_ptr: failed to apply lora adapter: expect "
         "general.type to be 'adapter', but got:",
         Basis.REAL,
@@ -669,6 +752,8 @@ SIGNATURES = (
             r"does not support multimodal\. Please reconvert",
             r"unable to (?:load mm?td|determine vision architecture)",
             r"clip\.cpp:\d+: .{0,80}projector",
+            r"mmproj metadata\b.{0,200}(?:no projector tensors|failed|invalid|EOF)",
+            r"Failed to load mtmd context from: (?P<path>.+)",
         ),
         "The multimodal projector cannot be loaded: {path}.",
         ("Use the mmproj file of the same repository as the model, downloaded whole.",),
@@ -688,6 +773,7 @@ SIGNATURES = (
         "clip_init: failed to load model '/models/mmproj.gguf': load_hparams: unknown projector "
         "type: gemma4uv",
         Basis.REPORTED,
+        variants=programs.NEWER,
     ),
     Signature(
         "projector-mismatch",
@@ -789,11 +875,44 @@ SIGNATURES = (
             r"DFlash .{0,80}(?:mismatch|missing|invalid|requires(?! ctx_other)|do not match)",
             r"unknown speculative (?:type|stage)",
             r"draft trained for",
+            r"load draft model metadata: ",
+            r"failed to restore speculative\b",
+            r"draft has no confidence head",
         ),
         "The draft model cannot be used with this model.",
-        ("Use a draft model of the same family with the same vocabulary.",),
+        (
+            "Use a draft model made for this model: of the same family, with the same vocabulary.",
+            "If it is one (MTP, EAGLE, DFlash), or the lines before name an unknown architecture "
+            "or an index out of range, use a newer build of the engine (in LM Studio a newer "
+            "runtime).",
+            "Leave the draft out until then: everything works without it, more slowly.",
+        ),
         "common_speculative_init_result: failed to load draft model, '/models/beside.gguf'",
         Basis.REAL,
+    ),
+    Signature(
+        "imatrix-unfit",
+        (
+            r"imatrix size \d+ is different from tensor size",
+            r"load_(?:legacy_)?imatrix: (?:failed (?:reading|to open)|no data in file|missing)",
+            r"failed to load imatrix from '(?P<file>[^']+)",
+            r"missing imatrix metadata in file (?P<file>\S+)",
+            r"imatrix contains non-finite",
+            r"imatrix: (?:inconsistent (?:size|expert)|data size mismatch|mismatched)",
+            r"imatrix mapping error",
+        ),
+        "The importance matrix does not fit the model, or cannot be read by this build.",
+        (
+            "Make it anew from this very model with the same build: llama-imatrix -m MODEL -f "
+            "TEXT -o imatrix.gguf, and quantise with it.",
+            "Old builds and ik_llama.cpp read the .dat format only: llama-imatrix --in-file "
+            "imatrix.gguf --output-format dat -o imatrix.dat.",
+            "Q4_K_M and larger do without --imatrix.",
+        ),
+        "llama_model_quantize: failed to quantize: imatrix size 10240 is different from tensor "
+        "size 512 for blk.0.attn_kv_b.weight",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
     ),
     Signature(
         "read-error",
@@ -860,6 +979,7 @@ SIGNATURES = (
             r"Failed to load the model",
             r"failed to initialize the context: (?P<why>.+)",
             r"loading model failed",
+            r"won't work with an unloaded model",
             r"fail(?:ed)? to load model with ID",
             r"Error (?:in )?loading (?:the )?model\b(?!:)",
             r"Model failed to start: (?P<why>.*)",
@@ -873,6 +993,74 @@ SIGNATURES = (
         ),
         "srv  llama_server: exiting due to model loading error",
         tier=Tier.GENERIC,
+        variants=(
+            Variant(
+                r"\bggml\w*[-.]\S*\.bin\b",
+                (
+                    "The name is one of the format from before GGUF, which engines stopped loading "
+                    "in 2023: download a GGUF of the model.",
+                    "Otherwise let the engine say more: verbose=True in llama-cpp-python, -lv 4 "
+                    "for llama-server.",
+                ),
+            ),
+            Variant(
+                r"Failed to load model from file|Could not load Llama model|has no attribute|"
+                r"assert self\.|llama_context$|e06d7363|529697949|3765269347",
+                (
+                    "Pass verbose=True to Llama or LlamaCpp: its lines above the traceback tell "
+                    "the reason.",
+                    "Mostly the package is older than the model: pip install -U llama-cpp-python "
+                    "(--force-reinstall --no-cache-dir if the wheel was built here).",
+                    "Else the path is wrong, the file cut off, or memory short: compare its size "
+                    "with the source, and try a smaller n_ctx and n_gpu_layers=0.",
+                ),
+            ),
+            Variant(
+                r"LLama\.|LoadWeightsFailed",
+                (
+                    "Let LLamaSharp log what llama.cpp says: NativeLibraryConfig.All."
+                    "WithLogCallback(...) before anything is loaded.",
+                    "Update LLamaSharp and its Backend package together: each version loads the "
+                    "models of its own time; the path must name a .gguf file.",
+                ),
+            ),
+            Variant(
+                r"load text model|gpttype_|\bkobold",
+                (
+                    "Start KoboldCpp from a terminal, so that its lines stay: the first error "
+                    "above this one is the reason.",
+                    "Take the newest version, fewer --gpulayers and a smaller --contextsize, and "
+                    "compare the file's size with the source.",
+                ),
+            ),
+            Variant(
+                r"all backends returned error|LocalAI|fail(?:ed)? to load model with ID|internal "
+                r"loader",
+                (
+                    "Start LocalAI with DEBUG=true: the backend's own lines (stderr) tell the "
+                    "reason.",
+                    "Name the backend in the model's YAML (backend: llama-cpp), and the file as it "
+                    "is called in the models folder.",
+                ),
+            ),
+            Variant(
+                r"blobs[/\\]sha256|\bollama\b|source=\w+\.go",
+                (
+                    "Read the server's log for the line before it: journalctl -u ollama, docker "
+                    "logs, ~/.ollama/logs/server.log, on Windows %LOCALAPPDATA%\\Ollama.",
+                    "Update Ollama, then pull the model again (ollama rm NAME, ollama pull NAME).",
+                ),
+            ),
+            Variant(
+                r"🥲|\bLM ?Studio\b|\[LMS|Error loading model\.|Failed to load the model",
+                (
+                    "Update the runtime (Settings > Runtime), then load with a lower GPU Offload "
+                    "and a shorter Context Length.",
+                    "Developer Logs, or lms log stream, show the engine's own lines; llama-server "
+                    "with the same file tells the reason as well.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "pre-tokenizer-missing",

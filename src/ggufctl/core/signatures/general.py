@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Signature, Tier
+from ggufctl.core.signatures.table import Basis, Phase, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -38,7 +38,7 @@ SIGNATURES = (
             r"permission denied\b",
             r"\bEACCES\b",
             r"\bEPERM\b",
-            r"operation not permitted",
+            r"(?<!ptrace: )operation not permitted",
             r"access (?:is |was )?denied",
             r"\[Errno (?:1|13)\]",
             r"WinError 5\b",
@@ -66,6 +66,31 @@ SIGNATURES = (
         "cp: cannot open '/models/m.bin' for reading: Permission denied",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
+        variants=(
+            Variant(
+                r"WinError 5|os error 5\)|0xc0000022|3221225506|[A-Z]:\\",
+                (
+                    "Close what holds the file (the server, Python, a sync client), take it out "
+                    "of a protected folder (Program Files), and let the virus scanner pass it; "
+                    "as a last resort start as administrator.",
+                ),
+            ),
+            Variant(
+                r"/mnt/|:z|SELinux|containers?/|volume",
+                (
+                    "Containers with SELinux (Fedora, RHEL): mount with :z (-v "
+                    "/models:/models:z). Rootless podman: --userns=keep-id, so that your user "
+                    "owns the mount.",
+                ),
+            ),
+            Variant(
+                r"/usr/(?:local/)?(?:lib|bin|share)|/opt/|site-packages|dist-packages",
+                (
+                    "It belongs to root: install into a virtual environment or below your home "
+                    "(--prefix, --user), or use sudo for this one step.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "gpu-permission",
@@ -79,6 +104,7 @@ SIGNATURES = (
             r"Opening /dev/(?:dri|kfd)\S* failed: Permission",
             r"/dev/(?:nvidia|kfd|dri)\S*.{0,40}(?:operation not permitted|permission denied)",
             r"permission problems block access",
+            r"nvml error: insufficient permissions",
         ),
         "The engine may not use the GPU's device files.",
         (
@@ -89,11 +115,24 @@ SIGNATURES = (
         "Unable to open /dev/kfd read-write: Permission denied",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"NVML: Insufficient Permissions|insufficient permissions|blocked by the operating",
+                (
+                    "Rootless podman with SELinux: --security-opt=label=disable (or sudo "
+                    "setsebool -P container_use_devices on), with --device nvidia.com/gpu=all.",
+                    "The files /dev/nvidia* must be open to the container's user: --group-add "
+                    "keep-groups, and no-cgroups = true for rootless docker.",
+                ),
+                "The container's user or its SELinux label may not use NVIDIA's devices.",
+            ),
+        ),
     ),
     Signature(
         "no-gpu-used",
         (
-            r"no (?:\w+ ){0,2}(?:GPUs?|devices?|adapters?|accelerators?) (?:was |were |is |are |"
+            r"no (?!connection )(?:\w+ ){0,2}(?:GPUs?|devices?|adapters?|accelerators?) (?:was |"
+            r"were |is |are |"
             r"has been )?(?:found|detected|available|discovered)",
             r"(?:CUDA|ROCm|GPU) is not available",
             r"(?:could not|cannot|unable to|failed to) (?:find|detect|discover) (?:any |a |an |"
@@ -129,11 +168,15 @@ SIGNATURES = (
             r"GPU recovery (?:failed|disabled)",
             r"Memory critical error by agent",
             r"\b(?:xe|i915|amdgpu)\b.{0,60}(?:Timedout job|job timed ?out)",
+            r"Trying to push to a killed entity",
+            r"amdgpu: .{0,80}queue evicted",
         ),
         "The GPU stopped answering and was reset.",
         (
             "Update driver and firmware; try a lower -ub and -fa off, and look for overheating.",
             "On ROCm, HSA_OVERRIDE_GFX_VERSION must name an architecture like the GPU's own.",
+            "If it came with a new kernel or version of the engine, go back to the one before, or "
+            "take the Vulkan build; the GPU mostly needs a reboot first.",
         ),
         "HW Exception by GPU node-1 (Agent handle: 0x55d) reason :GPU Hang",
         Basis.REPORTED,
@@ -148,11 +191,30 @@ SIGNATURES = (
             r"vkCreate\w+ failed",
         ),
         "The Vulkan driver failed.",
-        ("Update the driver; try GGML_VK_DISABLE_COOPMAT=1, or another backend.",),
+        (
+            "Update the driver; try GGML_VK_DISABLE_COOPMAT=1, then GGML_VK_DISABLE_F16=1, or "
+            "another backend.",
+            "Keep it to the real GPU: --device Vulkan0 or GGML_VK_VISIBLE_DEVICES=0, as software "
+            "and Direct3D12 (Dozen, llvmpipe) drivers count as devices too.",
+        ),
         "terminate called after throwing an instance of 'vk::UnknownError'\n"
         "  what():  vk::Device::createComputePipeline: ErrorUnknown",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
+        variants=(
+            Variant(
+                r"createComputePipeline|Adreno|Mali|createShaderModule",
+                (
+                    "The driver cannot compile one of the engine's shaders: update it, or choose "
+                    "another device (--device, GGML_VK_VISIBLE_DEVICES=0) than Dozen, llvmpipe or "
+                    "an integrated one.",
+                    "Try GGML_VK_DISABLE_COOPMAT=1, GGML_VK_DISABLE_F16=1 and "
+                    "GGML_VK_DISABLE_INTEGER_DOT_PRODUCT=1.",
+                    "Phones: the OpenCL build on Adreno, else the CPU (-ngl 0).",
+                ),
+                "The Vulkan driver cannot compile a shader of the engine.",
+            ),
+        ),
     ),
     Signature(
         "proxy-failed",
@@ -204,6 +266,7 @@ SIGNATURES = (
             r"UnprocessableEntityError",
             r"Error code: 422",
             r"422 Unprocessable",
+            r"\{\"error\": ?\{\"message\": ?\"'(?P<what>\w+)'\"",
         ),
         "A request was malformed, or asks for what this server does not take.",
         ("Compare the request with the API of exactly this server; look at its first field.",),
@@ -211,6 +274,38 @@ SIGNATURES = (
         'type: x","type":"invalid_request"}}',
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"Failed to parse tools|tools? = \[",
+                (
+                    "A tool has a field that is null or of another type: give each a name, a "
+                    "description (a string, not null) and a JSON schema as parameters, in the "
+                    "client or its MCP server.",
+                    "Leave tools out one after another to see which it is.",
+                ),
+                "A tool in the request is not described as the server expects.",
+            ),
+            Variant(
+                r"type_error\.316|invalid UTF-8",
+                (
+                    "Send the body as UTF-8 (json= instead of data= in Python; chcp 65001 and "
+                    "--data-binary @body.json for curl on Windows).",
+                    "If the model's answer is what breaks, use a newer build of the engine.",
+                ),
+                "A request or answer holds bytes that are not UTF-8.",
+            ),
+            Variant(
+                r"parse_error|parse error at line|Failed to parse (?:JSON|request)|invalid "
+                r"(?:JSON|character)",
+                (
+                    "The body is not JSON: send Content-Type: application/json, double quotes, no "
+                    "comma after the last field, and check with jq.",
+                    "curl on Windows takes no single quotes: write the body into a file and use "
+                    "-d @body.json.",
+                ),
+                "The body of a request is empty or not JSON.",
+            ),
+        ),
     ),
     Signature(
         "image-unreadable",
@@ -292,6 +387,7 @@ SIGNATURES = (
             r"unknown tensor name",
             r"this quantization requires an im(?:atrix|portance)",
             r"requantizing from type \S+ is disabled",
+            r"failed to guess '?n_ctx\b",
             r"Missing importance matrix",
             r"unsupported quantization type (?P<name>\S+) - supported types are",
             r"Error: llama_model_quantize: \d",
@@ -312,17 +408,19 @@ SIGNATURES = (
         (
             r"Unable to find (?P<name>libclang)",
             r"(?P<name>libclang)\S*.{0,60}(?:not found|could not be found|is required)",
-            r"(?<!-- )Could NOT find (?P<name>CURL|Vulkan|OpenCL|BLAS|MKL|hip\w*|IntelSYCL|"
+            r"(?<!-- )Could NOT find (?P<name>CURL|Vulkan|OpenCL|BLAS|MKL|IntelSYCL|"
             r"OpenSSL|LAPACK|"
             r"Python3?|ROCM|Protobuf|gRPC)\b",
-            r"configuration file provided by \"(?P<name>\w+)\"",
-            r"By not providing \"Find(?P<name>\w+)\.cmake\"",
+            r"configuration file provided by \"(?P<name>(?!(?:hip|hipblas|rocblas|"
+            r"rocwmma)\b)\w+)\"",
+            r"By not providing \"Find(?P<name>(?!(?:hip|hipblas|rocblas)\.)\w+)\.cmake\"",
             r"Package '(?P<name>[\w.-]+)', required by",
-            r"fatal error: '?(?P<name>(?:vulkan|curl|hip|cuda|CL|rocblas|hipblas|sycl|openssl|"
+            r"fatal error: '?(?P<name>(?:vulkan|curl|cuda|CL|sycl|openssl|"
             r"Python)\S*\.h)",
             r"Vulkan_GLSLC_EXECUTABLE",
             r"(?P<name>glslc|spirv\S*|libcurl|pkg-config)['\"]?:? .{0,20}not found",
-            r"Could not find a package configuration file provided by \"?(?P<name>\w+)",
+            r"Could not find a package configuration file provided by \"?(?P<name>(?!(?:hip|"
+            r"hipblas|rocblas|rocwmma)\b)\w+)",
             r"fatal error: '?(?P<name>(?:nccl|cudnn|cublas\w*|spirv|level_zero|mkl\w*|oneapi|"
             r"numa|ffi|zlib|ssl|boost|nlohmann|glslang)\S*\.h\w*)",
             r"(?P<name>cooperative_matrix|GL_\w+_cooperative_matrix\w*|"
@@ -330,6 +428,11 @@ SIGNATURES = (
             r"No package '(?P<name>[^']+)' found",
             r"(?P<name>lib\w+-dev|\w+-devel) (?:is )?(?:not installed|required|missing)",
             r"(?P<name>vulkan-shaders-gen|glslc|spirv-\w+): (?:command )?not found",
+            r"C\+\+ compiler lacks (?P<name>SYCL) support",
+            r"CMake Error.{0,40}: (?P<name>BLAS|OpenMP) not found",
+            r"(?P<name>BLAS) not found, please refer to",
+            r"(?P<name>MUSA) Toolkit not found",
+            r"Can't find (?P<name>CANN)_INSTALL_DIR",
         ),
         "The build lacks {name}.",
         (
@@ -339,6 +442,66 @@ SIGNATURES = (
         "CMake Error at common/CMakeLists.txt:90 (message):\n  Could NOT find CURL.  Hint: to "
         "disable this feature, set -DLLAMA_CURL=OFF",
         phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"[Vv]ulkan|glslc|spirv|SPIRV|cooperative_matrix",
+                (
+                    "Install libvulkan-dev, glslc and spirv-headers (Fedora vulkan-loader-devel "
+                    "vulkan-headers glslc spirv-headers-devel, Arch vulkan-headers shaderc "
+                    "spirv-headers, macOS brew install vulkan-loader vulkan-headers shaderc "
+                    "molten-vk), or LunarG's Vulkan SDK, on Windows with VULKAN_SDK set.",
+                    "Shaders that are not supported want a newer glslc: the distribution's may "
+                    "be too old.",
+                ),
+            ),
+            Variant(
+                r"\bCURL\b|curl",
+                (
+                    "Install libcurl4-openssl-dev (Fedora libcurl-devel, macOS has it), or build "
+                    "without: -DLLAMA_CURL=OFF; newer llama.cpp needs no curl.",
+                ),
+            ),
+            Variant(
+                r"OpenSSL|openssl|\bssl\b",
+                (
+                    "Install libssl-dev (Fedora openssl-devel, macOS brew install openssl with "
+                    "OPENSSL_ROOT_DIR=$(brew --prefix openssl)).",
+                ),
+            ),
+            Variant(
+                r"libclang",
+                (
+                    "Install libclang-dev (clang-devel; on Windows LLVM), and set LIBCLANG_PATH "
+                    "to the folder that holds libclang.",
+                ),
+            ),
+            Variant(
+                r"Python\.h|Python3?\b",
+                ("Install python3-dev (python3-devel) of exactly this Python.",),
+            ),
+            Variant(
+                r"SYCL|oneAPI|MKL|level_zero|icpx",
+                (
+                    "Install the oneAPI Base Toolkit, source /opt/intel/oneapi/setvars.sh "
+                    "(Windows: its command prompt), and build with -DCMAKE_C_COMPILER=icx "
+                    "-DCMAKE_CXX_COMPILER=icpx.",
+                ),
+            ),
+            Variant(
+                r"BLAS",
+                (
+                    "Install libopenblas-dev (openblas-devel) and build with -DGGML_BLAS=ON "
+                    "-DGGML_BLAS_VENDOR=OpenBLAS; pkg-config must find it.",
+                ),
+            ),
+            Variant(
+                r"OpenMP",
+                (
+                    "Install libomp-dev (macOS brew install libomp), or build with "
+                    "-DGGML_OPENMP=OFF.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "compile-error",
@@ -431,12 +594,38 @@ SIGNATURES = (
             r"Changing to the requested working directory failed",
             r"status=(?:216/GROUP|200/CHDIR)",
             r"Failed to determine (?:user|group) credentials",
+            r"[Uu]nable to find (?:group|user) (?P<name>\S+?): no matching entries",
         ),
         "The service names a user, group or folder that does not exist.",
         ("Correct User=, WorkingDirectory= or --user.",),
         "llama.service: Main process exited, code=exited, status=217/USER",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"find group|matching entries in group",
+                (
+                    "Give the group's number of the host, for the name is not in the image: "
+                    '--group-add $(getent group render | cut -d: -f3) (group_add: ["992"] in '
+                    "Compose), and the same for video.",
+                    "Rootless podman: --group-add keep-groups.",
+                ),
+                "The image knows no group of that name; the host's group has a number.",
+            ),
+            Variant(
+                r"find user|217/USER",
+                (
+                    "Create it (sudo useradd -r -s /bin/false -m NAME), or name one that exists; "
+                    "--user takes numbers as well.",
+                ),
+                "There is no such user here.",
+            ),
+            Variant(
+                r"200/CHDIR|working directory",
+                ("Create the folder (mkdir -p, chown), or correct WorkingDirectory= or -w.",),
+                "The working directory does not exist, or its user may not enter it.",
+            ),
+        ),
     ),
     Signature(
         "request-failed",
@@ -501,7 +690,7 @@ SIGNATURES = (
             r"(?:uncaught|unhandled) (?:exception|error|rejection):? (?P<why>.{4,})",
             r"^\w[\w-]*: (?:error|fatal): (?P<why>(?!error:).{4,})",
             r"(?<!ACPI )\b(?:ERR|ERROR|FATAL|CRITICAL|SEVERE)\b[\]:|]{1,2} *(?P<why>(?! "
-            r"*error:).{8,})",
+            r"*error:)(?! *This usually means).{8,})",
             r"\b(?P<why>[A-Z]\w*(?:Error|Exception): .{4,})",
             r"(?<!-- )(?<!\(bug\): )(?P<why>(?:failed to|unable to|could not|couldn't) (?!mlock|"
             r"fit)\w+ .{4,})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ggufctl.core.signatures import programs
 from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
@@ -67,6 +68,39 @@ SIGNATURES = (
         ),
         "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected",
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"ROCk|\bROCm|\brocm|hipError|\bHIP\b|Tensile|/dev/kfd|amdgpu",
+                (
+                    "Pass the GPU into the container: --device /dev/kfd --device /dev/dri "
+                    "--group-add video --group-add render, with the image for ROCm.",
+                    "On the host load amdgpu and install ROCm (rocminfo must list the GPU); what "
+                    "ROCm does not know works with the Vulkan build.",
+                ),
+                "ROCm sees no GPU, so the engine works on the CPU or not at all.",
+            ),
+            Variant(
+                r"sycl|level[- _]?zero|No device of requested type|\bXPU\b",
+                (
+                    "Load oneAPI first (source /opt/intel/oneapi/setvars.sh), and look whether "
+                    "sycl-ls lists a level_zero GPU.",
+                    "Install level-zero and the compute runtime (intel-level-zero-gpu), pass "
+                    "/dev/dri into the container, and add the user to the group render.",
+                    "Or use the Vulkan build, which needs neither.",
+                ),
+                "SYCL sees no Intel GPU.",
+            ),
+            Variant(
+                r"opencl|CL_(?:DEVICE|PLATFORM)|clGetPlatform",
+                (
+                    "Install the GPU's OpenCL driver (ICD): clinfo must list it. On Android "
+                    "link libOpenCL.so of the vendor into the library path.",
+                    "If another backend is meant to be used, this is only a remark of the OpenCL "
+                    "one.",
+                ),
+                "OpenCL sees no platform or device.",
+            ),
+        ),
     ),
     Signature(
         "driver-unsigned",
@@ -252,6 +286,29 @@ SIGNATURES = (
         "ggml_cuda_init: failed to initialize CUDA: unknown error",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"(?:ROCm|HIP|hip\w+)\b.{0,60}(?:init|fail|returned|error)|\brocm\b",
+                (
+                    "Give the user and the container the device files: --device /dev/kfd --device "
+                    "/dev/dri, groups video and render.",
+                    "Use a ROCm of the same major version as the engine, and unset "
+                    "HSA_OVERRIDE_GFX_VERSION and HIP_VISIBLE_DEVICES where they name another GPU.",
+                    "Otherwise use the Vulkan build.",
+                ),
+                "ROCm cannot be initialised: {why}.",
+            ),
+            Variant(
+                r"failed to initialize (?:SYCL|OpenCL|WebGPU|OpenVINO|CANN)|(?:metal|vulkan|sycl|"
+                r"cann|opencl)_init\(\) failed",
+                (
+                    "Update the GPU's driver and runtime, and pass its device files (/dev/dri) "
+                    "into the container.",
+                    "Otherwise use another build: Vulkan, or the CPU with -ngl 0.",
+                ),
+                "The GPU's backend cannot be initialised: {why}.",
+            ),
+        ),
     ),
     Signature(
         "mps-failed",
@@ -285,6 +342,7 @@ SIGNATURES = (
             r"(?:Invalid|unknown) (?:device id|GPU (?:id|index|device))\b",
             r"(?:No such device|not found): (?:GPU|MIG)-[0-9a-f]",
             r"invalid (?:value for )?main_gpu(?!.{0,40}available devices: 0)",
+            r"GGML_ASSERT\(index < ggml_backend_dev_count\(\)\)",
             r"number of required GPUs exceeds the total number",
             r"tensor parallel size .{0,60}(?:exceeds|larger than|greater than).{0,60}GPUs",
         ),
@@ -353,6 +411,8 @@ SIGNATURES = (
             r"HSA_STATUS_ERROR_INVALID_(?:ISA|CODE_OBJECT)",
             r"code object's ISA is incompatible",
             r"requires an architectural feature absent",
+            r"No compatible code objects found for: ?(?P<arch>gfx\w+)",
+            r"no rocblas support for gfx target\b.{0,80}?(?P<arch>gfx\w+)",
             r"compiled without support for the current GPU architecture",
             r"removing unsupported .{0,160}compute=(?P<arch>gfx(?:103[1-6]|90[029c]|803|1103))\b",
         ),
@@ -379,12 +439,15 @@ SIGNATURES = (
                 (
                     "Set HSA_OVERRIDE_GFX_VERSION to the next one that ROCm has code for (gfx1031 "
                     "to gfx1036: 10.3.0; gfx1103: 11.0.0), or use the Vulkan build.",
+                    "If the GPU is one that ROCm knows, hide the integrated one beside it: "
+                    "ROCR_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES with the other's number.",
                     "Build for it: rocminfo names its gfx target, -DAMDGPU_TARGETS=gfx... "
                     "(-DGPU_TARGETS in newer builds) sets it.",
                     "If it is an NVIDIA GPU, build with -DCMAKE_CUDA_ARCHITECTURES set to its "
                     "compute capability.",
                 ),
             ),
+            *programs.NEWER_GPU,
         ),
     ),
     Signature(
@@ -429,6 +492,27 @@ SIGNATURES = (
         "CUDA error: an illegal memory access was encountered\n"
         "  current device: 0, in function ggml_backend_cuda_synchronize at ggml-cuda.cu:2465",
         phase=Phase.SERVE,
+        variants=(
+            Variant(
+                r"Memory access fault by GPU|HSA_STATUS|hipError|\bROCm\b|amdgpu|\bamd\b",
+                (
+                    "Let HSA_OVERRIDE_GFX_VERSION name an architecture like the GPU's own, or "
+                    "unset it; on an integrated GPU free more memory for it (BIOS, GTT).",
+                    "Try -fa off and an f16 cache, then another ROCm or the Vulkan build.",
+                ),
+            ),
+            *programs.NO_FLASH,
+            Variant(
+                r"unspecified launch failure|LAUNCH_FAILED|LaunchFailure",
+                (
+                    "Look at sudo dmesg for Xid lines, which tell whether the driver or the GPU "
+                    "is at fault; update the driver and start the machine anew.",
+                    "Try a newer build, one GPU alone (CUDA_VISIBLE_DEVICES=0), then -fa off and "
+                    "no overclocking.",
+                ),
+                "A kernel of the engine crashed on the GPU.",
+            ),
+        ),
     ),
     Signature(
         "gpu-fell-off",
@@ -537,6 +621,18 @@ SIGNATURES = (
         "ggml_backend_cuda_buffer_set_tensor at ggml-cuda.cu:606",
         Basis.REPORTED,
         phase=Phase.SERVE,
+        variants=(
+            Variant(
+                r"hip[A-Z]\w+|ROCm|HIP error|\bamd\b",
+                (
+                    "Use the amdgpu driver and the ROCm that the engine was built for, and a build "
+                    "for exactly this gfx target; hide an integrated GPU with "
+                    "ROCR_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES.",
+                    "Otherwise use the Vulkan build, -fa off, or one GPU.",
+                ),
+            ),
+            *programs.NO_FLASH,
+        ),
     ),
     Signature(
         "cuda-error",
@@ -568,6 +664,46 @@ SIGNATURES = (
         phase=Phase.SERVE,
         variants=(
             Variant(
+                r"failed to launch on the GPU|STATUS_EXECUTION_FAILED|internal operation failed",
+                (
+                    "Leave the GPU more room, and try a lower -ub: cuBLAS fails like this where "
+                    "its workspace does not fit.",
+                    "Use one GPU or -sm layer, a newer build, and a driver that suits its CUDA; "
+                    "GGML_CUDA_FORCE_MMQ=1 at build time goes around cuBLAS.",
+                ),
+            ),
+            Variant(
+                r"launch timed out",
+                (
+                    "Use a lower -ub, or a GPU that drives no display: the driver ends what takes "
+                    "too long there. On Windows raise TdrDelay in the registry.",
+                ),
+            ),
+            Variant(
+                r"(?:ROCm|HIP|MUSA) error|hip[A-Z]\w+|HSA_STATUS|HIPBLAS|ROCBLAS",
+                (
+                    "Let HSA_OVERRIDE_GFX_VERSION name an architecture like the GPU's own, or "
+                    "unset it, and use a build for exactly this gfx target and this ROCm.",
+                    "Try -fa off and a lower -ub; otherwise use the Vulkan build.",
+                ),
+            ),
+            Variant(
+                r"SYCL error|\bSYCL\d*\b",
+                (
+                    "Update the compute runtime (level-zero, intel-compute-runtime) and use the "
+                    "oneAPI that the engine was built with.",
+                    "Take one GPU (ONEAPI_DEVICE_SELECTOR=level_zero:0) and -sm layer; otherwise "
+                    "use the Vulkan build.",
+                ),
+            ),
+            Variant(
+                r"ggml_\w*opencl|OpenCL error",
+                (
+                    "Update the GPU's OpenCL driver, use a lower -ub, or take the Vulkan or CPU "
+                    "build.",
+                ),
+            ),
+            Variant(
                 r"busy or unavailable|DevicesUnavailable",
                 (
                     "See with nvidia-smi which other processes hold the GPU, and end them; set "
@@ -591,7 +727,12 @@ SIGNATURES = (
             r"ggml_vulkan: device fault on",
         ),
         "The Vulkan driver gave the GPU up: it worked too long on one piece, or crashed.",
-        ("Use a lower -ub, update the driver, and try GGML_VK_DISABLE_COOPMAT=1.",),
+        (
+            "Use a lower -ub, update the driver (and on Linux the kernel), and try "
+            "GGML_VK_DISABLE_COOPMAT=1.",
+            "Give it less at once: GGML_VK_MAX_NODES_PER_SUBMIT=32; a weak GPU takes fewer layers "
+            "(-ngl).",
+        ),
         "vk::Queue::submit: ErrorDeviceLost",
         Basis.REPORTED,
         phase=Phase.SERVE,
@@ -608,7 +749,7 @@ SIGNATURES = (
             r"vk::InitializationFailedError",
             r"Vulkan 1\.2 required",
             r"Invalid Vulkan device index",
-            r"no (?:compatible |suitable )?Vulkan (?:devices?|driver|ICD)",
+            r"\bno (?:compatible |suitable )?Vulkan (?:devices?|driver|ICD)",
             r"libvulkan\.so\S*: cannot open",
             r"vulkan-1\.dll",
             r"Found no drivers!",
@@ -646,6 +787,31 @@ SIGNATURES = (
         ("Update macOS and the engine; try a lower -ub, or -ngl 0 to see whether it is the GPU.",),
         "ggml_metal_init: error: failed to initialize the Metal library",
         phase=Phase.SERVE,
+        variants=(
+            Variant(
+                r"MTLLibraryErrorDomain|program_source|compiling "
+                r"source|precompiled Metal library|initialize (?:the )?Metal",
+                (
+                    "Take a newer version of the engine, or of the program that carries it "
+                    "(Ollama, LM Studio, llama-cpp-python): its Metal code does not compile on "
+                    "this macOS or chip.",
+                    "Until then GGML_METAL_TENSOR_DISABLE=1 on an M5 (or after a macOS update), "
+                    "GGML_METAL_BF16_DISABLE=1, or -ngl 0.",
+                ),
+                "The Metal code of this build does not compile on this macOS or chip.",
+            ),
+            Variant(
+                r"failed with status 5",
+                (
+                    "Status 5 is mostly memory: use a smaller quant or a shorter context (-c, "
+                    "n_ctx), or fewer layers on the GPU (-ngl, n_gpu_layers).",
+                    "Raise the limit: sudo sysctl iogpu.wired_limit_mb=N; then update macOS and "
+                    "the engine.",
+                ),
+                "Metal gave a piece of work up, mostly for want of memory: {why}.",
+            ),
+            *programs.NO_FLASH,
+        ),
     ),
     Signature(
         "illegal-instruction",
@@ -682,6 +848,25 @@ SIGNATURES = (
         "Illegal instruction (core dumped)",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
+        variants=(
+            *programs.by_program(
+                lm_studio=(
+                    "LM Studio's engines need a CPU with AVX2: choose the plain CPU runtime under "
+                    "Settings > Runtime if one is offered, or build llama.cpp on this machine.",
+                    "On a virtual machine, pass the host's CPU features through (type host).",
+                ),
+                koboldcpp=(
+                    "Use koboldcpp-oldpc, or --noavx2 (--usecpu --failsafe for the oldest).",
+                    "On a virtual machine, pass the host's CPU features through (type host).",
+                ),
+                python=(
+                    "Build the wheel for this CPU: CMAKE_ARGS=-DGGML_NATIVE=ON (with -DGGML_AVX2="
+                    "OFF where it has none) pip install --force-reinstall --no-cache-dir "
+                    "--no-binary llama-cpp-python llama-cpp-python.",
+                    "On a virtual machine, pass the host's CPU features through (type host).",
+                ),
+            ),
+        ),
     ),
     Signature(
         "wrong-platform",
@@ -846,6 +1031,8 @@ SIGNATURES = (
             r"ggml)\w*)",
             r"java\.lang\.UnsatisfiedLinkError: .{0,80}(?P<library>j?llama)",
             r"Failed to (?:load|lookup) (?:dynamic )?library '(?P<library>lib(?:llama|ggml)\S*)'",
+            r"Cannot read propert(?:y|ies) (?:'initContext'|'loadModel'|'install'|"
+            r"of null \(reading '(?:initContext|install)'\))",
         ),
         "The binding's own library for this system is not there, or lacks something that it needs.",
         (
@@ -859,6 +1046,17 @@ SIGNATURES = (
         "FileNotFoundError: Shared library with base name 'llama' not found",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"initContext|Cannot read propert",
+                (
+                    "Build the app anew with the native module: npx expo prebuild, pod install, "
+                    "then a development build; Expo Go does not have it.",
+                    "Give it a path on the device (file://...), not one of the computer.",
+                ),
+                "The app was built without the binding's native module.",
+            ),
+        ),
     ),
     Signature(
         "binding-mismatch",
@@ -870,6 +1068,9 @@ SIGNATURES = (
             r"dlsym\(.{0,80}, (?P<symbol>(?:llama|ggml|clip|llava|mtmd)_\w+)\): symbol not found",
             r"(?:NoSuchFieldError|NoSuchMethodError): (?P<symbol>\S*llama\S*)",
             r"'(?P<symbol>(?:llama|ggml|llava|mtmd)_\w+)' has no implementation",
+            r"Cannot destructure property '(?P<symbol>_llama)'",
+            r"TypeError: .{0,60}(?P<symbol>[lL]lama\w*(?:\.\w+)?) is not a (?:function|"
+            r"constructor)",
             r"entry point named '(?P<symbol>(?:llama|ggml|llava|mtmd)_\w+)'",
         ),
         "The binding and its llama library are of different versions: {symbol}.",
@@ -882,6 +1083,17 @@ SIGNATURES = (
         "AttributeError: /env/lib/libllama.so: undefined symbol: llama_n_ctx_train",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"destructure property|is not a (?:function|constructor)",
+                (
+                    "The wrapper expects another major version of node-llama-cpp: install the one "
+                    "that it names among its peer dependencies (npm ls node-llama-cpp), or call "
+                    "node-llama-cpp's own functions: getLlama(), then llama.loadModel().",
+                    "With LangChain, LlamaCpp.initialize(...) takes the place of new LlamaCpp().",
+                ),
+            ),
+        ),
     ),
     Signature(
         "binding-bundled",
@@ -1016,9 +1228,45 @@ SIGNATURES = (
             r"No prebuilt binar(?:y|ies)",
         ),
         "The engine finds none of its backends: its libraries are incomplete or of another build.",
-        ("Install the engine anew, with all libggml-*.so beside the program.",),
+        (
+            "Install the engine anew, with all libggml-*.so (Windows: ggml-*.dll) beside the "
+            "program, ggml-cpu among them.",
+            "In Jan or LM Studio choose or download another backend (runtime) in the settings.",
+        ),
         "llama_model_load_from_file_impl: no backends are loaded. hint: use ggml_backend_load() or "
         "ggml_backend_load_all() to load a backend before calling this function",
+        variants=(
+            Variant(
+                r"backend not found|grpc process|\bbackend=|LocalAI|local-ai",
+                (
+                    "Install it: local-ai backends install llama-cpp (or under Backends in the "
+                    "web interface), and name it in the model's YAML: backend: llama-cpp.",
+                    "Backends of old guides (gpt4all-j, llama, rwkv) are no longer there: use a "
+                    "GGUF with llama-cpp.",
+                ),
+                "LocalAI does not have the backend that the model asks for: {backend}.",
+            ),
+        ),
+    ),
+    Signature(
+        "engine-not-installed",
+        (
+            r"llama\.cpp runtime \(llama-server\) is not installed",
+            r"llama-server\b.{0,60}\bis not installed",
+            r"(?:llama\.cpp|llama-server) (?:runtime|executable|engine)\b.{0,60}(?:not installed|"
+            r"not found|is missing)",
+            r"(?:could not|cannot|failed to|unable to) (?:find|locate) (?:the |a )?llama-server\b",
+        ),
+        "The program does not find its engine, llama-server.",
+        (
+            "Let the program install it anew (unsloth studio setup; in apps under runtimes, "
+            "engines or backends), or name its path in the settings.",
+            "If it was there, a virus scanner may have taken it away: allow its folder, then "
+            "install it again.",
+        ),
+        "This is a GGUF model, but the llama.cpp runtime (llama-server) is not installed.",
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "engine-built-without-gpu",
@@ -1055,6 +1303,8 @@ SIGNATURES = (
             r"-1073741819",
             r"3221225477",
             r"access violation (?:reading|writing|executing)",
+            r"^Sig\[\d\]\.Value=(?:c0000005|MSVCP140|VCRUNTIME140)",
+            r"Faulting module name: (?:MSVCP140|VCRUNTIME140)",
             r"Unhandled exception.*access violation",
             r"fatal signal 11",
             r"EXC_BAD_ACCESS",
@@ -1082,11 +1332,52 @@ SIGNATURES = (
             r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+136\b",
         ),
         "The engine crashed in native code (segmentation fault).",
-        ("Look at the last lines before it; try another build, then without the newest options.",),
+        (
+            "Look at the last lines before it; try another build, then without the newest options.",
+            "Start once with -ngl 0 (or --device none): if that works, the GPU's driver or backend "
+            "is at fault, so update it or take the Vulkan build.",
+        ),
         "Segmentation fault (core dumped)",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"MSVCP140|VCRUNTIME140",
+                (
+                    "Install the newest Visual C++ Redistributable (x64) and start Windows anew: "
+                    "an older runtime crashes programs of newer compilers.",
+                    "Delete copies of msvcp140.dll in the program's own folder.",
+                ),
+                "The program crashed in a Visual C++ runtime that is older than itself.",
+            ),
+            Variant(
+                r"Floating point exception|SIGFPE|\b136\b",
+                (
+                    "Use a newer build; -ub and -b must not be 0, and a damaged model file does "
+                    "it as well: compare its sha256.",
+                ),
+                "The engine divided by zero.",
+            ),
+            Variant(
+                r"stack overflow|0xc00000fd|3221225725|-1073741571",
+                (
+                    "Use a newer build, and a simpler JSON schema or grammar: deep nesting and "
+                    "long repeats run the stack over.",
+                    "Linux: ulimit -s unlimited before the start.",
+                ),
+                "The engine's stack ran over.",
+            ),
+            Variant(
+                r"access violation reading 0x0{8,16}\b",
+                (
+                    "llama-cpp-python: import llama_cpp before pandas, pyarrow or torch, and take "
+                    "the newest version of it.",
+                    "If a line above says that the model was not loaded, that is the reason.",
+                ),
+            ),
+            *programs.NO_FLASH,
+        ),
     ),
     Signature(
         "aborted",
@@ -1124,6 +1415,7 @@ SIGNATURES = (
         (
             r"GGML_ASSERT\((?P<check>(?!ggml_can_mul_mat).+?)\) failed",
             r"GGML_ASSERT: (?:\S+:\d+: )?(?P<check>\S.*)",
+            r"LLAMA_ASSERT: (?:.{1,300}:\d+: )?(?P<check>\S.*)",
             r"Assertion [`'](?P<check>.+)' failed",
             r"Assertion failed: (?P<check>.+)",
             r"GGML_ABORT",
@@ -1136,6 +1428,9 @@ SIGNATURES = (
             r"unsupported|fatal error|assertion|unknown|missing|Unexpected).*)",
             r"ggml_abort\b",
             r"pre-allocated tensor .* in a buffer",
+            r"(?:/|\\)(?:src|common|tools|server|mtmd)(?:/|\\)\S{0,80}\.(?:cpp|h):\d+: "
+            r"(?P<check>.+)",
+            r"(?:\.cuh|\.hpp|\.mm):\d+: (?P<check>(?!\d|warning|error|note|In ).+)",
             r"(?P<check>unsupported types: dst: .+)",
             r"(?P<check>op not (?:implemented|supported)\b.*)",
         ),
@@ -1148,6 +1443,36 @@ SIGNATURES = (
         "failed",
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
+        variants=(
+            Variant(
+                r"mem_buffer != ?NULL|\.cpp:\d+: data$",
+                (
+                    "Free memory or enlarge the swap (paging) file: it wanted a buffer and got "
+                    "none.",
+                    "Use a smaller model or context, and a newer build, which says so.",
+                ),
+                "The engine stopped because memory could not be had: {check}.",
+            ),
+            Variant(
+                r"i01 >= 0 && i01 < ne01",
+                (
+                    "The text is longer than the model can take (embedding models: often 512 "
+                    "tokens): cut it into shorter pieces, or set the context no higher than the "
+                    "model's own (num_ctx, -c, -ub).",
+                    "Otherwise a token is not in the model's vocabulary: use a newer build, and a "
+                    "draft or adapter of the same family.",
+                ),
+                "A token or position lies outside the model's table.",
+            ),
+            Variant(
+                r"LLAMA_ASSERT",
+                (
+                    "This build is of 2023: install a newer one (pip install -U llama-cpp-python), "
+                    "and take a GGUF of the model instead of its .bin file.",
+                ),
+            ),
+            *programs.NO_FLASH,
+        ),
     ),
     Signature(
         "intel-driver-abort",
@@ -1160,10 +1485,19 @@ SIGNATURES = (
             r"UR backend failed",
             r"PI_ERROR_(?!OUT_OF|DEVICE_NOT_FOUND)\w+",
             r"sycl::\S*exception",
+            r"SYCL error: CHECK_TRY_ERROR",
+            r"Exception caught at file:\S*ggml-sycl",
             r"GGML_SYCL.*(?:failed|error)",
+            r"ggml[-_]sycl.{0,120}failed to get device memory size",
         ),
         "The Intel GPU's driver gave up.",
-        ("Update the compute runtime in the image so that it suits the kernel's driver.",),
+        (
+            "Update the compute runtime (intel-compute-runtime, level-zero) so that it suits the "
+            "kernel's driver and the oneAPI that the engine was built with.",
+            "Take one GPU, or -sm layer with several; leave others out with "
+            "ONEAPI_DEVICE_SELECTOR=level_zero:0, and set ZES_ENABLE_SYSMAN=1.",
+            "If it stays so, use the Vulkan build, which needs no oneAPI.",
+        ),
         "Abort was called at 63 line in file:\n../../neo/shared/source/os_interface/os_interface.h",
         Basis.REPORTED,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ggufctl.core.signatures import programs
 from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
@@ -50,6 +51,7 @@ SIGNATURES = (
         + "alloc_tensor_range: failed to allocate CUDA0 buffer of size 41921543168\n"
         "llama_model_load: error loading model: unable to allocate CUDA0 buffer\n"
         "llama_model_load_from_file_impl: failed to load model",
+        variants=programs.WEIGHTS,
     ),
     Signature(
         "oom-host-weights",
@@ -67,6 +69,7 @@ SIGNATURES = (
         "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size "
         "70368744177664\n"
         "llama_model_load: error loading model: unable to allocate CPU buffer",
+        variants=programs.HOST,
     ),
     Signature(
         "oom-kv",
@@ -93,6 +96,7 @@ SIGNATURES = (
         + "alloc_tensor_range: failed to allocate CUDA0 buffer of size 17179869184\n"
         "llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv "
         "cache",
+        variants=programs.KV,
     ),
     Signature(
         "vllm-memory",
@@ -131,6 +135,7 @@ SIGNATURES = (
         "graph_reserve: failed to allocate compute buffers\n"
         "llama_init_from_model: failed to initialize the context: failed to allocate compute pp "
         "buffers",
+        variants=programs.COMPUTE,
     ),
     Signature(
         "oom-scheduler-copies",
@@ -183,6 +188,7 @@ SIGNATURES = (
         "  current device: 0, in function alloc at ggml/src/ggml-cuda/ggml-cuda.cu:420\n"
         "  cuMemCreate(&handle, reserve_size, &prop, 0)",
         phase=Phase.SERVE,
+        variants=programs.RUN_TIME,
     ),
     Signature(
         "oom-host",
@@ -225,6 +231,7 @@ SIGNATURES = (
         _MORE_RAM,
         "ggml_aligned_malloc: insufficient memory (attempted to allocate 131072.00 MB)",
         tier=Tier.SYMPTOM,
+        variants=programs.HOST,
     ),
     Signature(
         "oom-killed",
@@ -332,11 +339,10 @@ SIGNATURES = (
         (
             r"ggml_vulkan: Device memory allocation of size (?P<bytes>\d+) failed",
             r"ErrorOutOfDeviceMemory",
-            r"ErrorOutOfHostMemory",
+            r"(?<!Pipeline: )ErrorOutOfHostMemory",
             r"Requested buffer size exceeds device (?:max_)?(?:buffer|memory allocation)[ "
             r"_](?:size )?limit",
             r"vk::OutOfDeviceMemoryError",
-            r"vk::OutOfHostMemoryError",
             r"vk::Device::allocateMemory: Error",
             r"VK_ERROR_OUT_OF_\w+",
             r"Requested preallocation size is too large",
@@ -353,6 +359,7 @@ SIGNATURES = (
         "ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
+        variants=programs.WEIGHTS,
     ),
     Signature(
         "oom-metal",
@@ -374,6 +381,7 @@ SIGNATURES = (
         "error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
         Basis.REPORTED,
         phase=Phase.SERVE,
+        variants=programs.WEIGHTS,
     ),
     Signature(
         "oom-sycl",
@@ -391,6 +399,7 @@ SIGNATURES = (
         "ggml_backend_sycl_buffer_type_alloc_buffer: can't allocate 5182021632 Bytes of memory on "
         "device",
         tier=Tier.SYMPTOM,
+        variants=programs.WEIGHTS,
     ),
     Signature(
         "gpu-allocation-failed",
@@ -403,6 +412,8 @@ SIGNATURES = (
             r"unable to allocate backend buffer",
             r"failed to allocate (?:CUDA|ROCm|HIP|MUSA)\d+ buffer(?! of size)",
             r"insufficient VRAM to load requested",
+            r"unable to load full model on GPU",
+            r"llama-server reported out-of-memory during startup",
             r"memory layout cannot be allocated with num_gpu",
             r"(?:failed|unable) to allocate (?:\S+ )?(?:on|in|from) (?:the )?(?:GPU|device|VRAM)",
             r"insufficient (?:VRAM|GPU memory|video memory|device memory)",
@@ -420,6 +431,7 @@ SIGNATURES = (
         "failed: out of memory",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
+        variants=programs.WEIGHTS,
     ),
     Signature(
         "build-out-of-memory",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -25,8 +25,13 @@ SIGNATURES = (
         ),
         "The repository is gated: its licence must be accepted, and a token sent.",
         (
-            "Accept the licence on its page, then set HF_TOKEN or run hf auth login.",
-            "In a container, pass the token as a secret.",
+            "Accept the licence on its page with the account whose token is sent, then set "
+            "HF_TOKEN or run hf auth login; a fine-grained token needs the right to read public "
+            "gated repositories.",
+            "Pass it on: docker run -e HF_TOKEN, a Secret in Kubernetes and on Modal, Colab's "
+            "secrets.",
+            "Or take a copy that is not gated: GGUF repositories of unsloth, bartowski or "
+            "ggml-org mostly are not.",
         ),
         "huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-66)",
         Basis.REPORTED,
@@ -54,7 +59,12 @@ SIGNATURES = (
             r"token .{0,60}(?:does not have|lacks|without) .{0,40}(?:permission|scope|read)",
         ),
         "The Hugging Face token is missing, wrong or expired.",
-        ("Make a new one at huggingface.co/settings/tokens and set HF_TOKEN.",),
+        (
+            "Make a new one at huggingface.co/settings/tokens and set HF_TOKEN (it wins over hf "
+            "auth login: unset a stale one); a fine-grained one needs the right to read gated "
+            "repositories.",
+            "No spaces, quotes or line end in it, and pass it into the container (-e HF_TOKEN).",
+        ),
         "huggingface_hub.errors.HfHubHTTPError: Invalid user token.",
         phase=_D,
     ),
@@ -92,7 +102,7 @@ SIGNATURES = (
             r"^(?=.{0,400}(?:url|download|pull|fetch|hugg|registr|manifest))(?=.{0,400}(?:status|"
             r"code|error|HTTP)\W{0,4}(?:\w+\W{1,2})?403\b).{0,400}\b403\b",
             r"unauthorized: (?:authentication|access)",
-            r"(?:authentication|authorization) required",
+            r"^(?!.{0,300}batch response).{0,400}(?:authentication|authorization) required",
             r"denied: requested access to the resource is denied",
             r"authori[sz]ation failed",
             r"(?:http status|HTTP) code(?: received)?: 40[13]\b",
@@ -111,11 +121,52 @@ SIGNATURES = (
         ),
         "The server refuses the download: the repository is private or gated, or the token is "
         "wrong.",
-        ("Set HF_TOKEN to a token that may read it, and accept its licence.",),
+        (
+            "Set HF_TOKEN to a token that may read it, and accept its licence.",
+            "A signed link that was copied expires: ask for it anew, or download by the "
+            "repository's name.",
+        ),
         "common_download_file_single_online: download failed: "
         "https://huggingface.co/o/r/resolve/main/"
         "m.gguf (status: 401)",
         phase=_D,
+        variants=(
+            Variant(
+                r"fatal: |unable to access|could not read (?:Username|Password)|git clone",
+                (
+                    "git does not read HF_TOKEN: git clone "
+                    "https://USER:TOKEN@huggingface.co/OWNER/REPO, or better hf download "
+                    "OWNER/REPO, which does.",
+                    "From CI and shared addresses the Hub limits clones without a token: use "
+                    "one, and keep a cache.",
+                ),
+            ),
+            Variant(
+                r"hf-mirror|HF_ENDPOINT|modelscope",
+                (
+                    "Unset HF_ENDPOINT for a gated or private repository: mirrors refuse it "
+                    "without a token that huggingface.co knows (HF_TOKEN), and after its licence "
+                    "was accepted there.",
+                    "Or take a copy that is not gated, of unsloth or bartowski.",
+                ),
+            ),
+            Variant(
+                r"llamameta|X-Amz-|Signature=|Expires=|Key-Pair-Id|cdn-lfs|cas-bridge|cloudfront",
+                (
+                    "The link is signed and its time or count is used up: ask for a new one, or "
+                    "start the download from the repository's own address again.",
+                    "On the Hub download by name (hf download REPO FILE), not by a copied CDN "
+                    "address.",
+                ),
+            ),
+            Variant(
+                r"publickey|Host key|git@",
+                (
+                    "Clone by https instead of ssh: git clone https://huggingface.co/OWNER/REPO, "
+                    "or add your key at huggingface.co/settings/keys.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "cloud-credentials",
@@ -163,7 +214,8 @@ SIGNATURES = (
             r"HFValidationError",
             r"is not a valid model identifier",
             r"file '(?P<url>[^']+)' not found in repository",
-            r"^(?!.*HEAD failed)(?=.{0,400}(?:url|download|pull|fetch|hugg|registr|manifest))"
+            r"^(?!.*HEAD (?:failed|invalid))(?=.{0,400}(?:url|download|pull|fetch|hugg|registr|"
+            r"manifest))"
             r"(?=.{0,400}(?:status|code|error|HTTP)\W{0,4}(?:\w+\W{1,2})?404\b).{0,400}\b404\b",
             r"(?:repo|repository|model|revision|branch) .{0,120}(?:not found|does not exist|"
             r"doesn't exist).{0,40}(?:hub|hugging ?face|registry)",
@@ -171,14 +223,12 @@ SIGNATURES = (
             r"(?:the )?(?:repo\w*|hub)|hugging ?face)",
             r"pull model manifest: .*(?:not found|404|does not exist)",
             r"not a valid quantization scheme",
-            r"Repository is not GGUF",
-            r"not compatible with llama\.cpp",
             r"failed to fetch manifest",
             r"manifest .{0,100}was not found",
             r"no GGUF layer found",
             r"(?<!NotFoundError: )404 page not found",
             r"are you sure there are GGUF files",
-            r"(?:http status|HTTP) code(?: received)?: 404\b",
+            r"(?<!HEAD invalid )(?:http status|HTTP) code(?: received)?: 404\b",
             r"modelscope\.hub\.errors\.NotExistError",
             r"errorCode=3\b",
             r"HttpSkipResponseCommand.{0,60}Resource not found",
@@ -205,6 +255,50 @@ SIGNATURES = (
         ),
         "huggingface_hub.errors.RemoteEntryNotFoundError: 404 Client Error. (Request ID: Root=1)",
         phase=_D,
+        variants=(
+            Variant(
+                r"HFValidationError|not a valid model identifier|Repo id must",
+                (
+                    "A local path that does not exist is taken for a repository's name: check it "
+                    "as the program sees it (mounts, typing, the working folder), and give it "
+                    "absolute.",
+                    "A repository's name is OWNER/NAME, without https:// and without the file.",
+                ),
+                "What was given is neither a folder that exists nor a name of a repository.",
+            ),
+            Variant(
+                r"pull model manifest|ollama|registry\.ollama",
+                (
+                    "Look the name and tag up at ollama.com/library; GGUF of the Hub: ollama "
+                    "pull hf.co/OWNER/REPO-GGUF:Q4_K_M, with a quant that the repository has in "
+                    "one file.",
+                ),
+                "Ollama's registry has no model or tag of that name.",
+            ),
+            Variant(
+                r"NoSuchKey|NoSuchBucket|s3",
+                (
+                    "Check bucket, key and region (aws s3 ls s3://BUCKET/PREFIX), and that the "
+                    "endpoint is the right one for a store that is not Amazon's.",
+                ),
+            ),
+            Variant(
+                r"raw/main|resolve/|Entry Not Found|EntryNotFound",
+                (
+                    "Take the exact name, upper and lower case, from the repository's Files tab; "
+                    "split files are NAME-00001-of-0000N.gguf, some in a folder of the quant.",
+                    "The file may have been renamed or replaced: list with hf download REPO "
+                    "--include '*.gguf' --dry-run.",
+                ),
+            ),
+            Variant(
+                r"fatal: repository|remote: Repository",
+                (
+                    "Check the address; git asks for a private repository as if it were not "
+                    "there without a login.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "release-not-found",
@@ -252,7 +346,16 @@ SIGNATURES = (
             r"code|error|HTTP)\W{0,4}(?:\w+\W{1,2})?429\b).{0,400}\b429\b",
             r"pull rate limit",
             r"(?:http status|HTTP) code(?: received)?: 429\b",
-            r"(?:HTTP|status|code)\W{0,3}429\b",
+            r"HTTP 429\b",
+            r"HTTP/\S{1,4} 429\b",
+            r"status: 429\b",
+            r"status 429\b",
+            r"status=429\b",
+            r"code: 429\b",
+            r"code 429\b",
+            r"code=429\b",
+            r"code\\?\": ?429\b",
+            r"status\\?\": ?429\b",
             r"response code: 429",
             r"RateLimitError",
             r"rate[- ]?limit(?:ed|ing)? (?:by|from|error)",
@@ -264,6 +367,41 @@ SIGNATURES = (
         "huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too Many Requests for url",
         Basis.REPORTED,
         phase=_D,
+        variants=(
+            Variant(
+                r"toomanyrequests|docker|pull rate limit|registry-1|ghcr",
+                (
+                    "docker login raises the limit (in Kubernetes an imagePullSecret, on Modal a "
+                    "registry secret); or pull the image from another registry: "
+                    "ghcr.io/ggml-org/llama.cpp, quay.io.",
+                ),
+                "The registry of images limits pulls without an account.",
+            ),
+            Variant(
+                r"api\.github|API rate limit",
+                (
+                    "Set GITHUB_TOKEN (or GH_TOKEN) for the program that asks GitHub, or wait an "
+                    "hour.",
+                ),
+                "GitHub limits requests without a token.",
+            ),
+            Variant(
+                r"RateLimitError|openai|litellm|completions",
+                (
+                    "The server answers 429 as all its slots are busy or a quota is set: raise "
+                    "--parallel or the proxy's limits (rpm, tpm in LiteLLM), or let the client "
+                    "wait and ask again.",
+                ),
+                "A server or proxy of models takes no more requests at present.",
+            ),
+            Variant(
+                r"ollama",
+                (
+                    "Wait some minutes, then pull again: it goes on where it was; OLLAMA_... "
+                    "behind one address with many others share its limit.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "hub-server-error",
@@ -311,11 +449,29 @@ SIGNATURES = (
             r"Cannot resolve revision",
         ),
         "The file is not in the local cache, and the Hub is not or cannot be asked.",
-        ("Unset HF_HUB_OFFLINE, or mount the cache that holds the file.",),
+        (
+            "Unset HF_HUB_OFFLINE (and local_files_only), or mount the cache that holds the file "
+            "at "
+            "HF_HOME.",
+        ),
         "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co: "
         "offline mode "
         "is enabled.",
         phase=_D,
+        variants=(
+            Variant(
+                r"^(?![\s\S]*(?:offline mode|HF_HUB_OFFLINE|outgoing traffic))[\s\S]*(?:trying to "
+                r"locate|check your connection|could not be reached|Cannot reach|connection)",
+                (
+                    "The Hub could not be asked: check network, DNS and HTTPS_PROXY from where "
+                    "this runs (curl -I https://huggingface.co); in China set HF_ENDPOINT to a "
+                    "mirror.",
+                    "If it is meant to work without network, download first (hf download REPO) "
+                    "and mount the same HF_HOME; unset HF_HUB_OFFLINE otherwise.",
+                ),
+                "The file is not in the local cache, and the Hub cannot be reached from here.",
+            ),
+        ),
     ),
     Signature(
         "hub-mirror",
@@ -350,7 +506,6 @@ SIGNATURES = (
             r"could not resolve (?:host|proxy|address|name|server|the |[\w-]+\.[\w.-]+)",
             r"cannot resolve host",
             r"unable to resolve host",
-            r"host not found in upstream",
             r"EAI_NONAME",
             r"Could not resolve hostname",
             r"failed to lookup address information",
@@ -361,6 +516,9 @@ SIGNATURES = (
             r"域名解析.{0,10}(?:失败|错误)",
             r"Der Name oder der Dienst ist nicht bekannt",
             r"Nom ou service inconnu",
+            r"lookup (?P<host>\S+) on \S+: (?:read|write|dial) udp",
+            r"error looking up \S*: ",
+            r"Could not resolve name",
         ),
         "The name of a server cannot be resolved: no network, or no DNS.",
         ("Check the network and DNS of the container, and HTTPS_PROXY where one is needed.",),
@@ -368,6 +526,53 @@ SIGNATURES = (
         "Temporary failure in name resolution)",
         Basis.REPORTED,
         phase=_D,
+        variants=(
+            Variant(
+                r"\[::1\]:53|127\.0\.0\.1:53.{0,40}refused",
+                (
+                    "Termux and some chroots have no resolver where Go looks: pkg install "
+                    "resolv-conf, run it in proot-distro, or write nameserver 1.1.1.1 to "
+                    "$PREFIX/etc/resolv.conf.",
+                ),
+            ),
+            Variant(
+                r"lookup [a-z][\w-]*(?: on \S+)?: |host(?:name)?: [a-z][\w-]*(?:\s|$)|"
+                r"(?:resolve|host) ['\"][a-z][\w-]*['\"]|host [a-z][\w-]*:\d",
+                (
+                    "A name without a dot is that of another container: put both on one network "
+                    "(Compose does so for one file), use the service's name, and wait until it "
+                    "runs.",
+                ),
+                "A host of that short name is not known here.",
+            ),
+            Variant(
+                r"\bhost\.docker\.internal\b",
+                (
+                    "host.docker.internal: on Linux add "
+                    "--add-host=host.docker.internal:host-gateway (extra_hosts in Compose); "
+                    "podman has host.containers.internal.",
+                ),
+            ),
+            Variant(
+                r"10\.96\.0\.10|svc\.cluster\.local|cluster\.local|kube-dns",
+                (
+                    "kubectl -n kube-system get pods -l k8s-app=kube-dns must be Running; the "
+                    "name is SERVICE.NAMESPACE.svc.cluster.local, and a NetworkPolicy must let "
+                    "port 53 out.",
+                ),
+            ),
+            Variant(
+                r"github|huggingface|hf\.co|pypi|ollama\.ai|registry|ghcr",
+                (
+                    "Check the network and DNS of this machine or container (getent hosts "
+                    'huggingface.co): set "dns": ["1.1.1.1"] in /etc/docker/daemon.json, in '
+                    "WSL [network] generateResolvConf=false and an own /etc/resolv.conf, "
+                    "HTTPS_PROXY where only a proxy goes out.",
+                    "Notebooks of Kaggle need Internet switched on, compute nodes of clusters a "
+                    "download on the login node.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "certificate",
@@ -393,7 +598,6 @@ SIGNATURES = (
             r"SELF_SIGNED_CERT_IN_CHAIN",
             r"unable to load (?:CA|certificate)",
             r"Could not find a suitable TLS CA certificate bundle",
-            r"cannot load certificate",
             r"unknown authority",
         ),
         "The certificate of the server is not trusted: ca-certificates are missing, or a proxy "
@@ -407,6 +611,79 @@ SIGNATURES = (
         "unable to get local issuer certificate",
         Basis.REPORTED,
         phase=_D,
+        variants=(
+            Variant(
+                r"has expired|not yet valid|CERT_HAS_EXPIRED",
+                (
+                    "Renew the server's certificate, and check the clock of this machine (date); "
+                    "an old system needs newer ca-certificates.",
+                ),
+                "A certificate has expired, or the clock is wrong.",
+            ),
+            Variant(
+                r"invalid path|curl: \(77\)|unable to load CA|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE",
+                (
+                    "SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names a file that is "
+                    "not there: unset or correct it; else install ca-certificates.",
+                ),
+                "The file of trusted certificates is missing.",
+            ),
+            Variant(
+                r"x509|docker|containerd|registry|ollama",
+                (
+                    "Add the proxy's certificate to the system's: copy it to "
+                    "/usr/local/share/ca-certificates/NAME.crt, update-ca-certificates (RHEL: "
+                    "/etc/pki/ca-trust/source/anchors, update-ca-trust), and restart docker, "
+                    "containerd or ollama; in an image install ca-certificates.",
+                ),
+            ),
+            Variant(
+                r"UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO",
+                (
+                    "Node.js programs: NODE_EXTRA_CA_CERTS=/path/ca.pem, or --use-system-ca "
+                    "(Node 22.15 and later).",
+                ),
+            ),
+            Variant(
+                r"SSL server verification|server certificate verification failed|fatal: unable",
+                (
+                    "git: git config --global http.sslCAInfo /path/ca.pem; llama.cpp: install "
+                    "ca-certificates, or SSL_CERT_FILE=/path/ca.pem.",
+                ),
+            ),
+            Variant(
+                r"CERTIFICATE_VERIFY_FAILED|SSLCertVerification|certificate verify failed|"
+                r"self[- ]signed",
+                (
+                    "Behind a company proxy give Python its certificate: SSL_CERT_FILE and "
+                    "REQUESTS_CA_BUNDLE=/path/ca.pem (pip --cert, conda ssl_verify); pip install "
+                    "pip-system-certs takes Windows' own.",
+                    "Otherwise the certificates are missing: apt-get install ca-certificates, "
+                    "pip install -U certifi; python.org's Python on a Mac: run Install "
+                    "Certificates.command.",
+                ),
+            ),
+        ),
+    ),
+    Signature(
+        "tls-refused",
+        (
+            r"SSLV3_ALERT_HANDSHAKE_FAILURE",
+            r"UNSAFE_LEGACY_RENEGOTIATION_DISABLED",
+            r"TLSV1_(?:ALERT_PROTOCOL_VERSION|UNRECOGNIZED_NAME)",
+            r"(?:unsupported|no) protocol(?: version)?\b.{0,40}(?:ssl|tls)",
+            r"tlsv1 alert",
+            r"DH_KEY_TOO_SMALL",
+        ),
+        "Client and server, or a proxy in between, agree on no version or kind of TLS.",
+        (
+            "Update Python, OpenSSL or the client; an old company proxy that breaks TLS open "
+            "must be updated, or pass huggingface.co and its CDN through.",
+            "Check that the name asked for is one that the server has a certificate for.",
+        ),
+        "[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure (_ssl.c:1000)",
+        Basis.REPORTED,
+        phase=Phase.DOWNLOAD,
     ),
     Signature(
         "tls-plain-http",
@@ -458,16 +735,17 @@ SIGNATURES = (
             r"ConnectTimeout",
             r"ConnectError\b(?!.{0,200}(?:refused|Errno (?:61|111)|WinError 10061|All connection))",
             r"ConnectionTimeout",
-            r"(?<!New)(?<!API)ConnectionError\b(?!.{0,400}(?:localhost|127\.0\.0\.1|\.internal)|"
+            r"(?<!New)(?<!API)ConnectionError\b(?!.{0,400}(?:localhost|127\.0\.0\.1|\.internal|"
+            r"Connection refused|WinError 10061)|"
             r": Connection error\.$)",
-            r"^(?!.{0,400}(?:localhost|127\.0\.0\.1|\.internal)).{0,400}"
+            r"^(?!.{0,400}(?:localhost|127\.0\.0\.1|\.internal|Connection refused)).{0,400}"
             r"Max retries exceeded with url",
             r"max retries exceeded$",
             r"max retries exceeded: ",
-            r"Connection reset by peer",
+            r"^(?!.{0,400}127\.0\.0\.1:\d+->127\.0\.0\.1).{0,400}Connection reset by peer",
             r"Connection aborted",
             r"IncompleteRead",
-            r"RemoteProtocolError",
+            r"RemoteProtocolError(?!.{0,100}incomplete chunked)",
             r"HTTPLIB failed",
             r"net/http: TLS handshake timeout",
             r"unexpected EOF",
@@ -477,7 +755,8 @@ SIGNATURES = (
             r"FileMetadataError",
             r"request canceled while waiting for connection",
             r"Client\.Timeout exceeded",
-            r"curl: \((?:7|18|28|35|52|56|92)\)(?!.{0,60}(?:localhost|127\.0\.0\.1|0\.0\.0\.0))",
+            r"curl: \((?:7|18|28|35|52|56|92)\)(?!.{0,60}(?:localhost|127\.0\.0\.1|0\.0\.0\.0|"
+            r"\.internal\b|to 192\.168\.|to 10\.\d|to 172\.))",
             r"ECONNRESET",
             r"ETIMEDOUT",
             r"dial tcp .{0,80}(?:timeout|timed out)",
@@ -491,7 +770,9 @@ SIGNATURES = (
             r"Connection broken",
             r"connection (?:was )?(?:reset|interrupted|lost)\b",
             r"connection (?:was )?closed (?:unexpectedly|by|before|prematurely)",
+            r"^(?!.{0,400}127\.0\.0\.1:\d+->127\.0\.0\.1).{0,400}"
             r"An existing connection was forcibly closed",
+            r"E(?:HOST|NET)UNREACH\b",
             r"A connection attempt failed because",
             r"TLS connection was non-properly terminated",
             r"SSL_ERROR_SYSCALL",
@@ -517,8 +798,7 @@ SIGNATURES = (
             r"ServerDisconnectedError",
             r"Response payload is not completed",
             r"TransferEncodingError",
-            r"peer closed connection",
-            r"upstream prematurely closed connection",
+            r"peer closed connection(?!.{0,80}incomplete chunked)",
             r"could not connect to the Modal server",
             r"early EOF",
             r"RPC failed; ",
@@ -559,7 +839,8 @@ SIGNATURES = (
             r"SHA mismatch for file",
             r"checksum .{0,60}(?:mismatch|failed|does not match|differ)",
             r"file size mismatch",
-            r"(?<!checkpoint )(?<!state )size (?:of downloaded file )?(?:mismatch|does not match)",
+            r"(?<!checkpoint )(?<!state )(?<!buffer )size (?:of downloaded file )?(?:mismatch|"
+            r"does not match)",
             r"Wheel '.{0,300}is invalid",
             r"(?:File )?is not a zip file",
             r"BadZipFile",
@@ -577,6 +858,10 @@ SIGNATURES = (
             r"invalid (?:stored block|distance|code lengths)",
             r"(?:Unexpected|unexpected) end of archive",
             r"^Download incomplete",
+            r"server doesn't seem to support byte ranges",
+            r"CondaVerificationError",
+            r"appears to be corrupted\. The path",
+            r"ChecksumMismatchError",
         ),
         "What was downloaded is not what the server announced.",
         (
@@ -662,6 +947,41 @@ SIGNATURES = (
         "RuntimeError: Data processing error: CAS service error : ReqwestMiddleware Error",
         Basis.REPORTED,
         phase=_D,
+        variants=(
+            Variant(
+                r"convert value|CompressionScheme|FormatError|deserializ|unknown (?:chunk|format|"
+                r"version)",
+                (
+                    "Update the client: pip install -U huggingface_hub hf-xet, which knows the "
+                    "newer form of the data; until then HF_HUB_DISABLE_XET=1.",
+                ),
+            ),
+            Variant(
+                r"[Tt]unnel|[Pp]roxy|certificate|handshake|\bdns\b|resolve|Connect\b|timed? ?out|"
+                r"TimedOut",
+                (
+                    "Let the proxy and firewall pass cas-server.xethub.hf.co and "
+                    "transfer.xethub.hf.co (HTTPS_PROXY for the client), or go the old way: "
+                    "HF_HUB_DISABLE_XET=1, for files up to 50 GB.",
+                    "Fewer connections help on slow lines: HF_XET_NUM_CONCURRENT_RANGE_GETS=4 "
+                    "(with HF_XET_HIGH_PERFORMANCE unset).",
+                ),
+            ),
+            Variant(
+                r"[Pp]ermission denied|os error 13|Read-only|os error 30",
+                (
+                    "Let the Xet cache be written: HF_HOME or HF_XET_CACHE to a folder of this "
+                    "user, and chown what another user left there.",
+                ),
+            ),
+            Variant(
+                r"\b40[13]\b|[Uu]nauthorized|[Ff]orbidden",
+                (
+                    "Set HF_TOKEN to a token that may read the repository, and start again: the "
+                    "right to read a file lasts for an hour or so.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "lfs-failed",
@@ -677,6 +997,9 @@ SIGNATURES = (
             r"git-lfs: (?:command )?not found",
             r"This repository is configured for Git LFS but 'git-lfs' was not found",
             r"Error downloading object: ",
+            r"without having git-lfs installed",
+            r"Failed to fetch some objects from",
+            r"has exceeded its LFS budget",
         ),
         "git-lfs could not fetch the model files.",
         (
@@ -687,6 +1010,53 @@ SIGNATURES = (
         "smudge filter lfs failed",
         Basis.REPORTED,
         phase=Phase.DOWNLOAD,
+        variants=(
+            Variant(
+                r"data quota|LFS budget",
+                (
+                    "The owner's allowance of LFS traffic is used up: take the file from another "
+                    "place (the Hub: hf download REPO FILE), a release or a mirror, or ask the "
+                    "owner.",
+                ),
+                "The repository's allowance for LFS downloads is used up.",
+            ),
+            Variant(
+                r"Password authentication|Authentication required|HTTP 40[13]",
+                (
+                    "git takes a token of huggingface.co/settings/tokens as the password: git "
+                    "clone https://USER:TOKEN@huggingface.co/OWNER/REPO (HF_TOKEN alone is not "
+                    "read by git), or git config --global credential.helper store.",
+                    "With ssh add the key at huggingface.co/settings/keys and use "
+                    "git@hf.co:OWNER/REPO.",
+                    "Or hf download REPO --local-dir DIR, which reads HF_TOKEN.",
+                ),
+                "git-lfs is not logged in to the Hub.",
+            ),
+            Variant(
+                r"HTTP 5\d\d|HTTP 429|Server error",
+                (
+                    "Try again later: git lfs pull in the folder continues; for the Hub hf "
+                    "download REPO is steadier.",
+                ),
+                "The server of the LFS files has a fault or limits at present.",
+            ),
+            Variant(
+                r"HTTP 40[45]",
+                (
+                    "Clone from huggingface.co itself: this mirror or proxy does not pass LFS "
+                    "on; or hf download REPO (with HF_ENDPOINT for a mirror of the Hub).",
+                ),
+            ),
+            Variant(
+                r"without having git-lfs|'lfs' is not a git|git-lfs: |git-lfs' was not found",
+                (
+                    "Install git-lfs (apt-get install git-lfs, brew install git-lfs), run git "
+                    "lfs install, then git lfs pull in the folder that was cloned.",
+                    "Or hf download REPO --local-dir DIR, which needs no git.",
+                ),
+                "git-lfs is not installed, so the clone holds pointers instead of the files.",
+            ),
+        ),
     ),
     Signature(
         "hf-transfer-missing",
@@ -772,12 +1142,84 @@ SIGNATURES = (
             r"Espace insuffisant",
             r"(?:don't|do not) have enough free space",
             r"running out of disk space",
+            r"ImageGCFailed",
+            r"FreeDiskSpaceFailed",
+            r"Failed to garbage collect required amount of images",
+            r"(?:disk space|storage) (?:limit|quota) (?:reached|exceeded)",
         ),
         "The disk is full.",
         ("Use a larger disk or a volume for models (HF_HOME), and delete what is not needed.",),
         "OSError: [Errno 28] No space left on device",
         Basis.REPORTED,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"ephemeral|Evicted|DiskPressure|disk-?pressure|ImageGC|FreeDiskSpace|EmptyDir|"
+                r"garbage collect",
+                (
+                    "Put models on a PersistentVolumeClaim instead of the container's own disk "
+                    "or an emptyDir, and give the pod resources.requests and limits of "
+                    "ephemeral-storage for the rest.",
+                    "On the node free images (crictl rmi --prune), or take a larger disk.",
+                ),
+                "The node's own disk is full, or the pod's share of it.",
+            ),
+            Variant(
+                r"overlay2|/var/lib/docker|/var/lib/containers|containerd|GetImageBlob|"
+                r"register layer|extract layer|buildkit|failed to solve",
+                (
+                    "docker system df shows what takes room: docker system prune -a --volumes, "
+                    "docker builder prune (podman system prune -a); or move data-root in "
+                    "/etc/docker/daemon.json to a larger disk.",
+                    "Docker Desktop: raise the size of its disk in Settings > Resources. Keep "
+                    "models out of images: mount them.",
+                ),
+                "The disk of the container runtime is full.",
+            ),
+            Variant(
+                r"[Pp]ip|wheel|/tmp|TMPDIR|tmpfs|build",
+                (
+                    "Let temporary files go elsewhere: TMPDIR=/var/tmp (or a folder on a larger "
+                    "disk) for pip and builds, with pip install --no-cache-dir; /tmp may be a "
+                    "small RAM disk.",
+                ),
+            ),
+            Variant(
+                r"/dev/shm",
+                ("docker run --shm-size 1g, or an emptyDir with medium Memory on /dev/shm.",),
+            ),
+            Variant(
+                r"quota|Errno 122|EDQUOT|os error 122",
+                (
+                    "Your quota is used up, not the disk: set HF_HOME (and OLLAMA_MODELS, "
+                    "PIP_CACHE_DIR) to a scratch or project folder; quota -s, hf cache ls and du "
+                    "show what takes room.",
+                ),
+                "The quota of this user or project is used up.",
+            ),
+            Variant(
+                r"[A-Z]:\\|WinError|os error 112",
+                (
+                    "Set HF_HOME (or OLLAMA_MODELS) to a folder of a larger drive (setx HF_HOME "
+                    "D:\\hf), and delete what is not needed (hf cache rm, ollama rm).",
+                ),
+            ),
+            Variant(
+                r"\.ollama|ollama",
+                (
+                    "Put the models on a larger disk: OLLAMA_MODELS=/data/ollama (for the "
+                    "service: systemctl edit ollama; in a container -v "
+                    "/data/ollama:/root/.ollama), and ollama rm what is not needed.",
+                ),
+            ),
+            Variant(
+                r"inode",
+                (
+                    "Inodes are used up, not bytes: df -i; delete folders with very many small "
+                    "files (pip and conda caches, node_modules, old images).",
+                ),
+            ),
+        ),
     ),
     Signature(
         "cache-not-writable",
@@ -805,6 +1247,30 @@ SIGNATURES = (
         "PermissionError: [Errno 13] Permission denied: '/.cache/huggingface'",
         Basis.REPORTED,
         phase=_D,
+        variants=(
+            Variant(
+                r"'?/\.cache|\$HOME",
+                (
+                    "The container's user has no home: -e HOME=/tmp, or -e HF_HOME=/data/hf with "
+                    "a mounted folder that this user owns (docker run --user $(id -u):$(id -g)).",
+                ),
+            ),
+            Variant(
+                r"\.ollama|ollama",
+                (
+                    "sudo chown -R ollama:ollama of the folder of models (OLLAMA_MODELS, "
+                    "/usr/share/ollama), which its service's user writes; in a container mount "
+                    "it at /root/.ollama.",
+                ),
+            ),
+            Variant(
+                r"[Rr]ead-only",
+                (
+                    "The mount is read-only: drop :ro (readOnly: true), or set HF_HOME to a "
+                    "folder that is not; a disk that turned read-only by itself wants fsck.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "connection-refused",
@@ -845,6 +1311,44 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.GENERIC,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"trycloudflare|ngrok|proxy\.runpod|hf\.space|modal\.(?:run|host)|\.ts\.net",
+                (
+                    "An https address of a tunnel or platform takes no port: leave :5001 and the "
+                    "like away, and end it with /v1.",
+                    "Check that the tunnel and the server behind it still run: such addresses "
+                    "change with each start.",
+                ),
+            ),
+            Variant(
+                r"11434|[Oo]llama",
+                (
+                    "Start Ollama (ollama serve, or the app; systemctl status ollama), and let "
+                    "it listen for others: OLLAMA_HOST=0.0.0.0 in its own environment.",
+                    "From a container use http://host.docker.internal:11434 (docker run "
+                    "--add-host=host.docker.internal:host-gateway; podman "
+                    "host.containers.internal), or the service's name in Compose: localhost is "
+                    "the container itself.",
+                ),
+            ),
+            Variant(
+                r":1234\b|LM ?Studio",
+                (
+                    "Start LM Studio's server (Developer tab, or lms server start) and let it "
+                    "serve on the local network.",
+                    "From a container or WSL use the address of the host, not localhost.",
+                ),
+            ),
+            Variant(
+                r"containerd\.sock|crio\.sock",
+                (
+                    "Start the container runtime on the node: sudo systemctl restart containerd, "
+                    "and look into journalctl -u containerd for why it does not run.",
+                ),
+                "The container runtime of the node does not answer.",
+            ),
+        ),
     ),
     Signature(
         "upload-damaged",
@@ -895,7 +1399,7 @@ SIGNATURES = (
             r"^error code: 50[23]$",
             r"(?:nginx|caddy|traefik|cloudflare|haproxy|envoy).{0,200}\b502 Bad Gateway",
             r"502 Bad Gateway.{0,200}(?:nginx|cloudflare|caddy|openresty)",
-            r"Error 5(?:02|20|21|23)\b",
+            r"Error 502\b",
             r"no healthy (?:upstream|backend|endpoints)",
             r"(?:backend|server) \S+ is DOWN",
             r"^502 Bad Gateway$",
@@ -903,6 +1407,20 @@ SIGNATURES = (
             r"^no available server",
             r"proxy error: dial tcp .{0,60}refused",
             r"reverse proxy error",
+            r"Unable to reach the origin service",
+            r"error calling https?://\S+: 50[234]\b",
+            r"dial tcp \S+: connect: connection refused.{0,80}\"status\":50[234]",
+            r"connect\(\) (?:to \S+ )?failed \(\d+: Connection refused\)",
+            r"AH01114: HTTP: failed to make connection to backend",
+            r"error code: 52[0-35-7]\b",
+            r"error code 52[0-35-7]\b",
+            r"HTTP code 52[0-35-7]\b",
+            r"status code 52[0-35-7]\b",
+            r"error 52[0-35-7]\b",
+            r"HTTP/\S{1,4} 52[0-35-7]\b",
+            r"requested URL returned error: (?:502|52[0-35-7])\b",
+            r"errorcode_52[0-35-7]\b",
+            r"\| 52[0-35-7]: ",
         ),
         "The proxy in front does not reach the server behind it: it is not up, or "
         "listens elsewhere.",
@@ -914,6 +1432,52 @@ SIGNATURES = (
         "[error] 29#29: *1 no live upstreams while connecting to upstream, client: 1.2.3.4",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
+        phase=Phase.START,
+        variants=(
+            Variant(
+                r"52[0-7]|cloudflare|Argo|cloudflared|origin",
+                (
+                    "Cloudflare reaches no server at the origin's address: start it, let it "
+                    "listen on the port that the DNS entry or cloudflared's service: names, and "
+                    "open the firewall for Cloudflare; 525 and 526 are a matter of the origin's "
+                    "certificate.",
+                    "With cloudflared in a container name the server by its service "
+                    "(http://llama:8080), not localhost.",
+                ),
+            ),
+            Variant(
+                r"\b5020?2?\b.{0,200}(?:traefik|service=)|no available server",
+                (
+                    "Traefik: give the container's port by label "
+                    "(traefik.http.services.NAME.loadbalancer.server.port=8080), put both on one "
+                    "network (traefik.docker.network), and mind its health check.",
+                ),
+            ),
+        ),
+    ),
+    Signature(
+        "proxy-config",
+        (
+            r"nginx: \[emerg\] (?!bind\(\))(?P<why>.+)",
+            r"nginx: configuration file \S+ test failed",
+            r"adapting config using caddyfile: (?P<why>.+)",
+            r"Caddyfile:\d+[:\]-].{0,20}(?:unrecognized|Error|unexpected)",
+            r"\[ALERT\].{0,60}(?:config|parsing) .{0,40}(?P<why>.{4,})",
+            r"Error while building configuration \(for the first time\)",
+            r"could not get certificate from issuer",
+            r"urn:ietf:params:acme:error:(?P<why>\w+)",
+        ),
+        "The proxy in front does not start, or has no certificate: {why}.",
+        (
+            "Correct the line that it names, and check before it is loaded: nginx -t, caddy "
+            "validate.",
+            "A name of another container is known only once that runs, on the same network: "
+            "depends_on, or resolver 127.0.0.11 with the name in a variable.",
+            "A certificate of Let's Encrypt needs a name that points here, and port 80 or 443 "
+            "open from outside.",
+        ),
+        "Error while building configuration (for the first time)",
+        Basis.REPORTED,
         phase=Phase.START,
     ),
     Signature(
@@ -930,6 +1494,13 @@ SIGNATURES = (
             r"(?:gateway|proxy|load balancer) .{0,40}timed? ?out",
             r"Endpoint request timed out",
             r"408 Request Time-?out",
+            r"error code 524\b",
+            r"HTTP code 524\b",
+            r"status code 524\b",
+            r"HTTP/\S{1,4} 524\b",
+            r"requested URL returned error: 524\b",
+            r"errorcode_524\b",
+            r"\| 524: ",
         ),
         "A proxy in front gave up before the answer was ready.",
         (
@@ -940,6 +1511,42 @@ SIGNATURES = (
         "reading response header from upstream, client: 1.2.3.4",
         Basis.REPORTED,
         tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"52[24]|cloudflare",
+                (
+                    "Ask with stream: true: Cloudflare gives up after 100 s without a byte, "
+                    "which cannot be raised below Enterprise; a stream resets it with each token.",
+                    "Or go around it: a DNS entry without its proxy (grey cloud), Tailscale, or "
+                    "a tunnel of another kind.",
+                ),
+                "Cloudflare in front gave up after 100 s without an answer.",
+            ),
+        ),
+    ),
+    Signature(
+        "upstream-died",
+        (
+            r"upstream prematurely closed connection",
+            r"recv\(\) failed \(104: Connection reset by peer\) while reading",
+            r"incomplete chunked read",
+            r"OllamaException - Server disconnected",
+            r"TransferEncodingError.{0,80}(?:Not enough data|400, message)",
+            r"stream ended (?:unexpectedly|before)",
+        ),
+        "The server broke off in the middle of an answer: it crashed, was killed or restarted, "
+        "or a proxy in between cut the line.",
+        (
+            "Its own log at that moment says why: look there for memory, a failed check, or who "
+            "ended it (exit code, dmesg).",
+            "If it lives on, a proxy or load balancer cuts long answers: raise its limits and "
+            "switch buffering off (nginx proxy_buffering off, proxy_read_timeout 3600s).",
+        ),
+        "httpx.RemoteProtocolError: peer closed connection without sending complete message body "
+        "(incomplete chunked read)",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
         phase=Phase.ALWAYS,
     ),
     Signature(
@@ -1025,6 +1632,72 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
     ),
     Signature(
+        "client-address",
+        (
+            r"Request URL is missing an 'http://' or 'https://' protocol",
+            r"MissingSchema: Invalid URL",
+            r"No connection adapters were found for",
+            r"httpx\.InvalidURL: (?P<why>.+)",
+            r"(?:Invalid|Unsupported) URL (?:scheme|protocol|port)",
+            r"TypeError.{0,30}(?:Invalid URL|Failed to parse URL)",
+            r"unsupported protocol scheme",
+            r"first path segment in URL cannot contain colon",
+        ),
+        "The address that the client was given is not a whole URL.",
+        (
+            "Write it with scheme and port: http://127.0.0.1:8080/v1 for clients of OpenAI's "
+            "API, http://127.0.0.1:11434 for Ollama's (OPENAI_BASE_URL, OLLAMA_HOST, api_base).",
+        ),
+        "httpx.UnsupportedProtocol: Request URL is missing an 'http://' or 'https://' protocol.",
+        Basis.REPORTED,
+        tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "client-outdated",
+        (
+            r"no longer supported in openai>=1\.0\.0",
+            r"module 'openai' has no attribute",
+            r"unexpected keyword argument 'proxies'",
+            r"module 'ollama' has no attribute",
+            r"cannot import name '\w+' from '(?:openai|ollama|litellm|langchain\w*)\b",
+        ),
+        "The client's package (openai, ollama, httpx, langchain) is of another version than the "
+        "code that calls it.",
+        (
+            "'proxies': pip install -U openai ollama, or 'httpx<0.28' beside an old one.",
+            "Code for openai 0.x: write client = OpenAI(base_url=..., api_key=...) and "
+            "client.chat.completions.create, or pip install 'openai<1'.",
+            "langchain: take ChatOpenAI from langchain_openai, ChatOllama from langchain_ollama.",
+        ),
+        "You tried to access openai.ChatCompletion, but this is no longer supported in "
+        "openai>=1.0.0",
+        Basis.REPORTED,
+        tier=Tier.REQUEST,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "answer-not-json",
+        (
+            r"JSONDecodeError: Expecting value: line 1 column 1 \(char 0\)",
+            r"Unexpected token '?<'?,? .{0,40}is not valid JSON",
+            r"invalid character '<' looking for beginning of value",
+            r"Unexpected end of JSON input",
+            r"ContentTypeError.{0,200}unexpected mimetype",
+        ),
+        "What came back is no JSON: mostly a page of a proxy or of a web interface, a wrong "
+        "address, or nothing at all.",
+        (
+            "Ask the same address with curl -i: it must be the server's own API "
+            "(http://HOST:PORT/v1), not that of a web interface, and no proxy's login or error "
+            "page.",
+        ),
+        "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
         "proxy-for-localhost",
         (
             r"50[24] (?:Bad Gateway|Gateway Time-?out).{0,80}//(?:localhost|127\.0\.0\.1|"
@@ -1056,12 +1729,26 @@ SIGNATURES = (
             r"404 page not found$",
         ),
         "A request went to an address that this server does not have.",
-        ("OpenAI clients want the base address with /v1, once: http://HOST:PORT/v1.",),
+        (
+            "OpenAI clients want the base address with /v1, once: http://HOST:PORT/v1.",
+            "A build answers the same for an API that it does not know (/v1/responses, "
+            "/v1/messages, /v1/rerank): use a newer one, or /v1/chat/completions.",
+        ),
         "openai.NotFoundError: Error code: 404 - {'error': {'code': 404, 'message': "
         "'File Not Found', 'type': 'not_found_error'}}",
         Basis.REPORTED,
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"[/ _]responses\b|Received Model Group",
+                (
+                    "Set the base address to http://HOST:PORT/v1 (api_base in LiteLLM), and use "
+                    "a build of llama.cpp of 2026: older ones have no /v1/responses.",
+                    "Or let the client use chat completions: /v1/chat/completions.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "cors",

@@ -12,7 +12,7 @@ SIGNATURES = (
     Signature(
         "cuda-compiler-missing",
         (
-            r"Could(?: not|n't) find nvcc",
+            r"(?<!warning: )Could(?: not|n't) find nvcc",
             r"No CMAKE_CUDA_COMPILER could be found",
             r"CUDA Toolkit not found",
             r"Could NOT find CUDA",
@@ -37,7 +37,7 @@ SIGNATURES = (
             r"Unable to find cud\w+ library",
             r"No CUDA runtime is found",
             r"nvcc: (?:not found|No such file)",
-            r"(?:hipcc|HIP compiler|icpx)\b.{0,40}(?:not found|broken|could not be found)",
+            r"\bicpx\b.{0,40}(?:not found|broken|could not be found)",
         ),
         "The CUDA compiler is not there to build the engine.",
         (
@@ -48,12 +48,57 @@ SIGNATURES = (
         "CMake Error: Could not find nvcc, please set CUDAToolkit_ROOT.",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"CUDA toolset|Visual Studio|VCTargets|windows",
+                (
+                    "Visual Studio lacks CUDA's part: install Visual Studio first, then CUDA "
+                    "anew with Visual Studio Integration; or copy "
+                    "extras\\visual_studio_integration\\MSBuildExtensions\\* of CUDA to Visual "
+                    "Studio's MSBuild\\Microsoft\\VC\\v170\\BuildCustomizations.",
+                    "Or build with Ninja from the x64 Native Tools prompt: set "
+                    "CMAKE_GENERATOR=Ninja.",
+                ),
+                "Visual Studio does not know CUDA.",
+            ),
+            Variant(
+                r"conda|/envs/",
+                (
+                    "conda install -c nvidia cuda-toolkit (or cuda-nvcc cuda-cudart-dev "
+                    "libcublas-dev), and set CUDACXX=$CONDA_PREFIX/bin/nvcc.",
+                ),
+            ),
+            Variant(
+                r"tegra|jetson|aarch64",
+                (
+                    "On a Jetson: export PATH=/usr/local/cuda/bin:$PATH "
+                    "CUDACXX=/usr/local/cuda/bin/nvcc (sudo apt-get install nvidia-jetpack "
+                    "brings it).",
+                ),
+            ),
+            Variant(
+                r"CUDA_HOME|CUDA_PATH|CUDA_TOOLKIT_ROOT|not set",
+                (
+                    "Set it to where CUDA is: export CUDA_HOME=/usr/local/cuda "
+                    "PATH=/usr/local/cuda/bin:$PATH (Windows: CUDA_PATH); if nvcc is not there, "
+                    "install the toolkit: the driver alone has none.",
+                ),
+            ),
+            Variant(
+                r"No CUDA runtime is found",
+                (
+                    "PyTorch sees no GPU or driver here: start the container with --gpus all, or "
+                    "it is a build machine: name the architectures with TORCH_CUDA_ARCH_LIST.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "cuda-library-missing",
         (
             r"^(?P<name>CUDA::\w+)$",
             r"links to:? (?:target )?[\"'](?P<name>CUDA::\w+)",
+            r"imported target \"(?P<name>CUDA::\w+)\" references the file",
         ),
         "The CUDA toolkit here lacks a library to link against: {name}.",
         (
@@ -132,9 +177,8 @@ SIGNATURES = (
             r"unable to find (?:a )?(?:suitable )?(?:compiler|vcvarsall|Visual Studio)",
             r"CMake was unable to find a build program",
             r"could not find any instance of Visual Studio",
-            r"(?:xcode-select|xcrun): error",
             r"Problem with the CMake installation",
-            r"The (?:C|CXX|HIP|Fortran|ASM) compiler identification is unknown",
+            r"The (?:C|CXX|Fortran|ASM) compiler identification is unknown",
             r"Could not find CMake with version",
             r"Generator .{0,40}could not (?:be found|find)",
             r"Ninja .{0,40}not found",
@@ -168,6 +212,158 @@ SIGNATURES = (
                 ),
                 "A step needs {program}, which is not installed.",
             ),
+            Variant(
+                r"nmake|NMake|Visual (?:Studio|C\+\+)|MSVC|vcvars|cl\.exe|windows",
+                (
+                    "Windows: winget install Microsoft.VisualStudio.2022.BuildTools, in its "
+                    "installer choose Desktop development with C++ (MSVC, Windows SDK, CMake), "
+                    "and open a new terminal (x64 Native Tools).",
+                    "Or without a compiler: pip install llama-cpp-python --extra-index-url "
+                    "https://abetlen.github.io/llama-cpp-python/whl/cpu (cu124 for CUDA), with a "
+                    "Python that it has wheels for (3.10 to 3.12), or llama.cpp's own release.",
+                ),
+            ),
+            Variant(
+                r"conda",
+                ("conda install -c conda-forge compilers make cmake ninja, then install again.",),
+            ),
+            Variant(
+                r"cc1plus|cc1\b",
+                (
+                    "Install the C++ part of the same gcc: sudo apt-get install g++ (g++-12 and "
+                    "so on), dnf install gcc-c++.",
+                ),
+            ),
+            Variant(
+                r"[Nn]inja|CMAKE_MAKE_PROGRAM|build program",
+                (
+                    "Install ninja or make (apt-get install ninja-build build-essential, pip "
+                    "install ninja), and delete the build folder.",
+                ),
+                "CMake finds no ninja and no make to build with.",
+            ),
+            Variant(
+                r"[Cc][Mm]ake.{0,20}(?:not found|must be installed|with version|NotFound)|"
+                r"CMakeNotFound",
+                (
+                    "pip install cmake (or apt-get install cmake, brew install cmake, winget "
+                    "install Kitware.CMake).",
+                ),
+                "CMake is missing or too old.",
+            ),
+        ),
+    ),
+    Signature(
+        "xcode-missing",
+        (
+            r"(?:xcode-select|xcrun): error",
+            r"cannot execute tool 'metal' due to missing Metal Toolchain",
+            r"not agreed to the Xcode license",
+            r"active developer path .{0,200}(?:missing|does not exist)",
+            r"SDK \"macosx\S*\" cannot be located",
+            r"CMAKE_OSX_SYSROOT.{0,80}(?:does not exist|is not|not found)",
+        ),
+        "Apple's developer tools are not installed whole.",
+        (
+            "xcode-select --install (after an update of macOS: sudo rm -rf "
+            "/Library/Developer/CommandLineTools first).",
+            "The Metal compiler comes with Xcode only: install it, sudo xcode-select -s "
+            "/Applications/Xcode.app, sudo xcodebuild -license accept, and xcodebuild "
+            "-downloadComponent MetalToolchain; or build with -DGGML_METAL_EMBED_LIBRARY=ON, "
+            "which needs it not.",
+        ),
+        "xcrun: error: invalid active developer path (/Library/Developer/CommandLineTools), "
+        "missing xcrun at: /Library/Developer/CommandLineTools/usr/bin/xcrun",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"metal",
+                (
+                    "Build with the shaders embedded, which needs no Metal compiler: "
+                    'CMAKE_ARGS="-DGGML_METAL=on -DGGML_METAL_EMBED_LIBRARY=ON"; newer '
+                    "versions do so by themselves.",
+                    "Or install Xcode, then sudo xcode-select -s "
+                    "/Applications/Xcode.app/Contents/Developer (and xcodebuild "
+                    "-downloadComponent MetalToolchain).",
+                ),
+                "The Metal compiler comes with Xcode, not with the command line tools alone.",
+            ),
+        ),
+    ),
+    Signature(
+        "build-wrong-arch",
+        (
+            r"found architecture '\w+', required architecture '\w+'",
+            r"building for macOS-\w+ but attempting to link with file built for",
+            r"symbol\(s\) not found for architecture (?P<arch>\w+)",
+            r"incompatible architecture \(have '(?P<arch>\w+)'",
+        ),
+        "Parts that were built for different processors are linked: mostly a Python for Intel on "
+        "a Mac with Apple silicon.",
+        (
+            "Use a Python for arm64 (python -c 'import platform; print(platform.machine())' must "
+            'say arm64; Miniforge for conda), and CMAKE_ARGS="-DCMAKE_OSX_ARCHITECTURES=arm64 '
+            '-DCMAKE_APPLE_SILICON_PROCESSOR=arm64".',
+            "Delete the build folder and pip's cache (--no-cache-dir), and open the terminal "
+            "without Rosetta.",
+        ),
+        "ld: warning: ignoring file libggml.dylib: found architecture 'x86_64', required "
+        "architecture 'arm64'",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+    ),
+    Signature(
+        "hip-toolchain",
+        (
+            r"The HIP compiler identification is unknown",
+            r"Check for working HIP compiler: .{0,200}- broken",
+            r"does not contain the HIP runtime CMake package",
+            r"At least ROCM/HIP V[\d.]+ is required",
+            r"unable to find library -lstdc\+\+",
+            r"cannot find ROCm device library",
+            r"cannot find HIP runtime",
+            r"(?:hipcc|HIP compiler)\b.{0,40}(?:not found|broken|could not be found)",
+            r"fatal error: '?(?P<name>(?:hip|rocblas|hipblas)/\S*\.h\w*)",
+            r"provided by \"(?P<name>hip|hipblas|rocblas|rocwmma)\"",
+            r"Find(?P<name>hip|hipblas|rocblas)\.cmake",
+            r"(?P<name>hip|hipblas|rocblas)\S* .{0,20}package configuration file",
+        ),
+        "ROCm's compiler or its development files are missing, incomplete or not found: {name}.",
+        (
+            "Install them: Ubuntu rocm-hip-sdk (or rocm-dev, hipblas-dev, rocblas-dev), Fedora "
+            "rocm-hip-devel hipblas-devel rocblas-devel, Arch rocm-hip-sdk; ROCm 6.1 at least.",
+            'Name where they are: HIPCXX="$(hipconfig -l)/clang" HIP_PATH="$(hipconfig -R)" '
+            "cmake -DCMAKE_PREFIX_PATH=/opt/rocm; with ROCm from pip rocm-sdk init, and "
+            'CMAKE_PREFIX_PATH="$(rocm-sdk path --cmake)".',
+            "clang that cannot link wants the C++ library of the newest gcc that is installed: "
+            "apt-get install g++-13 (or the number that clang -v selects). Delete the build "
+            "folder afterwards.",
+        ),
+        "CMake Error at ggml/src/ggml-hip/CMakeLists.txt:62 (message):\n"
+        "  At least ROCM/HIP V6.1 is required",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"rocm_sdk|rocm-sdk|site-packages",
+                (
+                    "ROCm from pip: pip install 'rocm[libraries,devel]', rocm-sdk init, then "
+                    'CMAKE_PREFIX_PATH="$(rocm-sdk path --cmake)" HIP_PATH="$(rocm-sdk path '
+                    '--root)" for cmake.',
+                    "Or ROCm of the distribution (rocm-hip-sdk, hip-devel) and "
+                    "-DCMAKE_PREFIX_PATH=/opt/rocm.",
+                ),
+            ),
+            Variant(
+                r"lstdc\+\+",
+                (
+                    "Install the C++ library of the newest gcc that clang finds: sudo apt-get "
+                    "install g++-14 (or 12, 13: clang -v names the folder it selects), then "
+                    "delete the build folder.",
+                ),
+                "ROCm's clang finds no C++ standard library to link against.",
+            ),
         ),
     ),
     Signature(
@@ -189,8 +385,8 @@ SIGNATURES = (
             r"-std=c\+\+(?:17|20).{0,40}(?:not supported|unrecognized|invalid)",
             r"target specific option mismatch",
             r"identifier \"?\w+\"? is undefined",
-            r"Check for working \w+ compiler: .{0,200}- broken",
-            r"Detecting \w+ compiler ABI info - failed",
+            r"Check for working (?!HIP)\w+ compiler: .{0,200}- broken",
+            r"Detecting (?!HIP)\w+ compiler ABI info - failed",
             r"exception specification is incompatible with that of previous function",
             r"host compiler .{0,60}(?:not supported|unsupported)",
             r"The CUDA compiler .{0,80}(?:is not compatible|not supported)",
@@ -201,6 +397,12 @@ SIGNATURES = (
             r"STL1002",
             r"Unexpected compiler version",
             r"unsupported clang version",
+            r"instruction requires: \w+",
+            r"unsupported argument '[^']+' to option '-m(?:cpu|arch|tune)=",
+            r"parameter packs not expanded with",
+            r"'cudafe\+\+' died with status",
+            r"unrecognized command-line option [‘'\"]-m(?:cpu|arch)=",
+            r"internal compiler error: (?!Killed|Segmentation)",
         ),
         "Compiler, CMake and CUDA do not go together.",
         (
@@ -210,6 +412,54 @@ SIGNATURES = (
         "#error -- unsupported GNU version! gcc versions later than 13 are not supported!",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"-m(?:cpu|arch)=|instruction requires|target specific option",
+                (
+                    "Update gcc or clang (gcc 12 at least on ARM), or do not build for this "
+                    "processor alone: -DGGML_NATIVE=OFF (CMAKE_ARGS=-DGGML_NATIVE=OFF for pip).",
+                ),
+                "The compiler does not know this processor's instructions.",
+            ),
+            Variant(
+                r"CMake [\d.]+ or higher|requires CMake|Compatibility with CMake",
+                (
+                    "A newer CMake comes from pip: pip install -U cmake ninja; a project too old "
+                    "for CMake 4 builds with -DCMAKE_POLICY_VERSION_MINIMUM=3.5 (or pip install "
+                    "'cmake<4').",
+                ),
+                "This CMake is too old for the project, or the project too old for it.",
+            ),
+            Variant(
+                r"Visual Studio|STL1002|cudafe\+\+|MSVC",
+                (
+                    "Visual Studio is newer than this CUDA knows: install CUDA 12.4 or newer, or "
+                    "the MSVC v143 14.38 toolset and -T version=14.38; "
+                    "-allow-unsupported-compiler (NVCC_APPEND_FLAGS) helps where only the check "
+                    "fails.",
+                ),
+                "This CUDA does not know this version of Visual Studio.",
+            ),
+            Variant(
+                r"parameter packs|gcc versions later|unsupported GNU version|"
+                r"exception specification",
+                (
+                    "Let nvcc use another gcc: -DCMAKE_CUDA_HOST_COMPILER=g++-12 "
+                    "(NVCC_PREPEND_FLAGS='-ccbin g++-12'); CUDA 11 takes gcc 11 at most, 12.0 to "
+                    "12.3 gcc 12, 12.4 to 12.7 gcc 13, 12.8 and 12.9 gcc 14.",
+                    "Or a newer CUDA (-DCMAKE_CUDA_COMPILER=/usr/local/cuda/bin/nvcc, not the "
+                    "distribution's /usr/bin/nvcc).",
+                ),
+                "gcc and this CUDA do not go together.",
+            ),
+            Variant(
+                r"clang version|STL",
+                (
+                    "Use a compiler that this CUDA knows, or add -allow-unsupported-compiler "
+                    "(NVCC_APPEND_FLAGS).",
+                ),
+            ),
+        ),
     ),
     Signature(
         "cuda-link",
@@ -279,6 +529,8 @@ SIGNATURES = (
             r"submodule.{0,60}(?:not (?:initialized|found|checked out)|missing|empty)",
             r"vendor/llama\.cpp.{0,80}(?:not found|missing|does not exist|empty)",
             r"is not an existing non-empty directory",
+            r"The source directory \"[^\"]*\" does not (?:appear to contain CMakeLists|exist)",
+            r"CMakeLists\.txt.{0,20}not found",
         ),
         "The sources are incomplete: the submodules, such as vendor/llama.cpp, were not fetched, "
         "or not all files were copied into the build.",
@@ -288,6 +540,47 @@ SIGNATURES = (
         ),
         "CMake Error at CMakeLists.txt:54 (add_subdirectory):\n  does not contain a "
         "CMakeLists.txt file.",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"does not appear to contain CMakeLists|source directory",
+                (
+                    "Run it in the folder of the sources: cd llama.cpp, then cmake -B build (or "
+                    "cmake -S llama.cpp -B build).",
+                    "In a Dockerfile COPY the whole checkout before, and clone it with "
+                    "--recurse-submodules.",
+                ),
+                "CMake was started in a folder without the sources.",
+            ),
+        ),
+    ),
+    Signature(
+        "build-folder-stale",
+        (
+            r"CMakeCache\.txt directory \S+ is different than the directory",
+            r"Does not match the generator used previously",
+            r"The source \"\S+CMakeLists\.txt\" does not match the source",
+            r"ninja: error: loading 'build\.ninja': No such file",
+            r"CMake generate step failed\. +Build files cannot be regenerated",
+        ),
+        "The build folder is left from another place, generator or version.",
+        ("Delete it (rm -rf build, or the folder _skbuild), and configure anew.",),
+        "CMake Error: The current CMakeCache.txt directory /src/build/CMakeCache.txt is "
+        "different than the directory /home/user/build where CMakeCache.txt was created.",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+    ),
+    Signature(
+        "git-ownership",
+        (
+            r"detected dubious ownership in repository",
+            r"fatal: unsafe repository",
+        ),
+        "Git does not read a folder that belongs to another user, as in a container or on a "
+        "mounted disk.",
+        ("git config --global --add safe.directory '*' (or the folder), or chown it.",),
+        "fatal: detected dubious ownership in repository at '/src/llama.cpp'",
         Basis.REPORTED,
         phase=Phase.BUILD,
     ),
@@ -362,6 +655,19 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=_B,
+        variants=(
+            Variant(
+                r"llama[-_]cpp[-_]python",
+                (
+                    "The compiler's lines above say why; without building: pip install "
+                    "llama-cpp-python --prefer-binary --extra-index-url "
+                    "https://abetlen.github.io/llama-cpp-python/whl/cpu (cu121 to cu125 for "
+                    "CUDA, metal for a Mac), with Python 3.10 to 3.12.",
+                    "pip install -v shows the whole log; a build for CUDA wants nvcc and a "
+                    "matching gcc: CMAKE_ARGS=-DGGML_CUDA=on.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "node-gyp-failed",
@@ -405,12 +711,115 @@ SIGNATURES = (
             r"The current Python version \(\S+\) is not (?:allowed|supported)",
             r"Python \S+ (?:is|are) (?:not|no longer) supported",
             r"does not (?:support|run on) (?:this )?Python",
+            r"Because only (?P<package>[\w.-]+)[<>=]\S+ is available and you require",
         ),
         "There is no such package for this Python, system or index: {package}.",
         ("Check its name, the Python version and the index.",),
         "ERROR: No matching distribution found for llama-cpp-pythn",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"requires a different Python|Requires-Python|requires Python|not (?:allowed|"
+                r"supported)|no longer supported|current platform|Python requirement|"
+                r"not a supported wheel|distribution or wheel",
+                (
+                    "Use a Python that the package has wheels for: uv venv --python 3.12 (or "
+                    "conda create -n x python=3.12, py -3.12 -m venv), 64 bits.",
+                    "Without a wheel for this system pip must build it, which wants a compiler "
+                    "(and for llama-cpp-python CMake).",
+                ),
+                "The package has no version for this Python or system: {package}.",
+            ),
+            Variant(
+                r"Unable to locate package|no installation candidate|No such package|"
+                r"Package '[^']+' has no",
+                (
+                    "sudo apt-get update first; packages of NVIDIA, AMD and Intel need their own "
+                    "repository (cuda-keyring, amdgpu-install, oneAPI), made for exactly this "
+                    "release.",
+                ),
+                "The system's package manager knows no package of that name: {package}.",
+            ),
+            Variant(
+                r"PackagesNotFound|ResolvePackageNotFound",
+                (
+                    "Name the channel: conda install -c conda-forge (or -c nvidia) NAME; what "
+                    "conda lacks comes with pip inside of the environment.",
+                ),
+            ),
+        ),
+    ),
+    Signature(
+        "pip-usage",
+        (
+            r"Invalid requirement: (?P<why>.+)",
+            r"Directory '(?P<why>[^']+)' is not installable",
+            r"does not appear to be a Python project",
+            r"Failed to parse: `(?P<why>[^`]+)",
+            r"You must give at least one requirement to",
+            r"Can not perform a '--user' install",
+            r"Could not open requirements file: (?P<why>.+)",
+            r"zsh: no matches found: (?P<why>\S*\[\S*)",
+            r"Could not parse requirement",
+        ),
+        "pip does not understand what it is to install: {why}.",
+        (
+            "A version stands after ==, extras in brackets and quotes: pip install "
+            "'llama-cpp-python[server]==0.3.16'.",
+            "A folder must hold pyproject.toml: go into it, or name it; in a virtual environment "
+            "leave out --user.",
+        ),
+        "ERROR: Invalid requirement: 'llama-cpp-python=0.3.2': Expected end or semicolon (after "
+        "name and no valid version specifier)",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+    ),
+    Signature(
+        "pip-denied",
+        (
+            r"Could not install packages due to an (?:OSError|EnvironmentError): \[(?:Errno 13|"
+            r"WinError 5)\]",
+            r"Consider using the `--user` option or check the permissions",
+            r"EnvironmentNotWritableError",
+            r"The current user does not have write permissions to the target environment",
+            r"error: (?:failed|Failed) to (?:remove|create|write) .{0,80}(?:site-packages|"
+            r"\.venv).{0,120}(?:denied|in use|os error (?:5|13|32))",
+        ),
+        "pip may not write where it installs: the folder belongs to another user, or a program "
+        "that runs holds a file of it.",
+        (
+            "Use a virtual environment of your own (python -m venv .venv, uv venv), never sudo "
+            "pip.",
+            "Windows: end every Python, notebook and server that uses the environment, then "
+            "install again; a package half removed leaves folders that begin with ~, which may "
+            "be deleted.",
+            "In a container run pip in the Dockerfile as root, before USER.",
+        ),
+        "ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: "
+        "'C:\\\\Python\\\\Lib\\\\site-packages\\\\llama_cpp\\\\llama.dll'",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+    ),
+    Signature(
+        "conda-not-ready",
+        (
+            r"shell has not been properly configured to use 'conda",
+            r"EnvironmentLocationNotFound",
+            r"EnvironmentNameNotFound",
+            r"Could not find conda environment: (?P<name>\S+)",
+            r"CondaError: Run 'conda init' before 'conda activate'",
+        ),
+        "conda is not set up in this shell, or has no such environment.",
+        (
+            "conda init bash (or zsh, powershell) and open a new shell; in scripts and "
+            'Dockerfiles conda run -n NAME, or source "$(conda info '
+            '--base)/etc/profile.d/conda.sh" first.',
+            "conda env list shows the names; conda create -n NAME python=3.12 makes one.",
+        ),
+        "CondaError: Run 'conda init' before 'conda activate'",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
     ),
     Signature(
         "wheel-name",
@@ -444,12 +853,24 @@ SIGNATURES = (
             r"your requirements are unsatisfiable",
             r"SolverProblemError",
             r"Could not solve for environment",
+            r"specifications were found to be incompatible",
+            r"PydanticImportError",
         ),
         "The packages ask for versions that exclude one another.",
         ("Loosen the pins, or use a separate environment.",),
         "ERROR: ResolutionImpossible: for help visit https://pip.pypa.io",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"PydanticImportError",
+                (
+                    "Take a newer version of the program, or install what it was written for: pip "
+                    "install 'pydantic<2' in an environment of its own.",
+                ),
+                "The program was written for pydantic 1, and version 2 is installed.",
+            ),
+        ),
     ),
     Signature(
         "managed-environment",
@@ -464,6 +885,12 @@ SIGNATURES = (
         "error: externally-managed-environment",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"uv venv|--system|No virtual environment",
+                ("uv venv, then uv pip install (or uv pip install --system in a container).",),
+            ),
+        ),
     ),
     Signature(
         "module-missing",
@@ -511,6 +938,53 @@ SIGNATURES = (
                 ),
                 "A Python package is newer or older than the code that calls it, and does not "
                 "know {module}.",
+            ),
+            Variant(
+                r"'?llama_cpp'?\W{0,3}$|named llama_cpp",
+                (
+                    "pip install llama-cpp-python with exactly the Python that runs the program "
+                    "(python -m pip), in its virtual environment; on Modal "
+                    '.pip_install("llama-cpp-python") of the image that the function names.',
+                ),
+                "llama-cpp-python is not installed for the Python that runs this.",
+            ),
+            Variant(
+                r"'(?:distutils|pkg_resources|imp|setuptools)\b",
+                (
+                    "pip install 'setuptools<81' in this environment: Python 3.12 and later "
+                    "bring none; a package that needs imp wants Python 3.11.",
+                ),
+                "The program needs setuptools (distutils, pkg_resources), which this Python does "
+                "not bring.",
+            ),
+            Variant(
+                r"'_(?:ctypes|lzma|bz2|sqlite3|ssl|tkinter)'|'tkinter'",
+                (
+                    "This Python was built without it: apt-get install libffi-dev liblzma-dev "
+                    "libbz2-dev libsqlite3-dev libssl-dev tk-dev, then pyenv install again; or "
+                    "apt-get install python3-tk, or uv python install.",
+                ),
+                "Python itself was built without {module}.",
+            ),
+            Variant(
+                r"numpy",
+                (
+                    "pip install 'numpy<2' (or upgrade the package that was built for NumPy 1), "
+                    "and restart the notebook's runtime.",
+                ),
+                "A package was built for another version of NumPy.",
+            ),
+            Variant(
+                r"starlette|fastapi|uvicorn|sse_starlette|pydantic_settings",
+                ("pip install 'llama-cpp-python[server]'.",),
+            ),
+            Variant(
+                r"'?(?:torch|gguf|sentencepiece|safetensors|transformers|"
+                r"mistral_common)'?\W{0,3}$|torch and gguf",
+                (
+                    "pip install -r requirements.txt of llama.cpp's checkout (or pip install "
+                    "gguf torch sentencepiece transformers), in one environment.",
+                ),
             ),
         ),
     ),
@@ -596,6 +1070,8 @@ SIGNATURES = (
             r"failed starting/connecting to the gRPC service",
             r"\(Exit code: \d+\)\.",
             r"failed to start (?:a|the) llama runner",
+            r"do load request: Post .{0,200}(?:EOF|reset by peer|forcibly closed|refused)",
+            r"127\.0\.0\.1:\d+->127\.0\.0\.1:\d+: .{0,40}(?:reset by peer|forcibly closed)",
             r"model runner has unexpectedly stopped",
             r"model failed to load, this may be due to resource limitations",
             r"exited before becoming healthy",
@@ -607,6 +1083,7 @@ SIGNATURES = (
             r"The model has crashed",
             r"LLM (?:worker|process) (?:exited|crashed|died)",
             r"error reading from server: EOF",
+            r"\bError: Channel Error$",
             r"error waiting for runner",
             r"(?:POST|post) predict.*(?:EOF|forcibly closed)",
             r"unexpected server status",
@@ -615,13 +1092,42 @@ SIGNATURES = (
             r"image|volume|RuntimeHandler|device plugin))",
             r"(?:127\.0\.0\.1|localhost):\d+/\w+\\?\":? EOF",
             r"an error was encountered while running the model: (?P<why>.+)",
+            r"RPC server for GPU \d+ is not running",
         ),
         "The program that runs the model ended.",
-        ("Its own lines above say why; the exit code alone does not.",),
+        (
+            "Its own lines above say why; the exit code alone does not.",
+            "If they are not there, read the server's log: journalctl -u ollama, docker logs, "
+            "~/.ollama/logs/server.log, on Windows %LOCALAPPDATA%\\Ollama\\server.log.",
+            "Mostly it is memory (lower num_ctx, or a smaller model) or a program that is older "
+            "than the model: update it.",
+        ),
         "Error: llama runner process has terminated: exit status 2",
         Basis.REPORTED,
         tier=Tier.GENERIC,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"🥲|\bLM ?Studio\b|\[LMS|Channel Error|model has crashed",
+                (
+                    "Choose another runtime (Settings > Runtime: CPU or Vulkan instead of CUDA or "
+                    "ROCm, or the other way round) and update it, then the GPU's driver.",
+                    "Load the model with a lower GPU Offload, a shorter Context Length and "
+                    "without Flash Attention.",
+                    "Developer Logs, or lms log stream, show the engine's last lines.",
+                ),
+            ),
+            Variant(
+                r"RPC server for GPU",
+                (
+                    "Read its own log in GPUStack's data folder (log/rpc_server/gpu-N.log), or "
+                    "start llama-box-rpc-server by hand: it names a driver or library.",
+                    "Update the GPU's driver (Windows: the Visual C++ Redistributable too), then "
+                    "GPUStack.",
+                ),
+                "GPUStack's RPC server of a GPU ends as soon as it starts.",
+            ),
+        ),
     ),
     Signature(
         "ollama-load-timeout",
@@ -694,6 +1200,10 @@ SIGNATURES = (
             r"Readiness check failed",
             r"health ?check failed after \d+",
             r"health ?check of .{0,60}timed out",
+            r"active longer than specified deadline",
+            r"DeadlineExceeded +Job was",
+            r"didn't respond to HTTP pings on port",
+            r"failing site start",
         ),
         "Whoever started the server did not wait until the model was loaded.",
         ("Raise its limit: loading takes about as long as reading the file from its disk.",),
@@ -701,6 +1211,34 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
+        variants=(
+            Variant(
+                r"defined (?:provided )?by (?:the )?PORT|HTTP pings|failing site start|"
+                r"STARTUP (?:TCP|HTTP|GRPC)",
+                (
+                    "Listen on all addresses and on the port that the platform names: --host "
+                    "0.0.0.0 --port $PORT (Cloud Run: --port of gcloud run deploy; Azure: "
+                    "WEBSITES_PORT).",
+                    "Allow the time that loading takes: a startup probe with a large "
+                    "failureThreshold, WEBSITES_CONTAINER_START_TIME_LIMIT=1800; and look at the "
+                    "container's own log for why it ended.",
+                ),
+                "The platform saw nothing listen on its port in time: the server listens "
+                "elsewhere, is still loading, or has ended.",
+            ),
+            Variant(
+                r"systemd|operation timed out|Failed with result '(?:timeout|watchdog)'",
+                (
+                    "TimeoutStartSec=infinity (or 30min) in the unit, and Type=simple or exec: "
+                    "llama-server sends systemd no notice that it is ready.",
+                ),
+                "systemd did not wait until the server was ready.",
+            ),
+            Variant(
+                r"WORKER TIMEOUT",
+                ("gunicorn --timeout 0 (or 600), with one worker that holds the model.",),
+            ),
+        ),
     ),
     Signature(
         "server-busy",
@@ -725,13 +1263,13 @@ SIGNATURES = (
         "service-not-running",
         (
             r"Docker Model Runner is not (?:running|available|enabled|installed)",
-            r"could not connect to (?:a running )?ollama",
+            r"could not connect to (?:a running )?ollama(?!.{0,60}No connection adapters)",
             r"ollama server not responding",
             r"Cannot connect to the Docker daemon",
             r"Is the docker daemon running\?",
             r"trying to connect to the Docker daemon socket",
             r"(?:could not|cannot|can't|unable to|failed to) connect to (?:the )?(?:ollama|podman|"
-            r"docker|LM Studio)",
+            r"docker|LM Studio)(?!.{0,60}No connection adapters)",
             r"(?:ollama|LM Studio|docker|podman)(?: server| app| daemon| service)? (?:is )?not "
             r"(?:running|responding|started|available)",
             r"podman machine .{0,60}(?:not running|does not exist|stopped)",
@@ -748,6 +1286,55 @@ SIGNATURES = (
         ("Start it: docker desktop enable model-runner, ollama serve, or systemctl start docker.",),
         "Docker Model Runner is not running. Please start it and try again.",
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"pipe/|dockerDesktop|Docker Desktop|\.docker/run",
+                (
+                    "Start Docker Desktop and wait until it says that the engine runs; docker "
+                    "context use desktop-linux (or default).",
+                ),
+            ),
+            Variant(
+                r"[Pp]odman",
+                (
+                    "podman machine init and podman machine start (macOS, Windows); on Linux "
+                    "systemctl --user enable --now podman.socket, with "
+                    "DOCKER_HOST=unix:///run/user/$(id -u)/podman/podman.sock.",
+                ),
+            ),
+            Variant(
+                r"systemd|bus:",
+                (
+                    "Without systemd (WSL: [boot] systemd=true in /etc/wsl.conf, then wsl "
+                    "--shutdown; containers have none) start the program itself: ollama serve, "
+                    "dockerd; for a user's service log in by ssh rather than su (loginctl "
+                    "enable-linger).",
+                ),
+                "There is no systemd to talk to here.",
+            ),
+            Variant(
+                r"[Oo]llama",
+                (
+                    "Start it: ollama serve (or the app, or sudo systemctl start ollama), and "
+                    "let OLLAMA_HOST of the client name the same address.",
+                ),
+            ),
+            Variant(
+                r"failed to start daemon|Job for|Failed to start",
+                (
+                    "journalctl -xeu docker (or the unit's name) says why: often "
+                    "/etc/docker/daemon.json is not valid JSON, or names a runtime twice "
+                    "(dockerd --validate).",
+                ),
+            ),
+            Variant(
+                r"docker(?:\.sock| daemon)",
+                (
+                    "sudo systemctl start docker (sudo service docker start in WSL); rootless or "
+                    "Colima: docker context ls, then docker context use the one that runs.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "artifact-unknown",
@@ -891,6 +1478,8 @@ SIGNATURES = (
             r"import_dll .{0,160}\.llamafile",
             r"\.llamafile(?:\.exe)?['\"]? ?: (?:Invalid argument|cannot execute|Exec format)",
             r"\.llamafile(?:\.exe)?' failed to run",
+            r"APE is running on WIN32 inside WSL",
+            r"\.llamafile'?: File does not contain a valid CIL image",
             r"(?:not executable|is for MS Windows|zsh: exec format error): \S*\.llamafile",
         ),
         "The system does not know how to start a llamafile, which is one program for all systems.",

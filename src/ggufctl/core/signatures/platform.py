@@ -17,15 +17,20 @@ SIGNATURES = (
             r"did you set the docker default runtime",
             r"no runtime for \W{0,6}nvidia",
             r"could not select device driver",
-            r"nvidia-container-cli: initialization error",
-            r"nvidia-container-cli: (?:mount|ldcache|device) error",
+            r"nvidia-container-cli: initialization error(?!: (?:change root|"
+            r"nvml error: insufficient))",
+            r"nvidia-container-cli: (?:mount|device) error(?!.{0,200}bpf_prog_query|: write error)",
             r"unknown or invalid runtime name: nvidia",
             r"failed to discover GPU vendor from CDI",
             r"CDI device injection failed",
             r"unresolvable CDI devices",
             r"libnvidia-ml\.so\.1: cannot open shared object",
-            r"error running (?:\w+ )?hook #\d+: (?!.*nvidia-container-cli)",
-            r"nvidia-container-(?:cli|runtime)\S*: .{0,60}(?:error|not found|failed)",
+            r"error running (?:\w+ )?hook #\d+: (?!.*(?:nvidia-container-cli|Auto-detected mode))",
+            r"nvidia-container-cli\S*: (?:detection|requirement|input) error",
+            r"nvidia-container-(?:cli|runtime)\S*: (?!.{0,40}(?:change root|ldcache|"
+            r"container error|permission error|insufficient|write error)|"
+            r"mount error: failed to add).{0,60}"
+            r"(?:error|not found|failed)",
             r"nvidia-container-runtime(?:-hook)?\"?: (?:executable file )?not found",
             r"runtime \"?nvidia\"? (?:not found|is not|does not)",
             r"no CDI (?:devices|configuration|spec)",
@@ -44,6 +49,11 @@ SIGNATURES = (
             r"CDI (?:spec|device|registry)\S* .{0,60}(?:not found|conflict|invalid|failed)",
             r"Unknown runtime specified",
             r"nvidia-docker\S* .{0,60}(?:not found|failed|error)",
+            r"fork/exec \S*nvidia-container-runtime\S*: no such file",
+            r"factory\.go:\d+\] Incompatible (?:platform|strategy) detected",
+            r"[Ii]nitialize NVML: ERROR_LIBRARY_NOT_FOUND",
+            r"No devices found\. Waiting indefinitely",
+            r"unable to create cdi spec file",
         ),
         "The container runtime cannot pass a GPU on: the NVIDIA container toolkit is missing or "
         "not "
@@ -62,12 +72,195 @@ SIGNATURES = (
         "[[gpu]].",
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"load library failed: libnvidia-ml",
+                (
+                    "nvidia-smi must work on the host before it can in a container: install the "
+                    "driver there (Linux: nvidia-driver-570 or newer, then restart).",
+                    "Windows: update Windows (10 21H2 at least, or 11) and NVIDIA's driver for "
+                    "Windows, then wsl --update and wsl --shutdown.",
+                    "Docker from snap and Docker Desktop for Linux do not see the host's driver: "
+                    "use Docker Engine of docker.com (docker context use default).",
+                ),
+                "The container toolkit finds no driver of NVIDIA on this host.",
+            ),
+            Variant(
+                r"\bkubelet\b|sandbox|RuntimeClass|factory\.go|default runtime|k8s|kubernetes|"
+                r"Waiting indefinitely",
+                (
+                    "On each GPU node: sudo nvidia-ctk runtime configure --runtime=containerd "
+                    "--set-as-default, and restart containerd (k3s and RKE2 find the toolkit "
+                    "themselves, once it is installed and they are restarted).",
+                    "Without --set-as-default give pods, the device plugin's too, "
+                    "runtimeClassName: nvidia, and make that RuntimeClass (handler: nvidia).",
+                    "With the GPU operator wait until its driver and toolkit pods run; their "
+                    "logs tell why they do not.",
+                ),
+            ),
+            Variant(
+                r"\bCDI\b|\bcdi\b|podman|crun",
+                (
+                    "Write the specification where the runtime looks, again after each update of "
+                    "the driver: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml; "
+                    "nvidia-ctk cdi list names the devices.",
+                    "Docker before 28.3: switch CDI on (nvidia-ctk runtime configure "
+                    "--runtime=docker --cdi.enabled, restart docker), or use --gpus all.",
+                    "Name a device that is listed: --device nvidia.com/gpu=all or =0; a "
+                    "CUDA_VISIBLE_DEVICES that is set elsewhere counts as a name for some "
+                    "programs.",
+                ),
+            ),
+            Variant(
+                r"invalid runtime name|Unknown runtime|runtime .{0,12}nvidia.{0,4} not found|"
+                r"nvidia-container-runtime",
+                (
+                    "Install nvidia-container-toolkit and make the runtime known: sudo "
+                    "nvidia-ctk runtime configure --runtime=docker, then sudo systemctl restart "
+                    "docker (docker info lists it under Runtimes).",
+                    "Docker Desktop has it on Windows with WSL 2 only; drop --runtime nvidia "
+                    "there and use --gpus all.",
+                    "Docker from snap keeps its own daemon.json: use the package of docker.com.",
+                ),
+            ),
+        ),
+    ),
+    Signature(
+        "toolkit-config",
+        (
+            r"nvidia-container-cli\S*: initialization error: change root failed",
+            r"nvidia-container-cli\S*: ldcache error: (?:open failed|"
+            r"process \S*ldconfig\S* failed)",
+            r"nvidia-container-cli\S*: container error: (?:cgroup|failed to get device cgroup)",
+            r"nvidia-container-cli\S*: .{0,200}bpf_prog_query",
+            r"nvidia-container-cli\S*: permission error: capability",
+            r"failed to create NVIDIA Container Runtime: ",
+            r"(?:invalid|error loading|unable to load) .{0,40}nvidia-container-runtime\S* ?config",
+            r"nvidia-container-cli\S*: mount error: write error: /sys/fs/cgroup",
+        ),
+        "The container toolkit's own settings do not fit this host: a driver root, an ldconfig "
+        "or the handling of cgroups that is not there.",
+        (
+            "Write the settings anew: sudo apt-get install --reinstall nvidia-container-toolkit, "
+            "then nvidia-ctk runtime configure --runtime=docker, and restart docker; in "
+            "/etc/nvidia-container-runtime/config.toml root must be / (or stand in a comment) "
+            'and ldconfig "@/sbin/ldconfig" ("@/sbin/ldconfig.real" on Ubuntu and Debian).',
+            "Rootless docker or podman: no-cgroups = true there (sudo nvidia-ctk config --set "
+            "nvidia-container-cli.no-cgroups --in-place), or CDI, which needs neither: --device "
+            "nvidia.com/gpu=all.",
+        ),
+        "nvidia-container-cli: initialization error: change root failed: no such file or "
+        "directory: unknown.",
+        Basis.REPORTED,
+        phase=Phase.START,
+        variants=(
+            Variant(
+                r"bpf_prog_query|permission error|rootless|write error",
+                (
+                    "The docker here is rootless, or runs in an unprivileged LXC or LXD "
+                    "container: set no-cgroups = true (sudo nvidia-ctk config "
+                    "--set nvidia-container-cli.no-cgroups --in-place), and restart docker.",
+                    "Or use CDI: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, then "
+                    "--device nvidia.com/gpu=all.",
+                ),
+                "A rootless container may not set the rules for devices that the container "
+                "toolkit wants to.",
+            ),
+            Variant(
+                r"container error: |cgroup",
+                (
+                    "Update libnvidia-container and nvidia-container-toolkit: old ones know "
+                    "cgroup v1 only (before 1.8), and this host has v2.",
+                    "Or start the host with systemd.unified_cgroup_hierarchy=0, or use CDI: "
+                    "--device nvidia.com/gpu=all.",
+                ),
+                "The container toolkit is too old for this host's cgroups.",
+            ),
+        ),
+    ),
+    Signature(
+        "ptx-compiler-missing",
+        (
+            r"PTX JIT compiler library not found",
+            r"libnvidia-ptxjitcompiler\S*: cannot open shared object",
+            r"cudaErrorJitCompilerNotFound",
+        ),
+        "CUDA wants to compile its code for this GPU, and the driver's compiler "
+        "(libnvidia-ptxjitcompiler) is not in the container.",
+        (
+            "Jetson: use an image for its JetPack with docker run --runtime nvidia, or the "
+            "program's own build for it (Ollama: JETSON_JETPACK=5 or 6).",
+            "Give the container the driver's compute part: -e "
+            "NVIDIA_DRIVER_CAPABILITIES=compute,utility; install the whole driver on the host "
+            "(libnvidia-compute).",
+            "Or use a build that has code for this GPU, which needs no compiling "
+            "(-DCMAKE_CUDA_ARCHITECTURES).",
+        ),
+        "CUDA error: PTX JIT compiler library not found",
+        Basis.REPORTED,
+        phase=Phase.LOAD,
+    ),
+    Signature(
+        "gpu-operator-waiting",
+        (
+            r"waiting for nvidia container stack to be setup",
+            r"error validating (?:driver|toolkit|cuda|plugin)\b",
+            r"chroot with args \[/run/nvidia/driver",
+            r"chroot: failed to run command .nvidia-smi",
+            r"Could not unload NVIDIA driver kernel modules",
+        ),
+        "A part of NVIDIA's GPU operator waits for another: the driver or the container toolkit "
+        "on the node is not ready.",
+        (
+            "Look at the first that fails, in this order: kubectl -n gpu-operator logs of the "
+            "pods nvidia-driver-daemonset, nvidia-container-toolkit-daemonset, "
+            "nvidia-operator-validator.",
+            "If the node has a driver already, install with --set driver.enabled=false (and "
+            "toolkit.enabled=false where containerd is configured, as on GKE and k3s, whose "
+            "containerd has another path: toolkit.env CONTAINERD_SOCKET and CONTAINERD_CONFIG).",
+            "After the toolkit changed containerd's configuration, restart containerd on the node.",
+        ),
+        "waiting for nvidia container stack to be setup",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        phase=Phase.START,
+    ),
+    Signature(
+        "driver-build",
+        (
+            r"Could not (?:resolve|find) Linux kernel version",
+            r"Unable to locate package linux-headers",
+            r"No package kernel-(?:devel|headers)-\S+ available",
+            r"Unable to find the kernel source tree",
+            r"kernel (?:headers|source) .{0,80}(?:not (?:be )?found|cannot be found|not installed|"
+            r"missing)",
+            r"Bad return status for module build on kernel",
+            r"Error! Your kernel headers for kernel",
+            r"The nvidia kernel module was not created",
+            r"An error occurred while performing the step: \"Building kernel modules\"",
+            r"Unable to load the (?:kernel module 'nvidia|'nvidia-drm')",
+        ),
+        "NVIDIA's kernel module could not be built for this kernel.",
+        (
+            "Install the headers of exactly this kernel (apt-get install linux-headers-$(uname "
+            "-r), dnf install kernel-devel-$(uname -r)), or restart into the newest kernel that "
+            "is installed, then build again (dkms autoinstall).",
+            "A driver older than the kernel does not build: take a newer branch, or the open "
+            "modules (nvidia-driver-570-open).",
+            "With the GPU operator use an image with a precompiled driver "
+            "(driver.usePrecompiled=true), or install the driver on the node and set "
+            "driver.enabled=false.",
+        ),
+        'An error occurred while performing the step: "Building kernel modules"',
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "wsl-no-gpu",
         (
             r"WSL environment detected but no adapters were found",
             r"driver error: failed to process request",
+            r"dxcore initialization failed: ",
         ),
         "WSL sees no GPU: it is version 1, or Windows or its driver is too old.",
         (
@@ -80,6 +273,19 @@ SIGNATURES = (
         "were found: unknown",
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"driver error: failed to process request(?![\s\S]*WSL)",
+                (
+                    "Windows: update Windows and NVIDIA's driver for Windows, then wsl --update "
+                    "and wsl --shutdown; wsl -l -v must say 2.",
+                    "Linux: nvidia-smi must work on the host; install its driver, load it "
+                    "(modprobe nvidia nvidia_uvm), and update nvidia-container-toolkit.",
+                ),
+                "The container toolkit reaches no driver of NVIDIA: in WSL it is version 1 or "
+                "Windows is too old, on Linux none is loaded.",
+            ),
+        ),
     ),
     Signature(
         "driver-in-image",
@@ -129,8 +335,6 @@ SIGNATURES = (
             r"repository does not exist or may require",
             r"Failed to pull image \"(?P<image>[^\"]+)\": .*not found",
             r"failed to resolve reference \"(?P<image>[^\"]+)\"",
-            r"invalid reference format",
-            r"InvalidImageName",
             r"ErrImageNeverPull",
             r"is not present with pull policy of Never",
             r"no such image",
@@ -166,6 +370,84 @@ SIGNATURES = (
         "manifest unknown",
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"ggerganov",
+                (
+                    "llama.cpp's images moved: ghcr.io/ggml-org/llama.cpp:server-cuda instead of "
+                    "ghcr.io/ggerganov/llama.cpp.",
+                ),
+                "The image has moved to another name.",
+            ),
+            Variant(
+                r"no matching manifest|does not match the specified platform",
+                (
+                    "The image has no variant for this processor: choose another tag, docker run "
+                    "--platform linux/amd64 (slowly, without GPU), or build it here.",
+                ),
+                "The image is not made for this processor.",
+            ),
+            Variant(
+                r"nvcr\.io",
+                (
+                    "docker login nvcr.io with the user $oauthtoken and a key of ngc.nvidia.com, "
+                    "and take a tag that the catalogue lists.",
+                ),
+            ),
+            Variant(
+                r"short-name|unqualified-search",
+                (
+                    "Write the registry as well: docker.io/ollama/ollama, "
+                    "ghcr.io/ggml-org/llama.cpp:server.",
+                ),
+                "Podman does not guess the registry of a short name.",
+            ),
+            Variant(
+                r"kubelet|Failed to pull image|Back-off|imagePull|ErrImage",
+                (
+                    "Check name and tag; for a private registry kubectl create secret "
+                    "docker-registry, and name it under imagePullSecrets of the pod or its "
+                    "service account (same namespace).",
+                    "An image that was built here must be loaded into the cluster: kind load "
+                    "docker-image, minikube image load, k3s ctr images import, with "
+                    "imagePullPolicy: IfNotPresent.",
+                ),
+            ),
+            Variant(
+                r"ghcr\.io.{0,80}denied|denied.{0,80}ghcr",
+                (
+                    "A stale login is refused even for public images: docker logout ghcr.io; "
+                    "private ones want a token with read:packages.",
+                ),
+            ),
+            Variant(
+                r"nvidia/cuda",
+                (
+                    "Docker Hub has no nvidia/cuda:latest, and old tags were removed: take one "
+                    "that exists, with its system: nvidia/cuda:12.8.1-devel-ubuntu24.04.",
+                ),
+            ),
+        ),
+    ),
+    Signature(
+        "image-name-invalid",
+        (
+            r"^(?!.{0,200}stage name).{0,400}invalid reference format",
+            r"InvalidImageName",
+            r"couldn't parse image name",
+            r"repository name .{0,80}must be lowercase",
+            r"repository name must be (?:canonical|lowercase)",
+        ),
+        "The name of the image is not one, or something else of the command stands in its place.",
+        (
+            "Image names are lower case, without spaces: owner/name:tag.",
+            "Options stand before the image; a path with spaces wants quotes (-v "
+            '"$PWD:/models"), a line that goes on ends with \\ in bash, ` in PowerShell, ^ in '
+            "cmd, and a variable in it must not be empty.",
+        ),
+        "docker: invalid reference format: repository name (library/GGUF) must be lowercase",
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "image-pull",
@@ -232,8 +514,8 @@ SIGNATURES = (
             r"\S+.{0,80}(?:not? such file|not found|cannot find|os error 2)",
             r"spawn \S+ ENOENT",
             r"ENOENT.{0,60}(?:llama-server|ollama|spawn)",
-            r": \d+: (?P<program>\S+): not found",
-            r": (?P<program>[\w./+-]+): command not found",
+            r": \d+: (?P<program>(?!nvidia-smi|rocm-smi|rocminfo|lspci)\S+): not found",
+            r": (?P<program>(?!nvidia-smi|rocm-smi|rocminfo|lspci)[\w./+-]+): command not found",
             r"'(?P<program>[\w.-]+)' command not found",
             r"image CMD and ENTRYPOINT are empty",
             r"Cannot find command '(?P<program>\w+)'",
@@ -248,7 +530,7 @@ SIGNATURES = (
             r"(?:could not|cannot|can't) find (?:the )?(?:program|executable|binary|command)\b",
             r"attempted to invoke a command that was not found",
             r"No such file or directory: '(?P<program>(?:git|cmake|nvcc|llama-\w+|ollama|curl|"
-            r"aria2c|ninja|gcc|docker|nvidia-smi|ffmpeg))'",
+            r"aria2c|ninja|gcc|docker|ffmpeg))'",
             r"code=exited, status=127\b",
             r"未找到命令",
             r"不是内部或外部命令",
@@ -265,6 +547,9 @@ SIGNATURES = (
             r"Command .{0,8}(?:which|where|command)\b[-v'\", ]{1,8}(?P<program>(?!gcc|g\+\+|"
             r"clang|cc\b|c\+\+|cmake|make|ninja)[\w.+/-]+)['\"\]]{0,3} returned non-zero",
             r"cannot find [`'\"]\S*[`'\"] in \$PATH",
+            r"`(?P<program>[\w-]+)[^`]{0,40}` failed with Exception\W{0,2}\[WinError 2\]",
+            r"WinError 2\] 系统找不到指定的文件。?\W{0,3}$",
+            r"tini \(\d+\)\] exec (?P<program>\S+) failed",
         ),
         "The program to start is not in the image: {program}.",
         (
@@ -285,7 +570,39 @@ SIGNATURES = (
                 ),
                 "A step needs {program}, which is not installed.",
             ),
+            Variant(
+                r"(?:docker|podman|git|git-lfs|cmake|ninja|ollama|curl|wget|aria2c?|nvcc|helm|"
+                r"kubectl|modal|hf|uv|conda|ffmpeg|nvidia-smi)(?:\.exe)?['\"`:]* (?:failed with|"
+                r"is not|not installed|(?:command )?not found)|is not recognized|"
+                r"command not found: |: command not found|WinError 2\]|未找到命令|"
+                r"不是内部或外部命令",
+                (
+                    "Install {program}, or call it by its full path: where it is installed its "
+                    "folder is not on the PATH of this shell or service (open a new terminal; in "
+                    "a virtual environment activate it).",
+                    "In a container or image: add it there (apt-get install in a Dockerfile, "
+                    "apt_install on Modal); llama.cpp's images keep the server at "
+                    "/app/llama-server, which is their entry point already.",
+                ),
+                "A program is not installed here, or not on the PATH: {program}.",
+            ),
         ),
+    ),
+    Signature(
+        "docker-usage",
+        (
+            r"docker: '?docker run'? requires at least 1 argument",
+            r"\"docker (?:run|build|buildx build)\" requires (?:at least|exactly) 1 argument",
+            r"docker: unknown server OS",
+        ),
+        "The docker command lacks the image or folder that it works on.",
+        (
+            "Put the image after the options and what the server gets after the image; docker "
+            "build wants the folder at its end (.).",
+        ),
+        "docker: 'docker run' requires at least 1 argument",
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "not-executable",
@@ -312,6 +629,7 @@ SIGNATURES = (
             r"daemon: No command specified",
             r"no command (?:was )?specified",
             r"neither (?:a )?(?:CMD|command) (?:nor|or) (?:an )?ENTRYPOINT",
+            r"no command or entrypoint provided",
         ),
         "The image names no program to start.",
         (
@@ -392,6 +710,85 @@ SIGNATURES = (
         'Warning  FailedMount  kubelet  MountVolume.SetUp failed for volume "models"',
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"Multi-Attach",
+                (
+                    "The volume is ReadWriteOnce and held by a pod on another node: delete that "
+                    "pod (strategy: Recreate instead of RollingUpdate), or use a ReadWriteMany "
+                    "class.",
+                ),
+                "The volume is still attached to another node.",
+            ),
+            Variant(
+                r"mount\.(?:nfs|cifs)|bad option|helper program|nfs",
+                (
+                    "Install the client on every node: nfs-common (nfs-utils), cifs-utils; check "
+                    "server, export and firewall with showmount -e SERVER.",
+                ),
+                "The network file system cannot be mounted.",
+            ),
+            Variant(
+                r"Mounts denied|not shared from the host",
+                (
+                    "Docker Desktop: add the folder under Settings > Resources > File sharing, "
+                    "or use one below your home.",
+                ),
+            ),
+            Variant(
+                r"directory onto a file|not a directory",
+                (
+                    "One side is a file, the other a folder: docker makes a folder where the "
+                    "file of -v did not exist; remove it, create the file, and give its absolute "
+                    "path.",
+                ),
+                "A folder is mounted onto a file, or the other way round.",
+            ),
+            Variant(
+                r"fuse",
+                (
+                    "docker run --device /dev/fuse --cap-add SYS_ADMIN, and install fuse3 "
+                    "(modprobe fuse on the host).",
+                ),
+            ),
+            Variant(
+                r"unbound|persistentvolumeclaim|storageclass|provision",
+                (
+                    "kubectl describe pvc says why: name a StorageClass that exists (kubectl get "
+                    "sc; one may be the default), and a size and access mode that it offers.",
+                ),
+                "The claim for the volume is not bound, or does not exist.",
+            ),
+            Variant(
+                r"bind source path|statfs|no such file",
+                (
+                    "Create the folder on the host first (mkdir -p), and give its absolute path; "
+                    "in WSL and Git Bash mind how paths are translated.",
+                ),
+                "The folder to mount does not exist on the host.",
+            ),
+        ),
+    ),
+    Signature(
+        "mount-syntax",
+        (
+            r"includes invalid characters for a local volume name",
+            r"invalid volume specification: ",
+            r"invalid (?:mount|bind) (?:spec|format)",
+            r"volume name is too short",
+            r"too many colons",
+        ),
+        "The path of -v is not written as this docker takes it.",
+        (
+            'Give the folder\'s absolute path: -v "$PWD/models:/models" in bash, -v '
+            '"$PWD/models:/models" in PowerShell, -v "%cd%\\models:/models" in cmd.',
+            "Paths of Windows from Git Bash or WSL: //c/models or /mnt/c/models, or "
+            "MSYS_NO_PATHCONV=1; or --mount type=bind,source=...,target=/models.",
+        ),
+        'docker: Error response from daemon: create ./models: "./models" includes invalid '
+        'characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed.',
+        Basis.REPORTED,
+        phase=Phase.START,
     ),
     Signature(
         "volume-elsewhere",
@@ -432,6 +829,44 @@ SIGNATURES = (
         'adding custom device "/dev/kfd": no such file or directory.',
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"open /dev/kfd|open /dev/dri|rocminfo",
+                (
+                    "In a container pass them on: --device /dev/kfd --device /dev/dri (apptainer "
+                    "--rocm, Kubernetes amd.com/gpu).",
+                    "On the host load amdgpu (modprobe amdgpu; ls -l /dev/kfd): GPUs that ROCm "
+                    "does not know and virtual machines have no /dev/kfd; use Vulkan there with "
+                    "/dev/dri alone.",
+                ),
+            ),
+            Variant(
+                r"/dev/kfd",
+                (
+                    "Load the driver on the host (modprobe amdgpu, or amdgpu-dkms; ls -l "
+                    "/dev/kfd /dev/dri), and restart it.",
+                    "Windows, WSL with Docker Desktop and macOS have no /dev/kfd: use the engine "
+                    "for Windows (HIP, Vulkan), or in WSL /dev/dxg.",
+                    "An NVIDIA GPU needs --gpus all instead.",
+                ),
+            ),
+            Variant(
+                r"/dev/dri",
+                (
+                    "Load the GPU's driver on the host (ls -l /dev/dri; i915, xe or amdgpu), and "
+                    "in a virtual machine pass the GPU through first.",
+                    "Docker Desktop has no /dev/dri: WSL has /dev/dxg instead, macOS no GPU for "
+                    "containers.",
+                ),
+            ),
+            Variant(
+                r"/dev/nvidia",
+                (
+                    "Use --gpus all instead of --device /dev/nvidia0; on the host nvidia-smi or "
+                    "nvidia-modprobe -u makes the files.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "cgroup-limits",
@@ -445,6 +880,8 @@ SIGNATURES = (
             r"permission|busy)",
             r"(?:Your kernel does not support|kernel doesn't support) .{0,60}(?:cgroup|memory|"
             r"swap|limit)",
+            r"failed to install eBPF device filter",
+            r"requested cgroup controller",
         ),
         "The limits given to the container cannot be set on this host.",
         (
@@ -469,6 +906,19 @@ SIGNATURES = (
             "Or do without: podman --cgroup-manager=cgroupfs.",
         ),
         "ERRO[0000] sd-bus add match: Operation not permitted: OCI runtime permission denied error",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "podman-port",
+        (r"rootlessport cannot expose privileged port (?P<port>\d+)",),
+        "A container without root may not listen on port {port}.",
+        (
+            "Publish a port above 1023 (-p 8080:8080), or sudo sysctl "
+            "net.ipv4.ip_unprivileged_port_start=80.",
+        ),
+        "Error: rootlessport cannot expose privileged port 80, you can add "
+        "'net.ipv4.ip_unprivileged_port_start=80' to /etc/sysctl.conf (currently 1024)",
         Basis.REPORTED,
         phase=Phase.START,
     ),
@@ -498,11 +948,27 @@ SIGNATURES = (
             r"/etc/sub[ug]id",
             r"cannot set up namespace using",
             r"user namespaces? .{0,40}(?:not (?:enabled|supported)|disabled|restricted)",
+            r"cannot re-exec process to join the existing user namespace",
         ),
         "A rootless container needs more user and group ids than its user has.",
         ("Add a range for the user in /etc/subuid and /etc/subgid, then podman system migrate.",),
         "Error: writing blob: potentially insufficient UIDs or GIDs available in user "
         "namespace (requested 0:42 for /etc/gshadow): Check /etc/subuid and /etc/subgid",
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
+        "podman-locks",
+        (
+            r"exceeded num_locks",
+            r"allocating lock for new container",
+        ),
+        "Podman has no locks left for another container: as many were made as it allows.",
+        (
+            "Remove what is not needed (podman system prune, podman volume prune), or raise "
+            "num_locks in containers.conf, then podman system renumber.",
+        ),
+        "Error: allocating lock for new container: allocation failed; exceeded num_locks (2048)",
         Basis.REPORTED,
         phase=Phase.START,
     ),
@@ -531,6 +997,7 @@ SIGNATURES = (
             r"network bridge)",
             r"(?:netavark|aardvark|slirp4netns|pasta)\b.{0,80}(?:error|failed|not found|"
             r"unable)",
+            r"failed to set up container networking",
         ),
         "Docker's own network is broken or missing.",
         (
@@ -554,6 +1021,9 @@ SIGNATURES = (
             r"no such image layer",
             r"database disk image is malformed",
             r"blob sha256:\S+: (?:not found|input/output error)",
+            r"parent snapshot \S+ does not exist",
+            r"mounting storage for container: ",
+            r"creating overlay mount to \S+: ",
         ),
         "The storage of the container runtime is damaged, or its file system does not suit.",
         (
@@ -592,12 +1062,12 @@ SIGNATURES = (
             r"services\.\S+ (?:additional propert\w+|must be|capabilities is required|"
             r".{0,60}(?:not allowed|is required|must be a))",
             r"(?:no such|unknown) service: ",
-            r"unable to prepare context: ",
             r"\bcompose\b.{0,60}(?:file|project|spec)\b.{0,60}(?:invalid|not found|"
             r"unsupported|is empty)",
             r"has neither an image nor a build context",
             r"external (?:volume|network|secret) \"[^\"]+\" not found",
             r"parsing \S+\.ya?ml: ",
+            r"invalid interpolation format for",
         ),
         "Docker Compose does not accept its file.",
         (
@@ -646,6 +1116,11 @@ SIGNATURES = (
             r"unknown instruction: ",
             r"unknown (?:build )?(?:stage|flag): .{0,40}(?:FROM|COPY|RUN)",
             r"invalid from flag value",
+            r"base name \(\S*\) should not be blank",
+            r"target stage \"?\S+ could not be found",
+            r"failed to parse stage name",
+            r"unable to prepare context: ",
+            r"failed to solve: (?:dockerfile parse|circular dependency|no build stage)",
         ),
         "The Dockerfile names a file that is not in the build's folder, or has a mistake in it.",
         (
@@ -654,6 +1129,35 @@ SIGNATURES = (
         ),
         "ERROR: failed to solve: failed to compute cache key: failed to calculate "
         'checksum of ref 1::2: "/models": not found',
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"base name|parse stage name|target stage",
+                (
+                    "Give the ARG that FROM names a value: ARG BASE=image:tag before FROM, or "
+                    "docker build --build-arg BASE=image:tag.",
+                    "A stage after --target or --from must be named as in FROM image AS name.",
+                ),
+                "FROM in the Dockerfile names an image or stage that is empty or unknown.",
+            ),
+        ),
+    ),
+    Signature(
+        "buildkit-missing",
+        (
+            r"the --(?:mount|chmod|link|parents) option requires BuildKit",
+            r"buildx component is missing or broken",
+            r"docker: 'buildx' is not a docker command",
+            r"unknown flag: --(?:load|push|secret|ssh)\b",
+        ),
+        "The Dockerfile or command needs BuildKit, which this docker lacks.",
+        (
+            "Install the plugin docker-buildx-plugin (docker-buildx), then docker buildx build; "
+            "with an old docker DOCKER_BUILDKIT=1 docker build.",
+        ),
+        "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to "
+        "learn how to build images with BuildKit enabled",
         Basis.REPORTED,
         phase=Phase.BUILD,
     ),
@@ -725,6 +1229,7 @@ SIGNATURES = (
             r"not enough free GPUs",
             r"no GPUs available in",
             r"No \S+ capacity available",
+            r"GCE out of resources",
         ),
         "The provider has no such GPU free at present.",
         ("Try another region, another GPU or a list of several, or wait.",),
@@ -751,6 +1256,7 @@ SIGNATURES = (
             r"(?:weekly|monthly|daily) GPU (?:quota|limit)",
             r"You have reached (?:the|your) .{0,60}(?:quota|limit) (?:for|of) .{0,40}(?:GPU|"
             r"instances|machines|pods)",
+            r"GCE quota exceeded",
         ),
         "The account's quota allows no more GPUs of this kind.",
         ("Ask the provider for a higher quota, or use another region or kind of GPU.",),
@@ -819,6 +1325,7 @@ SIGNATURES = (
             r"Error from server \((?:BadRequest|Invalid|Conflict|AlreadyExists)\): "
             r"(?P<why>(?!.*(?:waiting to start|is terminated)).+)",
             r"field is immutable",
+            r"Error from server \(NotFound\): (?P<why>.+)",
         ),
         "Kubernetes refuses the manifest: {why}.",
         (
@@ -972,6 +1479,9 @@ SIGNATURES = (
             r"Failed to parse .{0,40}(?:ExecStart|unit|Environment)",
             r"Job \S+ .{0,40}failed with result 'dependency'",
             r"Dependency failed for ",
+            r"lacks (?:both )?ExecStart=",
+            r"quadlet-generator\S* .{0,60}(?:converting|unsupported|error|invalid)",
+            r"Unknown key name '[^']+' in section",
         ),
         "systemd has no such unit, or does not accept it.",
         (
@@ -1072,12 +1582,41 @@ SIGNATURES = (
             r"references non-existent (?:secret|config)",
             r"FailedToRetrieveImagePullSecret",
             r"Unable to retrieve some image pull secrets",
+            r"required variable (?P<name>\S+) is missing a value",
+            r"error looking up service account",
+            r"serviceaccount \"(?P<name>[^\"]+)\" not found",
         ),
         "A secret or config map that the container needs is missing.",
         ("Create it in the same namespace or environment, with the keys that are used.",),
         'Error: secret "hf-token" not found',
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"[Mm]odal|Secret\.from|Secret '",
+                (
+                    "modal secret create huggingface HF_TOKEN=hf_..., in the environment that is "
+                    "deployed to (--env), and name it in "
+                    'secrets=[modal.Secret.from_name("huggingface")].',
+                ),
+            ),
+            Variant(
+                r"secret \"|configmap \"|in Secret|in ConfigMap|kubelet|FailedToRetrieve",
+                (
+                    "kubectl create secret generic hf-token --from-literal=HF_TOKEN=hf_... -n "
+                    "NAMESPACE (docker-registry for image pulls), in the namespace of the pod "
+                    "and with the key that it names.",
+                ),
+            ),
+            Variant(
+                r"required variable|env(?:ironment)? var|not set|missing a value",
+                (
+                    "Set it where the program runs: in .env beside compose.yaml, docker run -e "
+                    "NAME=value, Environment= of a unit, or export in this shell.",
+                ),
+                "A variable that the program needs is not set: {name}.",
+            ),
+        ),
     ),
     Signature(
         "post-start-hook",
@@ -1149,6 +1688,8 @@ SIGNATURES = (
             r"no (?:process|service|server|open port)s? .{0,30}(?:listening|detected) on "
             r"(?:port )?(?:0\.0\.0\.0|\d+)",
             r"No open ports detected",
+            r"[Mm]ake sure you exposed the port",
+            r"container port not found",
         ),
         "The server does not listen where the platform looks: on all addresses "
         "(0.0.0.0), at the port it names.",
@@ -1170,6 +1711,7 @@ SIGNATURES = (
             r"reached the specified backoff limit",
             r"Restarting \(\d+\) ",
             r"(?:is )?restarting(?:,| too) (?:wait|quickly)",
+            r"dependency failed to start: container \S+ exited",
         ),
         "The container ends again and again.",
         ("kubectl logs --previous shows why it ended.",),
@@ -1199,6 +1741,8 @@ SIGNATURES = (
             r"(?:file ?name|path)(?: or extension)? (?:is )?too long",
             r"ENAMETOOLONG",
             r"WinError 3\].{0,200}(?:\\\\[^\\]+){9}",
+            r"exceeds the OS max path limit",
+            r"must be less than 260 characters",
         ),
         "The path is longer than the system allows.",
         (
@@ -1424,6 +1968,18 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"im-\S+",
+                (
+                    "The builder's lines above say why (modal app logs, or "
+                    "MODAL_LOGLEVEL=DEBUG): a package without a wheel for the image's Python, "
+                    "apt_install that lacks, a step that needs gpu=.",
+                    "After a registry pull without a reason check the tag and the registry "
+                    'secret; the image must have Python and pip (add_python="3.12").',
+                ),
+            ),
+        ),
     ),
     Signature(
         "modal-gpu-queue",
@@ -1442,11 +1998,29 @@ SIGNATURES = (
             r"modal token new",
             r"Token validation failed",
             r"AuthError: (?P<why>.+)",
+            r"Modal profile '(?P<why>[^']+)' was not found",
         ),
         "Modal has no token, or refuses it.",
         ("Run modal setup, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET.",),
         "modal.exception.AuthError: Token missing. Could not authenticate client.",
         phase=_START,
+        variants=(
+            Variant(
+                r"profile",
+                (
+                    "modal profile list, then modal profile activate NAME; or modal token new "
+                    "--profile NAME.",
+                ),
+            ),
+            Variant(
+                r"missing|Could not authenticate|Token validation|AuthError",
+                (
+                    "modal setup on your machine; in CI and containers set MODAL_TOKEN_ID and "
+                    "MODAL_TOKEN_SECRET (modal token new prints them), and drop stale ones: they "
+                    "win over ~/.modal.toml.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "modal-not-found",
@@ -1460,6 +2034,37 @@ SIGNATURES = (
         ("Check the name and the environment (modal app list, MODAL_ENVIRONMENT).",),
         "modal.exception.NotFoundError: App 'llama' not found in environment 'main'.",
         phase=_START,
+        variants=(
+            Variant(
+                r"[Vv]olume",
+                (
+                    "modal volume create NAME (in the environment that is used, --env), or "
+                    "Volume.from_name(NAME, create_if_missing=True).",
+                ),
+            ),
+            Variant(
+                r"[Ee]nvironment",
+                (
+                    "modal environment list shows them; modal environment create NAME, or unset "
+                    "MODAL_ENVIRONMENT.",
+                ),
+            ),
+            Variant(
+                r"Sandbox|Function/Sandbox",
+                (
+                    "It has ended already: look at its own log in the dashboard (an image "
+                    "without a shell, a timeout, memory), and create it anew.",
+                ),
+                "The sandbox or container is gone.",
+            ),
+            Variant(
+                r"App|Function|Cls",
+                (
+                    "Deploy it first (modal deploy FILE), to the environment that is asked "
+                    "(--env, MODAL_ENVIRONMENT): modal app list shows names.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "modal-invalid",
@@ -1480,12 +2085,133 @@ SIGNATURES = (
             r"`\w+\(\.\.\.\)` constructor is not allowed",
             r"modal\.exception\.UsageError: (?P<why>.+)",
             r"modal\.exception\.SerializationError: (?P<why>.+)",
+            r"(?P<why>`?@(?:app|modal)\.\w+[^│]{0,80}(?:must|cannot|can't|require|not (?:allowed|"
+            r"supported)|decorator)[^│]{0,200})",
+            r"(?P<why>(?:The `\w+` argument|`\w+` argument to \S+)[^│]{0,60}(?:must|"
+            r"cannot)[^│]{0,200})",
+            r"(?P<why>`?(?:scaledown_window|scaleup_window|(?:min|max|buffer)_containers|"
+            r"max_inputs|target_inputs|target_concurrency|startup_timeout|max_batch_size|region|"
+            r"proxy_regions|routing_region|exit_grace_period)`? must[^│]{0,200})",
+            r"(?P<why>Modal (?:class|batched function|client has improperly) [^│]{8,})",
+            r"(?P<why>Server class [^│]{0,80}(?:must|cannot)[^│]{0,200})",
+            r"(?P<why>Cannot (?:apply|stack) `@modal[^│]{4,})",
+            r"(?P<why>\S+ \S+ (?:cannot be mounted (?:at|into)|"
+            r"must be a canonical, absolute path)[^│]{0,100})",
+            r"(?P<why>The same Volume cannot be mounted[^│]{0,200})",
+            r"(?P<why>'[^']+' is imported lazily in[^│]{0,200})",
+            r"(?P<why>An image tried to run a build step after[^│]{0,200})",
+            r"(?P<why>You need to either supply (?:an explicit |a )?deployment name[^│]{0,200})",
+            r"(?P<why>Function \S+ (?:is too large to deploy|"
+            r"has size \d+ bytes when packaged)[^│]{0,200})",
+            r"(?P<why>`?App\.\w+(?:\(\))?`? (?:cannot|"
+            r"should not) be called in (?:the )?global scope[^│]{0,200})",
+            r"(?P<why>(?:Unsupported Python version: |"
+            r"Python \S+ is not supported by the )[^│]{0,120}Image [Bb]uilder[^│]{0,120})",
+            r"(?P<why>(?:More than one|No) Modal profile is active[^│]{0,200})",
+            r"(?P<why>Cannot specify a (?:CPU|memory) limit lower than request[^│]{0,60})",
+            r"(?P<why>Attempted to mount: `[^│]{4,})",
+            r"(?P<why>Image has not been constructed yet[^│]{0,200})",
+            r"(?P<why>(?:Could not find|You need to specify|Specify) (?:a |"
+            r"the )?Modal (?:function|app|App|Function)[^│]{0,200})",
+            r"(?P<why>(?:Class|Function|Cls) has no (?:method|constructor)[^│]{0,200})",
+            r"(?P<why>Could not find local environment variable '[^']+' for Secret[^│]{0,60})",
+            r"(?P<why>modal\.(?:parameter|Secret|Volume|Image|Mount)\S* [^│]{0,60}(?:must|cannot|"
+            r"only)[^│]{0,200})",
+            r"(?P<why>Module 'modal' has no attribute '\w+'\. Use `modal\.App`)",
+            r"(?P<why>Function \S+ has \d+ dependencies but container got[^│]{0,120})",
+            r"modal\.exception\.DeprecationError: (?P<why>.+)",
+            r"(?P<why>(?:Expected|has to be|must be|needs? to be)"
+            r" [^│]{0,60}`?\bmodal\.[A-Z]\w+\b[^│]{0,200})",
+            r"(?P<why>(?:A (?:non-)?generator|Generator|A webhook|Web|"
+            r"Clustered) [Ff]unctions? [^│]{0,60}(?:cannot|do not|does not)[^│]{0,160})",
+            r"(?P<why>Webhooks cannot be generators[^│]{0,120})",
+            r"(?P<why>(?:Async|Sync|"
+            r"Generator) [^│]{0,40}function returned? value of type[^│]{0,160})",
+            r"(?P<why>Image(?:\.run_function| CMD| ENV variables| name|"
+            r" builder version)[^│]{0,60}(?:must|cannot|does not|requires)[^│]{0,160})",
+            r"(?P<why>Argument(?:s to `run_function`| to Image\.run_function)[^│]{0,120})",
+            r"(?P<why>Package list for `Image\.[^│]{8,160})",
+            r"(?P<why>Python version must be specified [^│]{4,160})",
+            r"(?P<why>Object of type \S+ mounted at [^│]{4,160})",
+            r"(?P<why>image\.add_local_\w+\(\) currently only[^│]{4,120})",
+            r"(?P<why>Cannot (?:provide both (?:build function|dockerfile)|"
+            r"run a build function)[^│]{4,120})",
+            r"(?P<why>Function \S+ has a schedule, so it[^│]{4,120})",
+            r"(?P<why>CPU (?:request|limit) must be a positive number)",
+            r"(?P<why>Registry Secret has keys for more[^│]{4,120})",
+            r"(?P<why>App has not been initialized yet[^│]{0,160})",
+            r"(?P<why>Duplicate local entrypoint name[^│]{0,120})",
+            r"(?P<why>`(?:min|max|buffer)_containers` \(\d+\) cannot[^│]{0,120})",
+            r"(?P<why>(?:A class|Server) must have `enable_memory_snapshot[^│]{0,120})",
+            r"(?P<why>First argument of `@web_server`[^│]{0,120})",
+            r"(?P<why>\S+ can't be mounted because it contains binary[^│]{0,60})",
+            r"(?P<why>\S+ has no (?:mountable paths|spec - might not be installed)[^│]{0,60})",
+            r"(?P<why>Can(?: not|'t) hydrate \S+ it has type prefix[^│]{0,160})",
+            r"(?P<why>(?:client|version of the modal client) supports the following image builder "
+            r"versions[^│]{0,160})",
         ),
         "Modal does not accept the app as it is written: {why}.",
         ("Correct what it names; every name and limit is in Modal's reference.",),
         "modal.exception.InvalidError: `scaledown_window` must be between 2 and 3600 (inclusive)",
         Basis.SOURCE,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"add_local_",
+                (
+                    "Put add_local_file, add_local_dir and add_local_python_source at the end of "
+                    "the image, after pip_install and run_commands, or give them copy=True.",
+                ),
+            ),
+            Variant(
+                r"imported lazily|global scope",
+                (
+                    "Import modal and define app, image and volumes at the top of the file; run "
+                    "it by modal run or modal deploy, not by calling app.run() as the module "
+                    'loads (if __name__ == "__main__").',
+                ),
+            ),
+            Variant(
+                r"deployment name",
+                ('Name the app, modal.App("llama"), or give modal deploy --name llama.',),
+            ),
+            Variant(
+                r"too large to deploy|when packaged",
+                (
+                    "Do not let the function hold models or data: put files in a Volume, code in "
+                    "the image (add_local_python_source), and import inside the function.",
+                ),
+            ),
+            Variant(
+                r"hydrated",
+                (
+                    "Call it inside of app.run() or after a deployment: "
+                    "modal.Function.from_name(APP, NAME), and make every object at the top of "
+                    "the file.",
+                ),
+            ),
+            Variant(
+                r"has no attribute '?(?:Stub|web_endpoint|asgi)|DeprecationError|Module 'modal'",
+                (
+                    "Modal renamed it: Stub became App, web_endpoint became fastapi_endpoint, "
+                    "keep_warm and container_idle_timeout became min_containers and "
+                    "scaledown_window; or pin the client that the code was written for (pip "
+                    "install 'modal<1').",
+                ),
+            ),
+            Variant(
+                r"Image [Bb]uilder|Python version",
+                (
+                    "Name a Python that Modal has: "
+                    'modal.Image.debian_slim(python_version="3.12"), and the same minor '
+                    "version here if functions are pickled.",
+                ),
+            ),
+            Variant(
+                r"profile",
+                ("modal profile list, then modal profile activate NAME (or MODAL_PROFILE=NAME).",),
+            ),
+        ),
     ),
     Signature(
         "modal-client-old",
@@ -1510,6 +2236,8 @@ SIGNATURES = (
             r"modal\.exception\.(?:ServiceError|InternalError|InternalFailure): (?P<why>.+)",
             r"Relay server is unavailable",
             r"modal\.exception\.RemoteError: (?P<why>(?!.*[Ii]mage).+)",
+            r"Failed to (?:start|terminate) session: (?P<why>.+)",
+            r"Internal error: (?P<why>.{0,120}Modal support)",
         ),
         "Modal's own service failed: {why}.",
         ("Try again later; see status.modal.com.",),
@@ -1580,6 +2308,16 @@ SIGNATURES = (
         "module is "
         "not available in the remote environment.",
         phase=_START,
+        variants=(
+            Variant(
+                r"module is not available|No module named|not available in the",
+                (
+                    "Put the package into the image (.pip_install, .uv_pip_install), or your own "
+                    'code by .add_local_python_source("NAME"), on both sides in the same '
+                    "version.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "modal-volume-busy",
@@ -1657,6 +2395,7 @@ SIGNATURES = (
             r"lost)\b",
             r"\bhost (?:is |became |went )?(?:offline|lost)\b",
             r"ContainerStatusUnknown",
+            r"Warning +Rebooted\b",
         ),
         "The machine that ran the pod is down or does not answer.",
         ("kubectl describe node says why; drain it, and let the pod start on another.",),

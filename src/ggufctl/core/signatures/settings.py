@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ggufctl.core.signatures import programs
 from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
@@ -28,15 +29,29 @@ SIGNATURES = (
             r"option '(?P<argument>[^']+)' not recognized in preset",
             r"arguments? (?:was|were) not expected: (?P<argument>.+)",
             r"invalid option -- '?(?P<argument>\w)",
+            r"^Error: unknown parameter '(?P<argument>[^']+)'",
         ),
         "This build of the engine has no option {argument}.",
         (
             "Check the spelling with --help of exactly this build: options were renamed and "
             "removed.",
             "-fa needs a value (on, off, auto); --draft* became --spec-draft-*; --no-mmap became "
-            "--load-mode none.",
+            "--load-mode none. Long options have two dashes.",
+            "If the option is newer than the program: update it, and see with which -a (where on "
+            "Windows) and --version whether an older copy comes first in PATH.",
         ),
         "error: invalid argument: --flash-attention",
+        variants=(
+            Variant(
+                r"unknown parameter '",
+                (
+                    "Correct the line PARAMETER in the Modelfile: Ollama knows num_ctx, num_gpu, "
+                    "num_batch, temperature, stop and some more, and not the options of "
+                    "llama-server.",
+                ),
+                "Ollama has no parameter {argument}.",
+            ),
+        ),
     ),
     Signature(
         "argument-value",
@@ -88,6 +103,7 @@ SIGNATURES = (
             r"(?:K|V) cache quantization requires flash",
             r"(?:quantized|quantised) (?:V|KV|V-|KV-) ?cache.{0,60}(?:flash|requires)",
             r"cache.{0,30}quanti[sz]\w+.{0,60}(?:requires?|needs?|without) .{0,20}flash",
+            r"--quantkv requires --flashattention",
         ),
         "A quantised V cache needs flash attention, which is off or impossible for this model.",
         ("Use -fa on, or keep the V cache at f16 (-ctv f16).",),
@@ -178,6 +194,30 @@ SIGNATURES = (
         ("Choose another with --port, or stop the other program (ss -ltnp shows it).",),
         "srv         start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 44267",
         Basis.REAL,
+        variants=(
+            Variant(
+                r"\b11434\b|OLLAMA_HOST",
+                (
+                    "Ollama runs already, as a service or app: use that one, or end it (systemctl "
+                    "stop ollama, on Windows and macOS Quit in its menu).",
+                    "Otherwise give this one another address: OLLAMA_HOST=127.0.0.1:11435.",
+                ),
+            ),
+            Variant(
+                r"port is already allocated|ports are not available|programming external",
+                (
+                    "Publish another port (-p 8081:8080), or stop the container that has it "
+                    "(docker ps) or the program on the host (ss -ltnp, on Windows netstat -ano).",
+                ),
+            ),
+            Variant(
+                r"WinError 10048|Only one usage|os error 10048|\bwindows\b",
+                (
+                    "Choose another with --port, or end the program that has it: netstat -ano "
+                    "shows its number, taskkill /PID ends it.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "address-not-here",
@@ -277,6 +317,10 @@ SIGNATURES = (
             r"failed to find \d+ available cells in kv cache",
             r"failed to find a slot for \d+ tokens",
             r"context is exhausted, release the slot",
+            r"(?:error|send_error)\b.{0,40}context shift (?:is disabled|cannot be used)",
+            r"Prompt exceeds n_ctx: (?P<tokens>\d+) > (?P<n_ctx>\d+)",
+            r"Check your context buffer sizes",
+            r"Restored prompt does not fit in the slot context",
             r"maximum context length is (?P<n_ctx>\d+) tokens",
             r"ContextWindowExceededError",
             r"context_length_exceeded",
@@ -306,6 +350,7 @@ SIGNATURES = (
                 "A request was longer than the context that the model is loaded with: {tokens} "
                 "tokens against {n_ctx}.",
             ),
+            *programs.CONTEXT,
         ),
     ),
     Signature(
@@ -328,6 +373,28 @@ SIGNATURES = (
         "size (current batch size: 512)",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            *programs.by_program(
+                ollama=(
+                    "Raise num_batch (options of the request or Modelfile) to the longest input, "
+                    "or split the input.",
+                ),
+                lm_studio=(
+                    "Raise Evaluation Batch Size when the model is loaded, or split the input.",
+                ),
+                koboldcpp=("Raise --blasbatchsize, or split the input.",),
+                python=("Pass a larger n_ubatch and n_batch.",),
+            ),
+            Variant(
+                r"causal_attn",
+                (
+                    "Raise -ub and -b to the tokens of the largest picture or input (-ub 2048 -b "
+                    "2048), or limit pictures with --image-max-tokens.",
+                ),
+                "A picture or an input for an embedding is longer than the physical batch, which "
+                "the model needs whole.",
+            ),
+        ),
     ),
     Signature(
         "template-refuses",
@@ -369,7 +436,7 @@ SIGNATURES = (
             r"error (?:rendering|parsing|in) (?:the )?(?:prompt |chat |jinja )?template",
             r"(?:chat )?template .{0,60}(?:is not supported|not supported|is invalid|syntax error|"
             r"failed to)",
-            r"Unknown (?:statement|filter|test|operator|built-in)",
+            r"Unknown \(?(?:statement|filter|test|operator|built-in)",
             r"Expected \w+ (?:token|identifier)",
             r"please consider disabling jinja",
             r"^Error: template error",
@@ -382,6 +449,20 @@ SIGNATURES = (
             "Prompt Template.",
         ),
         "srv    load_model: chat template parsing error: Unexpected end of input",
+        variants=(
+            Variant(
+                r"for type \w+|not callable|Cannot subscript|Unknown \(?(?:filter|built-in|method|"
+                r"test|statement)",
+                (
+                    "Use a newer build of the engine: what its templates can do grows with every "
+                    "month.",
+                    "Otherwise give it a corrected template with --chat-template-file (in LM "
+                    "Studio under My Models > Prompt Template), or a newer conversion.",
+                    "If it is about the arguments of a tool call, the client has to send them as "
+                    "the API wants them, and the history may hold a damaged one.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "jinja-needed",
@@ -457,7 +538,7 @@ SIGNATURES = (
         (
             r"max = nan\b",
             r"logits (?:are|contain|is) (?:NaN|inf)",
-            r"llama_token_data_array\*\): Assertion",
+            r"llama_token_data_array\*\): Assertion .{0,3}(?:found|iter|sum)",
             r"GGML_ASSERT\(iter != probs\.end\(\)\)",
             r"=+ Failed to sample token",
             r"probability tensor contains either",
@@ -478,6 +559,7 @@ SIGNATURES = (
         "llama_token_data_array*): Assertion `found' failed.",
         Basis.REPORTED,
         phase=Phase.SERVE,
+        variants=programs.NO_FLASH,
     ),
     Signature(
         "rpc-failed",
@@ -491,7 +573,13 @@ SIGNATURES = (
             r"mismatch|error|not found|refused)",
             r"Failed to parse endpoint",
             r"not supported in this build.{0,20}RPC",
-            r"RPC server .{0,80}(?:not running|has exited|died|is down)",
+            r"RPC server (?!for GPU).{0,80}(?:not running|has exited|died|is down)",
+            r"Expected HELLO command, update client",
+            r"^(?:send|recv) failed \(bytes_(?:sent|recv)=",
+            r"RDMA\S* .{0,60}(?:failed|error)",
+            r"^\[(?:set|get|init|copy|alloc|free|graph|buffer|deserialize|memset|create)_?\w*\] "
+            r".{0,60}(?:buffer not found|out of (?:buffer|tensor) bounds|error deserializing|"
+            r"invalid tensor type|out-of-bounds)",
         ),
         "Another machine that was to compute layers (--rpc) does not answer: {why}.",
         (
@@ -527,6 +615,7 @@ SIGNATURES = (
             r"missing data required for image input",
             r"mmproj (?:is |file )?(?:required|not provided|not loaded|missing)",
             r"no (?:mmproj|vision projector|multimodal projector)",
+            r"not configured with an? (?:mmproj|vision|multimodal)",
             r"requires a loaded (?:mtmd|clip|mmproj)",
         ),
         "A request holds an image or sound, but the server was started without a projector.",
@@ -536,6 +625,24 @@ SIGNATURES = (
         "you may need to provide the mmproj",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            *programs.by_program(
+                ollama=(
+                    "Use a model whose ollama show lists vision.",
+                    "For a GGUF of one's own name the projector as well in the Modelfile: a second "
+                    "FROM with the mmproj file.",
+                ),
+                lm_studio=(
+                    "Put the mmproj file into the folder of the model and load it anew, or take a "
+                    "model that is marked with the eye.",
+                ),
+                koboldcpp=("Start it with --mmproj and the model's mmproj file.",),
+                python=(
+                    "Pass chat_handler with the handler of this kind of model (clip_model_path= "
+                    "its mmproj file), or --clip_model_path and --chat_format to the server.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "endpoint-off",
@@ -546,6 +653,8 @@ SIGNATURES = (
             r"Infill is not supported by this model",
             r"does not support (?P<what>embeddings?|reranking|completions?|infill)\b",
             r"must be created with embedding=True",
+            r"context does not support logits computation",
+            r"logprobs is not supported for models created with logits_all=False",
             r"(?:start|run) (?:it|the server) with [`'\"]--(?P<what>\w+)",
             r"embedding(?:s)? (?:is|are) not (?:supported|enabled)",
         ),
@@ -626,7 +735,10 @@ SIGNATURES = (
             r"Invalid model name passed",
         ),
         "A request names a model that the server does not have.",
-        ("Use a name that /v1/models lists, or pull the model first.",),
+        (
+            "Pull it first (ollama pull NAME; in a container docker exec -it ollama ollama pull "
+            "NAME), or use a name that /v1/models or ollama list shows, tag included.",
+        ),
         'Error: model "llama9" not found, try pulling it first',
         Basis.REPORTED,
         tier=Tier.REQUEST,
@@ -709,6 +821,7 @@ SIGNATURES = (
             r"(?:llama_\w*|decode|encode)\w*: n_tokens == 0",
             r"(?:decode|encode)\w*: embd row width \d+ does not match",
             r"(?P<why>invalid token id: .+)",
+            r"(?P<why>Prompt contains invalid tokens)",
         ),
         "The engine was handed tokens or positions that it cannot take: {why}.",
         (
@@ -740,6 +853,10 @@ SIGNATURES = (
             r"failed to (?:parse|open) server (?:config|preset) file: (?P<path>\S+)",
             r"preset file does not exist: (?P<path>\S+)",
             r"failed to initialize router models",
+            r"model (?:name )?'[^']+' (?:appears multiple times|conflicts with alias)",
+            r"alias '[^']+' for model '[^']+' conflicts with",
+            r"failed to load models on startup",
+            r"is not allowed in remote presets",
             r"'(?P<path>[^']+)' does not exist or is not a directory",
             r"(?:failed|unable|error|could not|cannot) (?:to )?(?:parse|parsing|read|reading|load|"
             r"loading|decode|unmarshal\w*) (?:the )?(?:\w+ )?config",

@@ -1,0 +1,349 @@
+"""Cuts a graph into stamps, see `core.stamping`.
+
+A graph that does not fit into that picture is refused (`cut` returns None), and has to be built
+for the GPUs as they are: operations on the host between blocks, what is moved from one block to
+another for fusion, results that take a place of another size. Blocks that read what others than
+the one before them computed are stamped for one GPU only.
+
+Source: as for `core.ggml.scheduler` and `core.ggml.alloc`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+from ggufctl.core.ggml.alloc import Recorder, Tape
+from ggufctl.core.ggml.cuda import Capability
+from ggufctl.core.ggml.graph import Graph
+from ggufctl.core.ggml.ops import VIEW_OPS
+from ggufctl.core.ggml.scheduler import MAX_COPIES, Schedule, Scheduler
+from ggufctl.core.ggml.tensor import Tensor
+from ggufctl.core.stamping import Crossing, Kind, Pair, Stamped
+from ggufctl.core.stamps import (
+    AN_INPUT,
+    GIVEN_UP,
+    Reading,
+    Refused,
+    Source,
+    Stamp,
+    copied_bytes,
+    demand,
+)
+
+__all__ = ["cut"]
+
+T = TypeVar("T")
+
+_NOWHERE = -9
+"""Stands for a block that was not built, which is next to no other."""
+
+
+def cut(
+    graph: Graph,
+    blocks: Sequence[int],
+    kinds: Sequence[Kind],
+    n_apart: int,
+    capability: Capability,
+) -> Stamped | None:
+    """Stamps of a graph whose blocks are each on a device of their own.
+
+    Args:
+        graph: built of some blocks, placed apart: the device of a block has its number, and the
+            output the one before the host's. Every tensor is given a backend.
+        blocks: what was built (see `shortened`).
+        kinds: of all blocks of the model.
+        n_apart: devices beside the host.
+        capability: compute capability of the GPUs.
+
+    Returns:
+        None where blocks do more than follow each other.
+    """
+    try:
+        return _Cutter(graph, blocks, kinds, n_apart, capability).stamped()
+    except Refused:
+        return None
+
+
+def _is_computed_at(root: Tensor, backend: int) -> bool:
+    """Whether a device computes something, and does not just keep or get it."""
+    return root.op != "NONE" and root.buffer == -1 and root.backend == backend
+
+
+def _takes_inputs(stamp: Stamp) -> bool:
+    """Whether a stamp is another one where each input has several copies in flight."""
+    return any(i >= AN_INPUT or after == GIVEN_UP for i, after in stamp.ends)
+
+
+class _Cutter:
+    def __init__(
+        self,
+        graph: Graph,
+        blocks: Sequence[int],
+        kinds: Sequence[Kind],
+        n_apart: int,
+        capability: Capability,
+    ) -> None:
+        self._graph = graph
+        self._host = n_apart
+        self._homes = [*blocks, n_apart - 1]
+        self._kinds = [*kinds, "output"]
+        self._n_blocks = len(kinds)
+        self._capability = capability
+        self._segment = {home: i for i, home in enumerate(self._homes)}
+        self._listed: list[Tensor] = []
+        """Inputs that blocks share, by number."""
+        self._parts: list[list[Tensor]] = []
+        """Per segment: inputs that no other block reads, where others alike have their own."""
+        self._is_mixed = False
+        """Whether the device of the output has a part in what the first block does."""
+
+    def stamped(self) -> Stamped:
+        graph = self._graph
+        assign_apart(graph, self._host)
+        n_host = self._n_on_host()
+        nodes = graph.nodes[n_host:]
+        starts = self._starts(nodes)
+        readings = self._readings(nodes, starts)
+        crossings = self._crossings(nodes)
+        everything = self._listed + [t for own in self._parts for t in own]
+        hosts = tuple(self._host_tape(n_host, everything, n) for n in (1, MAX_COPIES))
+        later = {i for reading in readings[1:] for i in reading.reads}
+        first = readings[0].reads
+        alone = [i for i in first if i not in later and self._listed[i].view_src is None]
+        self._hide_inputs()
+        source = Source(nodes, starts, self._homes, self._leafs(), readings, self._capability)
+        self._demand_alike(source)
+        steady = self._by_pair(source.steady([self._listed[i] for i in alone]))
+        self._hide_inputs()
+        piped: dict[Pair, Stamp] | None = None
+        if crossings is not None:
+            piped = steady
+            if any(map(_takes_inputs, steady.values())):
+                piped = self._by_pair(source.steady((), is_piped=True))
+        return Stamped(
+            self._kinds,
+            [*range(self._n_blocks), self._host - 1][: len(self._kinds)],
+            [self._copied(t) for t in self._listed],
+            {i: place for place, i in enumerate(alone)},
+            (hosts[0], hosts[1]),
+            steady,
+            piped,
+            source,
+            [self._kind(place) for place in range(len(self._homes))],
+            {} if crossings is None else self._by_pair(crossings),
+        )
+
+    def _by_pair(self, found: Sequence[T]) -> dict[Pair, T]:
+        """What there is of each segment by its block's kind and that of the one before."""
+        kinds = (None, *(self._kind(place) for place in range(len(self._homes))))
+        by_pair: dict[Pair, T] = {}
+        for pair, one in zip(pairwise(kinds), found, strict=True):
+            demand(by_pair.setdefault(pair, one) == one)
+        return by_pair
+
+    def _hide_inputs(self) -> None:
+        """Take inputs for outside the graph, known by their numbers."""
+        numbered = list(enumerate(self._listed))
+        for own in self._parts:
+            numbered += enumerate(own, AN_INPUT)
+        for i, t in numbered:
+            t.buffer, t.slot, t.is_allocated = 0, -2 - i, False
+
+    def _demand_alike(self, source: Source) -> None:
+        """Refuse blocks of one kind that have different operations.
+
+        What they begin with may depend on the block before.
+        """
+        of_kind: dict[Kind, list[str]] = {}
+        for place in range(len(self._homes)):
+            ops = source.body(place)[::-1]
+            known = of_kind.setdefault(self._kind(place), ops)
+            demand(all(a == b for a, b in zip(ops, known, strict=False)))
+
+    def _kind(self, place: int) -> Kind:
+        """Kind of a segment."""
+        home = self._homes[place]
+        return self._kinds[home] if home < self._n_blocks else self._kinds[-1]
+
+    def _copied(self, t: Tensor) -> int:
+        return copied_bytes(t, self._capability)
+
+    def _n_on_host(self) -> int:
+        """How many nodes come before the first that a GPU computes."""
+        first = None
+        for i, t in enumerate(self._graph.nodes):
+            if t.op in VIEW_OPS:
+                continue
+            if t.backend == self._host:
+                demand(first is None)
+            elif first is None:
+                first = i
+        demand(first is not None)
+        assert first is not None
+        return first
+
+    def _leafs(self) -> list[list[Tensor]]:
+        """Per block: what has a place on its GPU from the start."""
+        found: list[list[Tensor]] = [[] for _ in self._homes]
+        here = 0
+        for t in self._graph.leafs:
+            if t.buffer == -1 and t.backend != self._host:
+                place = self._segment.get(t.backend, _NOWHERE)
+                demand(place >= here and not t.is_input)
+                here = place
+                found[place].append(t)
+        return found
+
+    def _starts(self, nodes: Sequence[Tensor]) -> list[int]:
+        """First node of every segment, and the end."""
+        starts = [0]
+        here, place = 0, self._segment
+        for i, t in enumerate(nodes):
+            if t.op in VIEW_OPS:
+                continue
+            segment = place.get(t.backend, _NOWHERE)
+            if segment in (here, here - 1):
+                continue
+            if segment != here + 1:
+                # Some of the output's weights are for what comes before all blocks.
+                demand(not here and segment == len(self._homes) - 1)
+                self._is_mixed = True
+                continue
+            begin = i
+            while begin and _is_of_cache(nodes[begin - 1], t.backend):
+                begin -= 1
+            starts.append(begin)
+            here = segment
+        if here == len(self._homes) - 2:
+            # Embeddings have no output.
+            self._homes, self._kinds = self._homes[:-1], self._kinds[:-1]
+        demand(here == len(self._homes) - 1)
+        return [*starts, len(nodes)]
+
+    def _readings(self, nodes: Sequence[Tensor], starts: Sequence[int]) -> list[Reading]:
+        """What each segment and each block read of the host."""
+        n = len(self._homes)
+        asked: list[dict[int, Tensor]] = [{} for _ in range(n)]
+        reads: list[dict[int, Tensor]] = [{} for _ in range(n)]
+        for place, (start, end) in enumerate(pairwise(starts)):
+            for t in nodes[start:end]:
+                if t.op in VIEW_OPS:
+                    continue
+                demand(not t.is_input)
+                for s in t.src:
+                    if s is not None and s.backend == self._host:
+                        demand(not s.is_weight)
+                        asked[place][id(s)] = s
+                        reads[self._segment[t.backend]][id(s)] = s
+        self._parts = self._own_parts(asked, reads)
+        codes = {id(t): AN_INPUT + i for own in self._parts for i, t in enumerate(own)}
+        for segment in asked:
+            for key, t in segment.items():
+                if key not in codes:
+                    codes[key] = len(self._listed)
+                    self._listed.append(t)
+        return [
+            Reading(
+                tuple(codes[key] for key in read if codes[key] < AN_INPUT),
+                tuple(codes[key] for key in segment),
+                tuple(self._copied(t) for t in own),
+            )
+            for read, segment, own in zip(reads, asked, self._parts, strict=True)
+        ]
+
+    def _own_parts(
+        self, asked: Sequence[dict[int, Tensor]], reads: Sequence[dict[int, Tensor]]
+    ) -> list[list[Tensor]]:
+        """Per segment: views of inputs of which each block of its kind may have one."""
+        readers = Counter(key for read in reads for key in read)
+        found: list[list[Tensor]] = []
+        for place, read in enumerate(reads):
+            own: list[Tensor] = []
+            if self._kinds.count(self._kind(place)) > 1:
+                own = [t for t in read.values() if t.view_src is not None and readers[id(t)] == 1]
+            demand(all(id(t) in asked[place] for t in own))
+            found.append(own)
+        return found
+
+    def _crossings(self, nodes: Sequence[Tensor]) -> list[Crossing] | None:
+        """What each block and the one before read of each other.
+
+        Returns:
+            None where blocks read what others than those computed.
+        """
+        if self._is_mixed:
+            return None
+        n = len(self._homes)
+        ahead: list[dict[int, Tensor]] = [{} for _ in range(n)]
+        back: list[dict[int, Tensor]] = [{} for _ in range(n)]
+        for t in nodes:
+            if t.op in VIEW_OPS:
+                continue
+            home = t.backend
+            block = self._segment[home]
+            root = t.view_src
+            if root is not None and root.buffer == -1 and root.backend != home:
+                return None
+            for s in t.src:
+                if s is None or s.backend in (home, self._host):
+                    continue
+                root = s.view_src if s.view_src is not None else s
+                other = self._segment.get(s.backend, _NOWHERE)
+                if abs(other - block) != 1 or not _is_computed_at(root, s.backend):
+                    return None
+                (ahead[block] if other < block else back[other])[id(s)] = s
+        return [
+            Crossing(*([self._copied(t) for t in found.values()] for found in both))
+            for both in zip(ahead, back, strict=True)
+        ]
+
+    def _host_tape(self, n_host: int, inputs: Iterable[Tensor], n_copies: int) -> Tape:
+        """What the host's buffer is asked for before the GPUs begin; later it only gets emptier."""
+        graph, host = self._graph, self._host
+        recorder = Recorder(0)
+        leafs = [t for t in graph.leafs if t.buffer == -1 and t.backend == host]
+        nodes = graph.nodes[:n_host]
+        for t in nodes:
+            demand(t.backend == host or t.view_src is not None)
+            demand(not t.is_input)
+        demand(all(t.is_input for t in leafs))
+        for t in (*leafs, *nodes, *inputs):
+            t.n_children = t.n_views = 0
+            t.is_allocated = False
+            t.slot = t.owner = -1
+            if t.view_src is not None:
+                t.view_src.n_views = t.view_src.n_children = 0
+        tape = recorder.tapes[0]
+        for t in leafs:
+            for _ in range(n_copies - 1):
+                slot = len(tape.sizes)
+                tape.sizes.append(t.n_bytes)
+                tape.requests.append(slot)
+        outputs = [t for t in leafs if not t.is_output] if n_copies > 1 else []
+        for t in inputs:
+            t.n_children += 1
+        for t in outputs:
+            t.is_output = True
+        recorder.record(Schedule([(t, 0) for t in leafs], [(t, 0) for t in nodes], 1))
+        for t in outputs:
+            t.is_output = False
+        return tape
+
+
+def _is_of_cache(t: Tensor, backend: int) -> bool:
+    """Whether a node is a view of what a block keeps, which no buffer of a graph knows of."""
+    root = t.view_src
+    return t.op in VIEW_OPS and t.backend == backend and root is not None and root.buffer != -1
+
+
+def assign_apart(graph: Graph, n_apart: int) -> None:
+    """Give every tensor a backend where each block has a device of its own.
+
+    What is assigned without regard to how many devices there are is assigned alike where blocks
+    share them: a node that says nothing itself goes where the one before it went.
+    """
+    scheduler = Scheduler(n_apart)
+    demand(scheduler.assign_in_order(graph))

@@ -1,0 +1,171 @@
+"""What is kept of a cause while a log is read, and what is told of it at the end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cache
+
+from ggufctl.core.escape import redact
+from ggufctl.core.logfacts import LogFacts
+from ggufctl.core.logtext import LogLine
+from ggufctl.core.shortage import Shortage
+from ggufctl.core.signatures import SIGNATURES, Severity, Signature
+from ggufctl.core.signatures.families import is_told_as_error, path_in, speaker_of
+
+__all__ = [
+    "MAX_EVIDENCE",
+    "MAX_TEXT",
+    "Clearness",
+    "Diagnosis",
+    "Evidence",
+    "Hit",
+    "LogReport",
+    "quoted_in",
+    "row_of",
+]
+
+MAX_EVIDENCE = 4
+"""Lines that are kept of one cause."""
+
+MAX_TEXT = 400
+"""Characters that are kept of one line."""
+
+_MOST_VALUE = 200
+"""Characters that are kept of what a pattern takes from a line."""
+
+_CAUSE = re.compile(r"\W{0,4}caused by:|.{0,4}\[cause\]:", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One line that shows a cause."""
+
+    line: int
+    text: str
+    """Without prefixes, safe to print, secrets left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One cause."""
+
+    id: str
+    severity: Severity
+    cause: str
+    fix: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    confidence: float
+    """From 0 to 1."""
+    n_lines: int = 1
+    """How many lines show it; `evidence` holds the first of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """Everything a log shows."""
+
+    diagnoses: tuple[Diagnosis, ...]
+    """What went wrong, the root first."""
+    remarks: tuple[Diagnosis, ...]
+    """What was survived or is worth knowing."""
+    facts: LogFacts
+    n_lines: int
+    is_up: bool
+    """Whether the model was loaded and served."""
+
+
+class Clearness(IntEnum):
+    """How clearly a line says that something went wrong."""
+
+    NONE = 0
+    HINT = 1
+    """It does not, but an engine that ended then says nothing else."""
+    FAILURE = 2
+    """Something could not be done."""
+    ERROR = 3
+    """It is called an error."""
+    CAUSE = 4
+    """It is called the cause of one."""
+
+    @classmethod
+    def of(cls, line: LogLine, *, is_hint: bool) -> Clearness:
+        """That of a line.
+
+        Args:
+            line: one that is quoted.
+            is_hint: whether it says nothing of a failure.
+        """
+        if _CAUSE.match(line.text):
+            return cls.CAUSE
+        if line.is_error or is_told_as_error(line.text):
+            return cls.ERROR
+        return cls.HINT if is_hint else cls.FAILURE
+
+
+@dataclass(slots=True)
+class Hit:
+    """A cause, as one stream shows it."""
+
+    signature: Signature
+    stream: str
+    first_line: int
+    evidence: list[Evidence] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+    count: int = 0
+    is_survived: bool = False
+    is_dropped: bool = False
+    """Whether its stream has forgotten it."""
+    shortage: Shortage | None = None
+    clearness: Clearness = Clearness.NONE
+    """How clearly the line that it quotes says that this is what went wrong."""
+    is_warning: bool = True
+    """Whether its program calls it no more than a warning, wherever it says so."""
+    is_late: bool = False
+    """Whether the engine was up by then, so that it matters only if that ended."""
+
+    @property
+    def id(self) -> str:
+        """The name of the cause."""
+        return self.signature.id
+
+    def add(self, line: LogLine, match: re.Match[str]) -> None:
+        """Count a line that shows it, and keep it if it is one of the first."""
+        self.count += 1
+        self.is_warning &= line.is_error is False
+        if len(self.evidence) < MAX_EVIDENCE and all(e.line != line.number for e in self.evidence):
+            self.evidence.append(Evidence(line.number, redact(line.text[:MAX_TEXT])))
+            for key, value in match.groupdict().items():
+                if value and not self.values.get(key):
+                    self.values[key] = value.strip()[:_MOST_VALUE]
+
+    def quote(self, line: LogLine, why: str, *, is_hint: bool) -> None:
+        """Take the words of a line, if it tells them more clearly than the one before."""
+        clearness = Clearness.of(line, is_hint=is_hint)
+        if not why and clearness is not Clearness.CAUSE:
+            return
+        is_last = clearness in (Clearness.CAUSE, Clearness.HINT)
+        if clearness > self.clearness or (clearness is self.clearness and is_last):
+            self.clearness = clearness
+            self.first_line = line.number
+            self.values["why"] = why.strip()[:_MOST_VALUE].rstrip(" .,:;!")
+            self.values["path"] = self.values.get("path") or path_in(why)
+            self.values["program"] = speaker_of(line.text)
+            self.evidence.sort(key=lambda evidence: evidence.line != line.number)
+
+
+def quoted_in(match: re.Match[str]) -> str:
+    """What a line says in its own words; empty where a pattern takes none."""
+    groups = match.groupdict()
+    return groups.get("why") or groups.get("hint") or ""
+
+
+def row_of(id: str) -> Signature:
+    """The row of the table with a name."""
+    return _by_id()[id]
+
+
+@cache
+def _by_id() -> dict[str, Signature]:
+    return {signature.id: signature for signature in SIGNATURES}

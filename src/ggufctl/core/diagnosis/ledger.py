@@ -1,0 +1,182 @@
+"""What each container or process of a log has shown, and what it went on after."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from ggufctl.core.diagnosis.findings import Hit, quoted_in, row_of
+from ggufctl.core.diagnosis.lines import LOADED, LOADING, RETRYING
+from ggufctl.core.diagnosis.repeats import Repeats
+from ggufctl.core.diagnosis.streams import MAX_STREAMS, Stream, closer_id
+from ggufctl.core.logfacts import FactReader
+from ggufctl.core.logtext import LogLine
+from ggufctl.core.signatures import Phase, Severity, Signature, Tier
+from ggufctl.core.signatures.families import is_told_as_error
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """Keeps what a log shows; a phase that is reached takes back what was survived.
+
+    Args:
+        repeats: hears when what lines showed no longer holds.
+        facts: what is known of the devices.
+    """
+
+    def __init__(self, repeats: Repeats, facts: FactReader) -> None:
+        self._repeats = repeats
+        self._facts = facts
+        self._streams: dict[str, Stream] = {}
+        self.survived: dict[str, Hit] = {}
+        """Cause → what was gone on after."""
+        self.undelivered: dict[str, Hit] = {}
+        """The same of downloads, which may be why a file then cannot be loaded."""
+
+    def stream(self, name: str) -> Stream:
+        """What is remembered of a container, unit or process."""
+        if name not in self._streams and len(self._streams) >= MAX_STREAMS:
+            name = ""
+        return self._streams.setdefault(name, Stream())
+
+    @property
+    def hits(self) -> list[Hit]:
+        """What holds by now, of all streams."""
+        return [hit for stream in self._streams.values() for hit in stream.hits.values()]
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a model is loaded and served."""
+        return any(stream.is_up for stream in self._streams.values())
+
+    def record(
+        self, stream: Stream, line: LogLine, signature: Signature, match: re.Match[str]
+    ) -> tuple[Hit | None, bool]:
+        """Keep what a line shows, and say whether it is a cause that was not known."""
+        signature = self._closer(signature, stream, line)
+        is_late = _is_late(stream, signature)
+        if is_late and not _may_be_late(signature, line, match):
+            return None, False
+        hit = stream.hits.get(signature.id)
+        if hit is not None and hit.signature.tier < signature.tier:
+            # Told more closely than by its words.
+            self._drop(stream, hit)
+            hit = None
+        is_new = hit is None
+        if hit is None:
+            self._repeats.epoch += 1
+            hit = Hit(signature, line.stream, line.number, is_late=is_late)
+            stream.hits[signature.id] = hit
+        _take(hit, stream, line, match)
+        is_told = signature.severity is Severity.FATAL and signature.tier >= Tier.REQUEST
+        return hit, is_new and is_told
+
+    def _closer(self, signature: Signature, stream: Stream, line: LogLine) -> Signature:
+        """The row that the lines before a line make of it."""
+        if signature.id == "oom-compute":
+            stream.free_bytes = self._facts.free_bytes
+        id, takes_back = closer_id(signature.id, stream, line)
+        if id == signature.id:
+            return signature
+        self._forget(stream, *takes_back)
+        return row_of(id)
+
+    def read_marks(self, stream: Stream, text: str) -> None:
+        """Take what a line says of how far its program got."""
+        low = text.lower()
+        if any(word in low for word in LOADED):
+            self._survive(stream, Phase.SERVE)
+            self._repeats.epoch += not stream.is_up
+            stream.is_up = True
+            for other in self._streams.values():
+                self._settle(other)
+        elif any(word in low for word in LOADING):
+            self._survive(stream, Phase.LOAD)
+            self._repeats.epoch += stream.is_up
+            stream.is_up = False
+            stream.begin_loading()
+        elif RETRYING in low:
+            self._forget(stream, "oom-compute", "gpu-allocation-failed", "oom-scheduler-copies")
+
+    def _forget(self, stream: Stream, *ids: str) -> None:
+        for id in ids:
+            if id in stream.hits:
+                self._drop(stream, stream.hits[id])
+
+    def _drop(self, stream: Stream, hit: Hit) -> None:
+        self._repeats.epoch += 1
+        hit.is_dropped = True
+        del stream.hits[hit.id]
+
+    def _settle(self, stream: Stream) -> None:
+        """Forget that others waited for what is there now."""
+        for hit in list(stream.hits.values()):
+            is_wait = hit.signature.tier <= Tier.SYMPTOM and hit.signature.phase < Phase.LOAD
+            is_probe = hit.id == "probe-failed" and not any(
+                "restarted" in evidence.text for evidence in hit.evidence
+            )
+            if is_wait or is_probe:
+                self._drop(stream, hit)
+
+    def _survive(self, stream: Stream, phase: Phase) -> None:
+        """Everything before a phase that has been reached was no reason to fail.
+
+        Unless a process ended after it: then another one was started that got further.
+        """
+        last_end = max(
+            (hit.first_line for hit in stream.hits.values() if _ends(hit, phase)), default=0
+        )
+        for hit in list(stream.hits.values()):
+            signature = hit.signature
+            if signature.severity is Severity.REMARK or signature.phase >= phase:
+                continue
+            if signature.tier >= Tier.REQUEST and hit.first_line <= last_end:
+                continue
+            self._drop(stream, hit)
+            if signature.tier >= Tier.REQUEST:
+                hit.is_survived = True
+                self.survived.setdefault(signature.id, hit)
+                if phase is Phase.LOAD and signature.phase is Phase.DOWNLOAD:
+                    self.undelivered.setdefault(signature.id, replace(hit, is_survived=False))
+
+
+def _ends(hit: Hit, phase: Phase) -> bool:
+    """Whether something broke that reaching a phase does not take back, for a reason of before."""
+    signature = hit.signature
+    return (
+        signature.severity is Severity.FATAL
+        and signature.tier <= Tier.SYMPTOM
+        and signature.phase >= phase
+    )
+
+
+def _is_late(stream: Stream, signature: Signature) -> bool:
+    """Whether an engine that is up says what would have kept it from starting."""
+    return (
+        stream.is_up
+        and signature.phase < Phase.LOAD
+        and signature.tier <= Tier.SYMPTOM
+        and signature.severity is Severity.FATAL
+    )
+
+
+def _may_be_late(signature: Signature, line: LogLine, match: re.Match[str]) -> bool:
+    """Whether such a line is told as an error in its own words."""
+    return (
+        signature.tier <= Tier.KIND
+        and quoted_in(match) != ""
+        and (bool(line.is_error) or is_told_as_error(line.text))
+    )
+
+
+def _take(hit: Hit, stream: Stream, line: LogLine, match: re.Match[str]) -> None:
+    """Keep what a line says of a cause."""
+    hit.add(line, match)
+    if hit.id == "fit-failed" and stream.projection[0]:
+        needed, free = stream.projection
+        hit.values["fit"] = f"{needed} MiB needed, {free} MiB free"
+    if hit.signature.tier <= Tier.KIND:
+        hit.quote(line, quoted_in(match), is_hint="hint" in match.groupdict())
+    if hit.shortage is None:
+        hit.shortage = stream.shortage_before(line)

@@ -1,0 +1,164 @@
+"""What a line may matter for, by the words that stand in it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ggufctl.core.logfacts import is_fact, is_last_fact
+
+__all__ = ["FILTER_WORDS", "LOADED", "LOADING", "RETRYING", "Traits", "is_access"]
+
+LOADING = (
+    "load_model: loading model",
+    "llama_model_loader: loaded meta data",
+    "load_tensors: loading model tensors",
+)
+LOADED = (
+    "llama_server: model loaded",
+    "main: model loaded",
+    "init: model loaded",
+    "load_model: initializing",
+    "init: initializing slots",
+    "initializing slots, n_slots",
+    "all slots are idle",
+    "starting the main loop",
+    "llama runner started in",
+    "uvicorn running on",
+    "load text model ok: true",
+    "please connect to custom endpoint",
+    "model loaded successfully",
+    "[wmain] model loaded",
+    "tokens per second",
+    " t/s, tg_",
+    "llama_perf_context_print: ",
+    "llama_print_timings: ",
+)
+FILTER_WORDS = frozenset(
+    (
+        "loading loaded initializing idle starting runner uvicorn custom perf timings "
+        "clip pipeline working "
+        "vram ok "
+        "adapter lora projected shared "
+        "error err fatal critical severe e"
+    ).split()
+)
+"""Runs of letters of which every line of the tables here has one."""
+
+RETRYING = "retrying without pipeline parallelism"
+
+_WORDS_OF_CONTEXT = (
+    "allocat",
+    "clip",
+    "pipeline",
+    "working set",
+    "projected to use",
+    "ctx_other",
+    "load_shared_library",
+    "lora-to-gguf",
+    "general.type",
+    "loaded meta data",
+    "amd radeon",
+    "gfx",
+)
+"""Lines with any of these are always read."""
+_METHOD = re.compile(r"\b(?:get|post|head|put|delete|options|patch) ")
+_ACCESS = re.compile(
+    r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH) \S+(?: \"?HTTP/\d| .{0,40}\b[1-5]\d\d$)"
+)
+"""Lines of who asked for what: the server's own lines say why it was refused."""
+_NOISE = re.compile(
+    # gdb, which an engine that aborts calls for a backtrace
+    r"^ptrace: Operation not permitted|^Could not attach to process|^No stack\.|"
+    r"^\d*\s*(?:in )?\.{1,2}/(?:nptl|sysdeps)/.{0,80}: No such file or directory|"
+    r"^If your uid matches the uid of the target process|"
+    # PowerShell, of every program that writes to its error output
+    r"^At (?:line|\S+\.ps1):\d+ char:\d+|"
+    r"^\+ (?:CategoryInfo +: NotSpecified: .{0,500}RemoteException|"
+    r"FullyQualifiedErrorId : NativeCommandError)"
+)
+"""Lines that come with any failure, and are none themselves."""
+
+_PLACES = (
+    ("windows", re.compile(r"\b[A-Z]:\\(?:Users|Windows|Program)")),
+    (
+        "macos",
+        re.compile(r"(?:^|[\s'\"(=:])/(?:Users|opt/homebrew|Applications)/|AppleClang|\bdarwin\b"),
+    ),
+    (
+        "amd",
+        re.compile(
+            r"found \d+ ROCm devices|Device \d+: AMD|library=rocm|ROCm error|amd_linux\.go|"
+            r"\bamdgpu|\bhipMem\w+|\bgfx\d{3,4}\b|\brocm|Radeon"
+        ),
+    ),
+    ("adreno", re.compile(r"Adreno \(TM\)|QUALCOMM")),
+    ("jetson", re.compile(r"tegra|\b[Jj]etson|JetPack|L4T_VERSION|name=\"?(?:Orin|Xavier)")),
+    ("wsl", re.compile(r"/usr/lib/wsl|microsoft-standard|\bWSL2?\b")),
+    ("kubernetes", re.compile(r"\bkubelet\b|\bkubectl\b|FailedCreatePodSandBox|\[pod/")),
+    ("podman", re.compile(r"\bpodman\b|\bcrun\b")),
+    ("colab", re.compile(r"/content/|google\.colab|\bColab\b")),
+    ("conda", re.compile(r"/(?:ana|mini|mamba|micromamba|miniforge)\w*3?/|/envs/\w")),
+    ("modal", re.compile(r"modal\.exception|/pkg/modal|Runner failed|^Building image im-")),
+    ("snap", re.compile(r"(?:^|[\s'\"=:])/(?:var/)?snap/")),
+    (
+        "ollama",
+        re.compile(
+            r"level=\w+ .{0,200}source=\S+\.go|registry\.ollama\.ai|\bollama (?:serve|run|version)|"
+            r"OLLAMA_\w+|llama runner"
+        ),
+    ),
+    ("lm studio", re.compile(r"\bLM ?Studio\b|\[LMSInternal\]|\.lmstudio|🥲")),
+    ("koboldcpp", re.compile(r"\bkoboldcpp|\bKoboldCpp|gpttype_|Load Text Model")),
+    # Not as its package is called: rows about Python itself look for that.
+    ("llama_cpp", re.compile(r"llama_cpp[\\/]|\bllama_cpp\.|llama-cpp-python")),
+)
+"""Where a program runs, and how a log tells it."""
+
+
+class Traits(NamedTuple):
+    """What a line may matter for; the same for all lines that differ in their digits only."""
+
+    is_timing: bool
+    """Of a request, which most lines of a busy server are."""
+    is_fact: bool
+    is_speed: bool
+    """A fact of which only the last counts."""
+    is_metadata: bool
+    """Of the model, chat templates among it: anything may stand there."""
+    is_context: bool
+    """Whether it bears upon lines that follow."""
+    is_mark: bool
+    """Whether it may begin a phase."""
+    is_access: bool
+    """Whether it may say who asked for what."""
+    is_noise: bool
+    """Whether it only comes with another that says what failed."""
+    places: tuple[str, ...] = ()
+    """Where the program runs, as far as it says."""
+
+    @property
+    def is_read_always(self) -> bool:
+        """Whether each such line says something new."""
+        return (self.is_fact and not self.is_speed) or self.is_context
+
+    @classmethod
+    def of(cls, text: str) -> Traits:
+        """Those of a line."""
+        low = text.lower()
+        return cls(
+            is_timing="tokens per second" in low and "eval time" in low,
+            is_fact=is_fact(low),
+            is_speed=is_last_fact(low),
+            is_metadata=" - kv " in low,
+            is_context=any(word in low for word in _WORDS_OF_CONTEXT),
+            is_mark=any(word in low for word in (*LOADED, *LOADING, RETRYING)),
+            is_access="/" in low and ", client: " not in low and _METHOD.search(low) is not None,
+            is_noise=_NOISE.search(text) is not None,
+            places=tuple(name for name, pattern in _PLACES if pattern.search(text)),
+        )
+
+
+def is_access(text: str) -> bool:
+    """Whether a line whose traits allow it says who asked for what."""
+    return _ACCESS.search(text) is not None

@@ -1,0 +1,246 @@
+"""Takes a log line by line, and says what is wrong while it is read and at its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import TypeAlias
+
+from ggufctl.core.diagnosis.findings import MAX_TEXT, Diagnosis, Hit, LogReport, quoted_in, row_of
+from ggufctl.core.diagnosis.ledger import Ledger
+from ggufctl.core.diagnosis.lines import FILTER_WORDS as MARK_WORDS
+from ggufctl.core.diagnosis.lines import Traits, is_access
+from ggufctl.core.diagnosis.ranking import merged, ranked
+from ggufctl.core.diagnosis.repeats import MAX_SHAPES, Repeats
+from ggufctl.core.diagnosis.streams import Stream
+from ggufctl.core.diagnosis.telling import told
+from ggufctl.core.diagnosis.upstream import ANY_PROGRAM
+from ggufctl.core.logfacts import FILTER_TEXTS, FILTER_WORDS, FactReader
+from ggufctl.core.logtext import Filter, LogLine, LogReader, shape_of
+from ggufctl.core.signatures import (
+    Severity,
+    Signature,
+    SignatureIndex,
+    Tier,
+    signature_index,
+)
+from ggufctl.core.signatures.families import QUOTING, family_of
+
+__all__ = ["Diagnoser", "diagnose_chunks", "diagnose_lines", "log_filter"]
+
+_Rows: TypeAlias = list[tuple[Signature, re.Match[str]]]
+"""What a line shows, and where."""
+
+_STATUS = re.compile(r"(?<![3-5\d])\d+|\d{4,}|\b[3-5]\d?\b")
+"""Numbers that are no status of HTTP."""
+
+_GOES_ON = re.compile(
+    r"fall(?:s|ing|en)?[- ]?back|\bfallback|\bignor|\bskipp|\bretry|\bdefaulting|\busing default|"
+    r"\bdisabl(?:ed|ing)\b|will be (?:used|reduced|degraded|disabled)|\bwarning\b|\bwarn\b|"
+    r"not (?:fatal|an error)|\binstead\b|level=(?:debug|trace)|^\W{0,3}(?:debug|trace)\b",
+    re.IGNORECASE,
+)
+"""That a program goes on after what it could not do."""
+_WHOLE = re.compile(r"(?P<why>.{8,})")
+
+
+class Diagnoser:
+    """Reads a log and says what is wrong, while it is read and at its end.
+
+    Args:
+        index: the signatures to look for.
+    """
+
+    def __init__(self, index: SignatureIndex | None = None) -> None:
+        self._index = index or signature_index()
+        self.repeats = Repeats(self._index)
+        """Which lines need not be fed: they are counted there."""
+        self._facts = FactReader()
+        self._ledger = Ledger(self.repeats, self._facts)
+        self._places: set[str] = set()
+        self._traits: dict[bytes, Traits] = {}
+        self._families: dict[tuple[str, str, bool], str | None] = {}
+        self.n_lines = 0
+
+    def feed(self, line: LogLine) -> tuple[Diagnosis, ...]:
+        """Take one line.
+
+        Returns: causes that it shows for the first time, as far as can be said by now.
+        """
+        self.n_lines = line.number
+        epoch = self.repeats.epoch
+        traits = self._traits_of(line)
+        stream = self._ledger.stream(line.stream)
+        hits: list[Hit] = []
+        new = self._feed(line, traits, stream, hits)
+        if line.raw and epoch == self.repeats.epoch:
+            self.repeats.note(line, traits, stream, hits)
+        return new
+
+    def _feed(
+        self, line: LogLine, traits: Traits, stream: Stream, hits: list[Hit]
+    ) -> tuple[Diagnosis, ...]:
+        self._places.update(traits.places)
+        if traits.is_timing:
+            self._read_facts(line.text)
+            if not stream.is_up:
+                self._ledger.read_marks(stream, line.text)
+            return ()
+        if traits.is_context:
+            stream.read(line)
+        if traits.is_fact:
+            self._read_facts(line.text)
+        if traits.is_metadata or traits.is_noise:
+            return ()
+        new: tuple[Diagnosis, ...] = ()
+        if not (traits.is_access and is_access(line.text)):
+            new = self._search(line, stream, hits)
+        if traits.is_mark:
+            self._ledger.read_marks(stream, line.text)
+        return new
+
+    def _search(self, line: LogLine, stream: Stream, hits: list[Hit]) -> tuple[Diagnosis, ...]:
+        """Keep what a line shows; what of it was not known."""
+        new: list[Diagnosis] = []
+        for signature, match in self._by_kind(self._shown(line, stream), line, stream):
+            hit, is_new = self._ledger.record(stream, line, signature, match)
+            if hit is not None:
+                hits.append(hit)
+                if is_new:
+                    new.append(told(hit, self._places))
+        return tuple(new)
+
+    def _shown(self, line: LogLine, stream: Stream) -> _Rows:
+        """The signatures of a line, or that of an error in its own words."""
+        found = self._index.search(line.text, _shape(line))
+        if any(signature.severity is Severity.REMARK for signature, _ in found):
+            # The engine says on this line that it goes on.
+            found = [row for row in found if row[0].severity is Severity.REMARK]
+        if line.is_error is False:
+            found = [row for row in found if row[0].id != "told-by-itself"]
+        elif not found and (line.is_error or stream.panic_line == line.number - 1):
+            # Rust says where it panicked, and why on the next line.
+            match = _WHOLE.fullmatch(line.text)
+            found = [(row_of("told-by-itself"), match)] if match else []
+        if "panicked at" in line.text:
+            stream.panic_line = line.number
+        return found
+
+    def _by_kind(self, found: _Rows, line: LogLine, stream: Stream) -> _Rows:
+        """What a line shows, its own words taken for a cause where no row is closer."""
+        if len(found) > 1:
+            found = _closest(found)
+        if not line.is_error and any(row[0].id == "told-by-itself" for row in found):
+            found = [] if _GOES_ON.search(line.text) else found
+        if any(signature.id not in QUOTING for signature, _ in found):
+            return found
+        return [(self._kind(signature, match, stream), match) for signature, match in found]
+
+    def _kind(self, signature: Signature, match: re.Match[str], stream: Stream) -> Signature:
+        """The row that says what to do about a quoted sentence, or the one that quotes it."""
+        why = quoted_in(match)[:MAX_TEXT]
+        is_request = signature.id == "request-failed" or stream.is_up
+        key = signature.id, _STATUS.sub("0", why), is_request
+        if key not in self._families:
+            if len(self._families) >= MAX_SHAPES:
+                self._families.clear()
+            self._families[key] = family_of(
+                why, is_loading="loading model" in match[0].lower(), is_request=is_request
+            )
+        id = self._families[key]
+        if id is None:
+            return signature
+        tier = max(Tier.KIND, signature.tier)
+        return replace(row_of(id), tier=tier, phase=signature.phase)
+
+    def report(self) -> LogReport:
+        """What the log shows, read so far."""
+        self._read_facts("")
+        ledger = self._ledger
+        fatal = ranked(hit for hit in ledger.hits if hit.signature.severity is Severity.FATAL)
+        if fatal and fatal[0].signature.tier <= Tier.KIND and not ledger.is_up:
+            # What could not be downloaded could not be loaded.
+            fatal = [*ledger.undelivered.values(), *fatal]
+        facts = self._facts.facts()
+        return LogReport(
+            tuple(told(hit, self._places, facts) for hit in fatal),
+            tuple(
+                replace(told(hit, self._places, facts), severity=Severity.REMARK)
+                for hit in self._remarks({hit.id for hit in fatal})
+            ),
+            facts,
+            self.n_lines,
+            ledger.is_up,
+        )
+
+    def _remarks(self, shown: set[str]) -> list[Hit]:
+        """What was survived or is worth knowing, beside the causes that are shown."""
+        remarks = [hit for hit in self._ledger.hits if hit.signature.severity is Severity.REMARK]
+        if shown and not any(id.startswith("oom-") for id in shown):
+            # Its dry run met the same fault.
+            remarks = [hit for hit in remarks if hit.id != "fit-failed"]
+        survived = [hit for id, hit in self._ledger.survived.items() if id not in shown]
+        return sorted([*merged(remarks), *survived], key=lambda hit: hit.first_line)
+
+    def _traits_of(self, line: LogLine) -> Traits:
+        shape = _shape(line)
+        if shape is None:
+            return Traits.of(line.text)
+        traits = self._traits.get(shape)
+        if traits is None:
+            if len(self._traits) >= MAX_SHAPES:
+                self._traits.clear()
+            traits = self._traits[shape] = Traits.of(line.text)
+        return traits
+
+    def _read_facts(self, text: str) -> None:
+        """Take the facts of a line, those of lines that were only counted before it."""
+        for raw in self.repeats.take_unread():
+            self._facts.feed(raw.decode("utf-8", "replace"))
+        if text:
+            self._facts.feed(text)
+
+
+@cache
+def log_filter() -> Filter:
+    """Selects the lines of a log that a `Diagnoser` could learn something from."""
+    words, texts = signature_index().filter_words
+    return Filter(words | MARK_WORDS | FILTER_WORDS, texts | FILTER_TEXTS)
+
+
+def diagnose_chunks(chunks: Iterable[bytes]) -> Iterator[Diagnosis | LogReport]:
+    """Causes as soon as they are read, and the report of the whole log last.
+
+    Args:
+        chunks: the log, in pieces of any size.
+    """
+    diagnoser = Diagnoser()
+    reader = LogReader(log_filter(), diagnoser.repeats)
+    for line in reader.read(chunks):
+        yield from diagnoser.feed(line)
+    diagnoser.n_lines = reader.n_lines
+    yield diagnoser.report()
+
+
+def diagnose_lines(lines: Iterable[LogLine]) -> Iterator[Diagnosis | LogReport]:
+    """Causes as soon as they are read, and the report of the whole log last."""
+    diagnoser = Diagnoser()
+    for line in lines:
+        yield from diagnoser.feed(line)
+    yield diagnoser.report()
+
+
+def _shape(line: LogLine) -> bytes | None:
+    """What all lines have that differ in their digits only; None if their bytes do not say."""
+    return shape_of(line.raw) if line.raw and b"\\u" not in line.raw else None
+
+
+def _closest(found: _Rows) -> _Rows:
+    """Without rows that quote whatever a program says, if another knows it."""
+    closer = [row for row in found if row[0].id not in ANY_PROGRAM]
+    quoted = [row for row in found if row[0].id in ANY_PROGRAM]
+    if {signature.id for signature, _ in closer} == {"aborted"}:
+        closer += [row for row in quoted if row[0].id == "cxx-exception"]
+    return closer or quoted[:1]

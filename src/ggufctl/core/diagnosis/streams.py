@@ -1,0 +1,228 @@
+"""What is remembered of the lines of one container or process, and what it makes of the next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ggufctl.core.diagnosis.findings import Hit
+from ggufctl.core.logtext import LogLine
+from ggufctl.core.shortage import Shortage
+
+__all__ = ["MAX_STREAMS", "Stream", "closer_id"]
+
+MAX_STREAMS = 256
+"""Containers and units that are told apart in one log."""
+
+_LONG = 40
+"""Lines within which an allocation that failed belongs to what is said next."""
+
+_SHORT = 10
+_MIDDLE = 20
+
+_ALLOCATION = re.compile(
+    r"allocating (?P<mib>[\d.]+) MiB on device (?P<number>\d+)|"
+    r"failed to allocate (?P<device>[A-Za-z_]+\d*(?:_\w+)?) buffer of size (?P<bytes>\d+)|"
+    r"failed to allocate buffer of size (?P<host>\d+)|"
+    r"attempted to allocate +(?P<mb>[\d.]+) MB"
+)
+_PROJECTED = re.compile(r"projected to use (\d+) MiB .{0,40}vs\. (\d+) MiB")
+_EXPORTED = re.compile(r"lora-to-gguf:.* exported to (\S+)")
+_LOADED_FROM = re.compile(r"loaded meta data with .* from (?P<path>.+?) \(version ")
+_ADAPTER_PATH = re.compile(r"(?:lora|adapter)[^/\\]*$", re.IGNORECASE)
+_CHECKOUT = re.compile(r"llama[-_]cpp[-_]python[\w.+-]*[\\/]llama_cpp[\\/]\w+\.py\"")
+"""A module of a binding that lies in its source folder."""
+
+_NO_ROCM = re.compile(
+    r"gfx(?:103[1-6]|101\d|90c|80\d|1103)\b|"
+    r"\bDevice \d+: AMD Radeon (?:\(TM\) )?(?:RX )?(?:Vega\b|6[4-7]\d0|5[3-9]\d0|[5-9]80M)"
+)
+"""GPUs that ROCm's libraries have no code for, as its device lines name them."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """What is remembered of one container, unit or process."""
+
+    is_up: bool = False
+    shortage: Shortage | None = None
+    shortage_line: int = -_LONG
+    clip_line: int = -_LONG
+    is_pipelined: bool = False
+    panic_line: int = -_LONG
+    projection: tuple[str, str] = ("", "")
+    """What --fit expects to need, and what is free.  [MiB]"""
+    adapter: str = ""
+    """The LoRA adapter that was written last."""
+    is_adapter: bool = False
+    """Whether the file that is being loaded is one."""
+    draft_line: int = -_LONG
+    """That a context was asked for a draft on its own."""
+    checkout_line: int = -_LONG
+    """That a module of the binding's source folder runs."""
+    no_rocm_line: int = -_LONG
+    """That a GPU was found for which ROCm has no code."""
+    is_over_working_set: bool = False
+    """Whether Metal was asked for more than it lends."""
+    free_bytes: int = 0
+    """Of all devices together, before the model was loaded; 0 where nothing says it."""
+    hits: dict[str, Hit] = field(default_factory=dict)
+
+    def read(self, line: LogLine) -> None:
+        """Take note of what bears upon the lines that follow."""
+        low = line.text.lower()
+        if "allocat" in low and (found := _ALLOCATION.search(line.text)):
+            self.shortage = _shortage(found)
+            self.shortage_line = line.number
+        if "clip" in low:
+            self.clip_line = line.number
+        if "pipeline parallelism enabled" in low:
+            self.is_pipelined = True
+        if "greater than the recommended max working set" in low:
+            self.is_over_working_set = True
+        if "projected to use" in low and (found := _PROJECTED.search(line.text)):
+            self.projection = found[1], found[2]
+        if "ctx_other" in low:
+            self.draft_line = line.number
+        if "load_shared_library" in low and _CHECKOUT.search(line.text):
+            self.checkout_line = line.number
+        if ("amd radeon" in low or "gfx" in low) and _NO_ROCM.search(line.text):
+            self.no_rocm_line = line.number
+        self._read_adapter(line.text)
+
+    def _read_adapter(self, text: str) -> None:
+        """Take note of whether the file that is being loaded is a LoRA adapter."""
+        if found := _EXPORTED.search(text):
+            self.adapter = found[1]
+        elif found := _LOADED_FROM.search(text):
+            path = found["path"]
+            self.is_adapter = path == self.adapter or bool(_ADAPTER_PATH.search(path))
+        elif "general.type" in text and text.rstrip().endswith("= adapter"):
+            self.is_adapter = True
+
+    def shortage_before(self, line: LogLine) -> Shortage | None:
+        """The allocation that failed just before a line; None if none did."""
+        return self.shortage if line.number - self.shortage_line < _LONG else None
+
+    def begin_loading(self) -> None:
+        """Forget what failed while another model was loaded."""
+        self.shortage_line = -_LONG
+
+    @property
+    def is_of_copies(self) -> bool:
+        """Whether a buffer is far larger than all GPUs together, with pipeline parallelism."""
+        if self.shortage is None or not self.is_pipelined:
+            return False
+        return self.shortage.n_bytes > (10 * self.free_bytes or _HUGE_BYTES)
+
+
+_HUGE_BYTES = 1 << 39
+"""More than any GPU has."""
+
+
+class _Closer(NamedTuple):
+    """What a cause is where a stream was told something before."""
+
+    ids: frozenset[str]
+    """The cause by its line alone; empty for any."""
+    closer: str
+    is_so: Callable[[Stream, LogLine], bool]
+    takes_back: tuple[str, ...] = ()
+    """What was then said before for the same reason."""
+
+
+_CLOSER = (
+    _Closer(
+        frozenset({"projector-failed"}),
+        "oom-mmproj",
+        lambda stream, line: stream.shortage_before(line) is not None,
+        ("oom-weights", "oom-compute"),
+    ),
+    _Closer(
+        frozenset({"draft-failed"}),
+        "oom-draft",
+        lambda stream, line: (
+            stream.shortage_before(line) is not None and "failed to load draft" in line.text
+        ),
+        ("oom-weights",),
+    ),
+    _Closer(
+        frozenset({"key-missing"}),
+        "adapter-as-model",
+        lambda stream, line: stream.is_adapter and not stream.is_up,
+    ),
+    _Closer(
+        frozenset(),
+        "draft-as-model",
+        lambda stream, line: (
+            line.number - stream.draft_line < _SHORT
+            and "failed to create context with model" in line.text
+        ),
+    ),
+    _Closer(
+        frozenset({"binding-library-missing", "shared-library-missing"}),
+        "package-shadowed",
+        lambda stream, line: line.number - stream.checkout_line < _SHORT,
+    ),
+    _Closer(
+        frozenset({"segfault"}),
+        "gpu-arch-unsupported",
+        lambda stream, line: not stream.is_up and line.number - stream.no_rocm_line < _MIDDLE,
+    ),
+    _Closer(
+        frozenset({"metal-failed"}), "oom-metal", lambda stream, line: stream.is_over_working_set
+    ),
+    _Closer(
+        frozenset({"oom-compute", "oom-weights"}),
+        "oom-mmproj",
+        lambda stream, line: line.number - stream.clip_line < _SHORT,
+    ),
+    _Closer(
+        frozenset({"oom-compute"}),
+        "oom-scheduler-copies",
+        lambda stream, line: "oom-scheduler-copies" in stream.hits or stream.is_of_copies,
+    ),
+    _Closer(
+        frozenset({"oom-compute"}),
+        "oom-host",
+        lambda stream, line: "CPU" in line.text and stream.shortage_before(line) is None,
+    ),
+)
+"""The first of these that is so is what a line means."""
+
+
+def closer_id(id: str, stream: Stream, line: LogLine) -> tuple[str, tuple[str, ...]]:
+    """What a line shows, by what its stream said before.
+
+    Args:
+        id: the cause, by the line alone.
+        stream: to which it belongs.
+        line: it.
+
+    Returns: the cause, and those that were told before it for the same reason.
+    """
+    for row in _CLOSER:
+        if (not row.ids or id in row.ids) and row.is_so(stream, line):
+            return row.closer, row.takes_back
+    return id, ()
+
+
+def _shortage(found: re.Match[str]) -> Shortage:
+    """The allocation that failed."""
+    if found["mib"]:
+        return Shortage(f"CUDA{found['number']}", _mib(found["mib"]))
+    if found["bytes"]:
+        device = "host" if found["device"].startswith("CPU") else found["device"]
+        return Shortage(device, int(found["bytes"][:20]))
+    if found["host"]:
+        return Shortage("host", int(found["host"][:20]))
+    return Shortage("host", _mib(found["mb"]))
+
+
+def _mib(text: str) -> int:
+    try:
+        return int(float(text[:20]) * (1 << 20))
+    except ValueError:
+        return 0
