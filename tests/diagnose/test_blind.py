@@ -22,6 +22,8 @@ STILL_WRONG = {
     "r-fit-aborts-cpu-moe",
     "r-gemma3-parallel-slots",
     "r-ollama-truncating",
+    "s-hf-401-wrong-repo",
+    "s-kobold-kimi",
     "t-lemonade-409",
     "u-lcpp-server-no-v1",
     "u-wsl-amd-core-not-found",

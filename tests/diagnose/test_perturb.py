@@ -24,8 +24,8 @@ from tests.diagnose.perturb import (
 
 SOME = sample(30)
 ENGINE = engine_causes()
-LEAST = 0.9
-"""Share of a small sample; the program prints that of all logs."""
+MOST_MISSED = 0.1
+"""Share of a small sample, but one log at least; the program prints that of all logs."""
 
 SAMPLES = {signature.id: signature.sample.splitlines() for signature in SIGNATURES}
 
@@ -42,7 +42,7 @@ def test_most_logs_are_told_the_same_after_a_change(perturbation: Perturbation):
         if applies(perturbation, case, ENGINE) and (result := holds(perturbation, case)) is not None
     ]
 
-    assert sum(told) >= LEAST * len(told)
+    assert len(told) - sum(told) <= max(1, MOST_MISSED * len(told))
 
 
 CAUSE_AND_EFFECT = (

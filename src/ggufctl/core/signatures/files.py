@@ -99,6 +99,16 @@ SIGNATURES = (
         ("Name the .gguf file itself, not a folder, an archive or another format.", *_AGAIN),
         "gguf_init_from_reader: invalid magic characters: 'PK??', expected 'GGUF'",
         Basis.REAL,
+        variants=(
+            Variant(
+                r"gguf_merge|gguf-split",
+                (
+                    "llama-gguf-split --merge takes the first part and the name of a new file: a "
+                    "wildcard gives it the second part as output, which it overwrites. Download "
+                    "that part again.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "repo-not-gguf",

@@ -276,6 +276,11 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
         variants=(
             Variant(
+                r"Unsupported param: (?:tools|tool_choice)|tools param requires --jinja",
+                ("Start llama-server with --jinja, and update it: older builds take no tools.",),
+                "This server takes no tools: it is old, or was started without --jinja.",
+            ),
+            Variant(
                 r"Failed to parse tools|tools? = \[",
                 (
                     "A tool has a field that is null or of another type: give each a name, a "

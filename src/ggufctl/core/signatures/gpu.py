@@ -224,6 +224,18 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
         variants=(
             Variant(
+                r"NVML: Unknown Error",
+                (
+                    "Restart the container: systemd reloaded the cgroups of the host "
+                    "(daemon-reload) and took its GPUs away.",
+                    "For good: pass GPUs by CDI (--device nvidia.com/gpu=all), name the device "
+                    "nodes (--device /dev/nvidia0 --device /dev/nvidiactl --device "
+                    '/dev/nvidia-uvm), or set "exec-opts": ["native.cgroupdriver=cgroupfs"] in '
+                    "/etc/docker/daemon.json.",
+                ),
+                "The container has lost its access to the GPUs while it ran.",
+            ),
+            Variant(
                 r"not yet initialized|NotReady|\b802\b|fabric",
                 (
                     "Start Fabric Manager on the host (systemctl enable --now "
@@ -415,6 +427,7 @@ SIGNATURES = (
             r"no rocblas support for gfx target\b.{0,80}?(?P<arch>gfx\w+)",
             r"compiled without support for the current GPU architecture",
             r"removing unsupported .{0,160}compute=(?P<arch>gfx(?:103[1-6]|90[029c]|803|1103))\b",
+            r"amdgpu is not supported.{0,40} gpu_type=(?P<arch>gfx\w+)",
         ),
         "The engine has no code for this GPU's architecture.",
         (

@@ -69,7 +69,20 @@ SIGNATURES = (
         "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size "
         "70368744177664\n"
         "llama_model_load: error loading model: unable to allocate CPU buffer",
-        variants=programs.HOST,
+        variants=(
+            Variant(
+                r"insufficient system resources",
+                (
+                    "Lower the context length of the load in LM Studio, or use a smaller quant: "
+                    "the estimate counts both.",
+                    "Settings, model loading guardrails: relaxed or off, if the estimate is too "
+                    "careful.",
+                ),
+                "LM Studio's guardrail estimates that the model with this context needs more "
+                "memory than the machine has.",
+            ),
+            *programs.HOST,
+        ),
     ),
     Signature(
         "oom-kv",

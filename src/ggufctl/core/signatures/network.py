@@ -263,8 +263,10 @@ SIGNATURES = (
                     "as the program sees it (mounts, typing, the working folder), and give it "
                     "absolute.",
                     "A repository's name is OWNER/NAME, without https:// and without the file.",
+                    "If the name is right, it is private or gated: accept its terms on the Hub, "
+                    "and set HF_TOKEN where the program runs (on Modal a Secret).",
                 ),
-                "What was given is neither a folder that exists nor a name of a repository.",
+                "What was given is neither a folder that exists nor a repository that can be read.",
             ),
             Variant(
                 r"pull model manifest|ollama|registry\.ollama",
@@ -729,6 +731,7 @@ SIGNATURES = (
     Signature(
         "network-broken",
         (
+            r"CMake step for \S*(?:download|clone)\S* failed",
             r"Host is unreachable",
             r"ReadTimeout",
             r"ReadError\b",

@@ -1053,6 +1053,7 @@ SIGNATURES = (
         "compose-invalid",
         (
             r"services\.\S+ missing property",
+            r"services\S+ invalid command line string",
             r"invalid compose project",
             r"depends on undefined service",
             r"refers to undefined (?:volume|network|config|secret)",
@@ -1307,6 +1308,21 @@ SIGNATURES = (
         "0/3 nodes are available: 3 Insufficient memory.",
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"taint|didn't match",
+                (
+                    "Add a toleration for each taint that kubectl describe node shows "
+                    "(nvidia.com/gpu: operator Exists, effect NoSchedule), or take the taint away.",
+                    "Correct nodeSelector or affinity: kubectl get nodes --show-labels has what "
+                    "they may ask for.",
+                    "Lower its requests, or add a larger node, where a resource is named as "
+                    "Insufficient.",
+                ),
+                "No node takes the pod: taints that it does not tolerate, or labels that it asks "
+                "for.",
+            ),
+        ),
     ),
     Signature(
         "manifest-refused",
@@ -2029,6 +2045,7 @@ SIGNATURES = (
             r"['\"](?P<name>[\w./-]+)['\"] "
             r"(?:was )?not found",
             r"modal\.exception\.NotFoundError",
+            r"^NotFoundError: (?:App|Function|Volume|Environment|Cls|Server)\b.{0,80} not found",
         ),
         "Modal has no such app, function, volume or environment: {name}.",
         ("Check the name and the environment (modal app list, MODAL_ENVIRONMENT).",),

@@ -43,6 +43,17 @@ SIGNATURES = (
         "error: invalid argument: --flash-attention",
         variants=(
             Variant(
+                r"unknown shorthand flag: '[fdp]' in -|unknown flag: --(?:env-file|profile|build|"
+                r"detach|project)",
+                (
+                    "Install the plugin (docker-compose-plugin; on a Mac docker-compose of "
+                    "Homebrew, linked into ~/.docker/cli-plugins): docker compose version must "
+                    "answer.",
+                    "Or write docker-compose, where the old program is there.",
+                ),
+                "This docker has no compose, and takes compose's options for its own.",
+            ),
+            Variant(
                 r"unknown parameter '",
                 (
                     "Correct the line PARAMETER in the Modelfile: Ollama knows num_ctx, num_gpu, "
@@ -365,6 +376,7 @@ SIGNATURES = (
             r"exceed(?:s)? (?:the )?(?:physical )?batch size",
             r"increase the (?:physical )?batch size",
             r"maximum allowed batch size",
+            r"self\.batch\.seq_id\[j\]\[0\] = seq_id",
         ),
         "An input for an embedding or reranking is longer than the physical batch.",
         ("Raise -ub (and -b) to the longest input.",),
@@ -506,6 +518,18 @@ SIGNATURES = (
         "failed to parse grammar",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"empty grammar stack after accepting piece",
+                (
+                    'Turn thinking off for such requests ("chat_template_kwargs": '
+                    '{"enable_thinking": false}, or --reasoning-budget 0).',
+                    "Use a newer engine: newer ones let the grammar begin after the thought.",
+                ),
+                "The model wrote what the request's grammar does not allow, as the beginning of "
+                "a thought that the template adds.",
+            ),
+        ),
     ),
     Signature(
         "tool-call-unparsed",
@@ -803,6 +827,17 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
+        variants=(
+            Variant(
+                r"attention ubatches|free space in the kv cache|llama_decode returned 1\b",
+                (
+                    "Raise -c, or lower -np: the requests of all slots share a unified cache "
+                    "(--no-kv-unified gives each slot its part).",
+                    "Keep prompts and max_tokens of requests at once within the context.",
+                ),
+                "The cache is full: there is no room for the batches of the requests at once.",
+            ),
+        ),
     ),
     Signature(
         "batch-invalid",
