@@ -1212,7 +1212,7 @@ SIGNATURES = (
                 (
                     "Put the models on a larger disk: OLLAMA_MODELS=/data/ollama (for the "
                     "service: systemctl edit ollama; in a container -v "
-                    "/data/ollama:/root/.ollama), and ollama rm what is not needed.",
+                    "/data/ollama onto its .ollama folder), and ollama rm what is not needed.",
                 ),
             ),
             Variant(
@@ -1263,7 +1263,7 @@ SIGNATURES = (
                 (
                     "sudo chown -R ollama:ollama of the folder of models (OLLAMA_MODELS, "
                     "/usr/share/ollama), which its service's user writes; in a container mount "
-                    "it at /root/.ollama.",
+                    "it as its .ollama folder.",
                 ),
             ),
             Variant(
