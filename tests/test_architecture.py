@@ -20,7 +20,7 @@ ALLOWED = {
     "core": {"core", "errors"},
     # Downloads are one engine, here and in containers.
     "sources": {"sources", "remote", "core", "errors"},
-    "catalog": {"catalog", "sources", "core", "errors"},
+    "catalog": {"catalog", "config", "sources", "core", "errors"},
     # The engine's supervisor also runs in containers, with nothing but our core beside it.
     "remote": {"remote", "core", "errors"},
     "engines": {"engines", "remote", "core", "errors"},

@@ -620,6 +620,18 @@ def test_no_table_cuts_anything(folder, width):
     assert "…" not in shown.getvalue()
 
 
+@pytest.mark.parametrize("width", [40, 57, 58, 72])
+def test_a_narrow_terminal_shows_what_has_room(folder, width):
+    plan = plan_reference(str(folder / MODEL), Runtime(), Constraints())
+    shown = StringIO()
+
+    render.show_plan(plan, shown, width=width)
+
+    table = shown.getvalue().split("pick:")[0].splitlines()[1:]
+    assert all(len(line) <= width for line in table)
+    assert "verdict" in table[0]
+
+
 def test_verbose_explains_the_peak(folder):
     found = ggufctl(folder, "plan", MODEL, "-v", "-q")
     assert found.stderr == ""

@@ -5,6 +5,11 @@ It is TOML with one table per command, whose keys are the long options without d
     [plan]
     gpu = "L40S,H100"
     ctx-size = 16384
+
+and one for each card of one's own (`ggufctl.catalog.load_cards`)::
+
+    [cards.RTX-4090]
+    count = 2
 """
 
 from __future__ import annotations
@@ -20,14 +25,20 @@ from ggufctl.core.escape import quoted, redact
 from ggufctl.errors import UsageError
 
 __all__ = [
+    "CARDS",
     "Option",
     "Origin",
     "Setting",
+    "cards_table",
     "config_path",
     "effective_settings",
     "load_defaults",
     "own_variables",
 ]
+
+
+CARDS = "cards"
+"""The table that is no command's: cards of one's own, by name."""
 
 
 def config_path() -> Path:
@@ -53,6 +64,8 @@ def load_defaults(
     path = config_path()
     found: dict[str, dict[str, object]] = {}
     for command, values in _document(path).items():
+        if command == CARDS:
+            continue
         options = known.get(command)
         if (options is None and command not in others) or not isinstance(values, dict):
             raise UsageError(f"{quoted(str(path))}: there is no command {quoted(command)}.")
@@ -61,6 +74,18 @@ def load_defaults(
             if parameter is None:
                 raise UsageError(f"{quoted(str(path))}: {command} has no option {quoted(key)}.")
             found.setdefault(command, {})[parameter] = value
+    return found
+
+
+def cards_table() -> dict[str, Any]:
+    """What the file says of cards of one's own, name by name; not looked into.
+
+    Raises: UsageError as `load_defaults`.
+    """
+    path = config_path()
+    found = _document(path).get(CARDS, {})
+    if not isinstance(found, dict) or not all(isinstance(row, dict) for row in found.values()):
+        raise UsageError(f"{quoted(str(path))}: {CARDS} must hold one table for each card.")
     return found
 
 

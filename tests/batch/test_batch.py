@@ -20,7 +20,14 @@ from ggufctl.documents.compare import BatchDocument
 from ggufctl.errors import GgufctlError, UsageError
 from ggufctl.report.compare import batch_report
 from ggufctl.report.plan import plan_report
-from ggufctl.services.batch import SETTINGS, Batch, Defaults, read_done, read_rows
+from ggufctl.services.batch import (
+    SETTINGS,
+    Batch,
+    Defaults,
+    keep_to_one,
+    read_done,
+    read_rows,
+)
 from ggufctl.services.plan import plan_reference
 
 
@@ -256,6 +263,28 @@ def test_a_rerun_skips_what_is_there_and_mends_a_half_line(models, run, tmp_path
     assert third.returncode == 3
     assert third.stderr == "nothing to do, 3 rows done before\n"
     assert out.read_bytes() == whole
+
+
+def test_two_batches_do_not_write_one_output(models, run, tmp_path):
+    (tmp_path / "in.txt").write_text("org/a-GGUF\n")
+    out = tmp_path / "out.jsonl"
+    with out.open("ab") as file:
+        keep_to_one(file, out)
+        found = run("--batch", "in.txt", "--output", "out.jsonl")
+    after = run("--batch", "in.txt", "--output", "out.jsonl")
+
+    assert found.returncode == 2
+    assert "Another batch is writing 'out.jsonl'." in found.stderr
+    assert after.returncode == 0
+    assert len(documents(out.read_text())) == 1
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.jsonl"]
+
+
+def test_an_input_without_rows_is_said_to_have_none(models, run):
+    found = run("--batch", "-", stdin="# nothing\n")
+
+    assert found.returncode == 0
+    assert found.stderr == "nothing to do, there are no rows\n"
 
 
 def test_what_the_network_kept_from_coming_is_asked_for_again(models, run, tmp_path):

@@ -121,6 +121,7 @@ def test_pieces_moved_about_are_survived(cuts: list[tuple[int, int]], extra: byt
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, LONG_END - 1), st.binary(min_size=1, max_size=12))
+@example(427, b"\x00\x81\x7f")
 def test_a_jump_over_a_damaged_vocabulary_finds_what_a_walk_finds_or_what_was_written(
     position: int, patch: bytes
 ) -> None:
@@ -134,7 +135,8 @@ def test_a_jump_over_a_damaged_vocabulary_finds_what_a_walk_finds_or_what_was_wr
     # Where a string of the vocabulary lies about its length, nothing else depends on it: the
     # jump may then still find every entry and tensor that was written.
     if isinstance(walked, Header):
-        assert jumped == walked
+        # By their words: a number that became NaN is not equal to itself.
+        assert repr(jumped) == repr(walked)
     elif isinstance(jumped, Header):
         assert jumped.tensors == parse_header(LONG, len(LONG)).tensors
 

@@ -51,6 +51,8 @@ STAMPED = (
     "Flan-T5-base-Q8_0",
     "T5-XXL-encoder-Q8_0",
     "Qwen3-VL-8B-Q4_K_M",
+    # The host computes an operation of each block.
+    "Mistral-Small-4-Q4_K_M",
 )
 """Models whose every estimate on GPUs is made of stamps."""
 
@@ -62,6 +64,7 @@ OVERLAPPING = (
     "Jamba-Reasoning-3B-Q4_K_M",
     "Nemotron-3-Nano-30B-Q4_K_M",
     "Ling-3-x-Q4_K_M",
+    "Mistral-Small-4-Q4_K_M",
 )
 """Models of which the next GPU begins before the former one is done."""
 
@@ -75,7 +78,6 @@ ON_ONE_GPU = (
 
 REFUSED = (
     "Nemotron-Nano-9B-v2-Q4_K_M",
-    "Mistral-Small-4-Q4_K_M",
     "Llama-3-8B-TQ-TQ1_0",
 )
 """Models whose blocks do more than follow each other, or compute on the host."""

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -290,5 +291,27 @@ def test_switching_what_has_ended_here_is_a_wrong_name_and_no_missing_token(stat
     put("ended", status="stopped")
 
     found = ggufctl("switch", "ended", "-c", "512", state=state)
+    unknown = ggufctl("switch", "unknown", "-c", "512", state=state)
 
     assert found.returncode == 3, found.stderr
+    assert unknown.returncode == 3, unknown.stderr
+    assert "Nothing called 'unknown' is deployed." in unknown.stderr
+
+
+def test_an_answer_that_is_being_written_is_finished_before_the_end_and_that_is_said(state):
+    with serving.serving("-c", "512", "-np", "1", "--name", "one", state=state) as running:
+        question = {"prompt": "Once", "max_tokens": 60, "stream": True, "ignore_eos": True}
+        request = urllib.request.Request(
+            f"{running.url}/completions",
+            json.dumps(question).encode(),
+            {"Authorization": f"Bearer {running.key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            first = answer.readline()
+            running.process.send_signal(signal.SIGTERM)
+            rest = answer.read()
+        _, err = running.process.communicate(timeout=60)
+
+    assert first.startswith(b"data: ")
+    assert b"[DONE]" in rest
+    assert "Answers that are being written are finished first" in err

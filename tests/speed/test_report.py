@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.speed import report
+from tests.speed import cards, report
 from tests.speed.fit import points
 
 
@@ -57,3 +57,22 @@ def test_the_readme_has_the_tables_that_the_report_prints(data):
 
     for table in (report.markdown(data), report.starts(data)):
         assert [line for line in table.splitlines() if line not in readme] == []
+
+
+def test_the_package_has_the_coefficients_that_the_runs_of_cards_give():
+    assert json.loads(cards.DATA.read_text())["speeds"] == cards.coefficients()
+
+
+def test_a_card_is_predicted_by_the_others_and_on_another_model():
+    errors = [decode - 1 for _, decode, _ in cards.left_out(cards.coefficients())]
+    others = [ratio - 1 for _, ratio in cards.checked()]
+
+    # All but the only one with stacked memory.
+    assert sorted(map(abs, errors))[-2] < 0.2
+    assert all(abs(error) < 0.25 for error in others)
+
+
+def test_the_report_of_cards_prints_its_tables(capsys):
+    cards.main([])
+
+    assert capsys.readouterr().out.count("median error") == 2

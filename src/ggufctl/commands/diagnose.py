@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,7 @@ Exit codes:
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module to the command line."""
-    app.command(epilog=_EPILOG)(diagnose)
+    app.command(epilog=_EPILOG, context_settings={"allow_extra_args": True})(diagnose)
 
 
 def diagnose(
@@ -83,6 +84,12 @@ def diagnose(
 
     quiet = quiet or ctx.obj["quiet"]
     verbose = verbose or ctx.obj["verbose"]
+    if ctx.args:
+        raise UsageError(
+            f"{len(ctx.args) + 1} targets are named, and one is diagnosed at a time.",
+            "Parts of one log go in through a pipe, the oldest first: "
+            "cat server.log.1 server.log | ggufctl diagnose -",
+        )
     if app:
         if target or model:
             raise UsageError("--app takes no log and no model.")
@@ -119,7 +126,8 @@ def _say(event: SourceEvent) -> None:
 def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
     from ggufctl.core.escape import quoted
     from ggufctl.report.diagnose import announcement, log_lines, log_report
-    from ggufctl.services.diagnose import diagnose_log, read_chunks
+    from ggufctl.services.diagnose import diagnose_log
+    from ggufctl.services.packed import read_chunks
 
     is_stdin = target == "-"
     if is_stdin and sys.stdin.isatty():
@@ -128,15 +136,24 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
     def tell(found: Diagnosis) -> None:
         typer.echo(announcement(found), err=True)
 
+    def note(text: str) -> None:
+        typer.echo(f"note: {text}", err=True)
+
     on_diagnosis = tell if is_stdin and not quiet else None
+    on_note = None if quiet else note
     try:
-        if is_stdin:
-            report = diagnose_log(
-                read_chunks(sys.stdin.buffer), model=model, on_diagnosis=on_diagnosis
+        with ExitStack() as stack:
+            file = (
+                sys.stdin.buffer
+                if is_stdin
+                else stack.enter_context(Path(os.path.expanduser(target)).open("rb"))
             )
-        else:
-            with Path(os.path.expanduser(target)).open("rb") as file:
-                report = diagnose_log(read_chunks(file), model=model, on_diagnosis=on_diagnosis)
+            report = diagnose_log(
+                read_chunks(file, on_note),
+                model=model,
+                on_diagnosis=on_diagnosis,
+                on_note=on_note,
+            )
     except OSError as error:
         raise UsageError(f"{quoted(target)} cannot be read: {error.strerror}.") from None
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -150,7 +151,10 @@ def plan(
     n_ctx = o.context(ctx_size)
     load = o.load_of(requests_per_day, prompt_tokens, output_tokens)
     if load is not None and (batch or compare):
-        raise UsageError("A load is for the plan of one model: leave out --batch or --compare.")
+        raise UsageError(
+            "--requests-per-day, --prompt-tokens and --output-tokens are for the plan of one "
+            "model: leave out --batch or --compare."
+        )
     constraints = Constraints(
         gpus=parse_gpu_list(o.named_gpus(gpu)),
         max_usd_per_hour=max_usd_per_hour,
@@ -300,10 +304,18 @@ def gpus(
     reset: Annotated[
         bool, typer.Option("--reset", help="Plan with the prices of this release again.")
     ] = False,
+    own: Annotated[
+        bool,
+        typer.Option(
+            "--own", help="Cards of one's own instead; --gpu of plan takes them by name."
+        ),
+    ] = False,
 ) -> None:
     """The GPUs that can be rented: what CUDA sees of their memory, and dated prices."""
-    from ggufctl.catalog import load_catalogue
+    from ggufctl.catalog import load_cards, load_catalogue
 
+    if own and (refresh or reset):
+        raise UsageError("--own is about cards that nobody rents out.")
     if refresh and reset:
         raise UsageError("--refresh and --reset exclude each other.")
     if refresh or reset:
@@ -317,6 +329,8 @@ def gpus(
         else:
             prices.reset()
     catalogue = load_catalogue()
+    if own:
+        catalogue = replace(catalogue, gpus=load_cards())
     if as_json:
         from ggufctl.report.plan import gpus_report
 

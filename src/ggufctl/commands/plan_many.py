@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections import Counter
@@ -120,11 +122,12 @@ def show_batch(
     with ExitStack() as stack:
         rows = read_rows(_opened(source, stack), defaults)
         done = Done()
+        before = _begun(output, stack) if output else None
         if output:
             done = read_done(Path(output))
         tally = _Tally(quiet=quiet)
         batch = Batch(_left(rows, done, tally), n_threads=n_threads, brief=not whole)
-        write = _writer(output, stack, whole=whole)
+        write = _writer(output, before, stack, whole=whole)
         try:
             for result in batch:
                 write(result)
@@ -161,7 +164,24 @@ def _left(rows: Iterator[BatchRow], done: Done, tally: _Tally) -> Iterator[Batch
             yield row
 
 
-def _writer(output: str, stack: ExitStack, *, whole: bool) -> Callable[[BatchResult], None]:
+def _begun(output: str, stack: ExitStack) -> IO[bytes]:
+    """The output, to be written by nobody else until the stack ends."""
+    from ggufctl.services.batch import keep_to_one
+
+    path = Path(output)
+    try:
+        file = stack.enter_context(path.open("ab", buffering=0))
+    except OSError as error:
+        from ggufctl.core.escape import quoted
+
+        raise UsageError(f"{quoted(output)} cannot be written: {error.strerror}.") from None
+    keep_to_one(file, path)
+    return file
+
+
+def _writer(
+    output: str, before: IO[bytes] | None, stack: ExitStack, *, whole: bool
+) -> Callable[[BatchResult], None]:
     import json
 
     from ggufctl.report.compare import batch_report
@@ -169,19 +189,18 @@ def _writer(output: str, stack: ExitStack, *, whole: bool) -> Callable[[BatchRes
     def line(result: BatchResult) -> str:
         return json.dumps(batch_report(result, whole=whole), ensure_ascii=True)
 
-    if not output:
+    if before is None:
 
         def write_out(result: BatchResult) -> None:
             sys.stdout.write(f"{line(result)}\n")
             sys.stdout.flush()
 
         return write_out
-    try:
-        file = stack.enter_context(Path(output).open("ab", buffering=0))  # noqa: SIM115
-    except OSError as error:
-        from ggufctl.core.escape import quoted
-
-        raise UsageError(f"{quoted(output)} cannot be written: {error.strerror}.") from None
+    file = before
+    with contextlib.suppress(FileNotFoundError):
+        if not os.path.samestat(os.fstat(before.fileno()), os.stat(output)):
+            # It was replaced, without what is asked for again.
+            file = _begun(output, stack)
 
     def write(result: BatchResult) -> None:
         # In one piece, so that an interruption leaves whole lines.
@@ -236,9 +255,14 @@ class _Tally:
     def _text(self) -> str:
         n = self._codes.total()
         if not n:
-            return f"nothing to do, {self._n_skipped:,} rows done before"
+            if not self._n_skipped:
+                return "nothing to do, there are no rows"
+            rows = "row" if self._n_skipped == 1 else "rows"
+            return f"nothing to do, {self._n_skipped:,} {rows} done before"
         seconds = max(time.monotonic() - self._started, 1e-9)
-        parts = [f"{n:,} rows in {seconds:.0f} s ({n / seconds:.0f}/s)"]
+        rows = "row" if n == 1 else "rows"
+        took = f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
+        parts = [f"{n:,} {rows} in {took} s ({n / seconds:.0f}/s)"]
         parts[0] += f": {self._codes[0]:,} planned"
         failed = sorted(code for code in self._codes if code)
         parts += [f"{self._codes[code]:,} × exit {code}" for code in failed]

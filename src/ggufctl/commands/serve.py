@@ -587,6 +587,7 @@ def switch(
         has_ended,
     )
     from ggufctl.services.local_switch import Switch
+    from ggufctl.services.state import remembers_modal
 
     given = {
         option
@@ -608,6 +609,8 @@ def switch(
             raise
         deployment = None
     except DeploymentNotFound:
+        if not modal.has_token() and not remembers_modal(name):
+            raise
         deployment = None
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet

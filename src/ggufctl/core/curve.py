@@ -30,7 +30,8 @@ class ContextCurve:
         step: contexts are multiples of this.  [tokens]
         known: contexts to begin with, where the slope may change.  [tokens]
         lower: more of them, looked at only when none of the others fits.  [tokens]
-        higher: more of them, looked at only when all of the others fit.  [tokens]
+        higher: more of them in order, looked at only when all of the others fit: the last one
+            first, and those before it only when that does not fit.  [tokens]
         budget: most further measurements.
     """
 
@@ -51,9 +52,11 @@ class ContextCurve:
         self._straight: set[int] = set()
         """Left ends of stretches that are known to be straight."""
         self._lower = tuple(lower)
-        self._higher = tuple(higher)
+        self._between = tuple(higher[:-1])
+        self._farthest = higher[-1] if higher else None
         for n_ctx in known:
             self._add(n_ctx)
+        self._nearest = self.last
 
     @property
     def last(self) -> int:
@@ -81,10 +84,14 @@ class ContextCurve:
                     self._add(n_ctx)
                 self._lower = ()
                 continue
-            if found == self.last and self._higher:
-                for n_ctx in self._higher:
+            if found == self.last and self._farthest is not None:
+                self._add(self._farthest)
+                self._farthest = None
+                continue
+            if self._nearest <= found < self.last and self._between:
+                for n_ctx in self._between:
                     self._add(n_ctx)
-                self._higher = ()
+                self._between = ()
                 continue
             if found in (0, self.last) or found + self.step in self._ys:
                 return found

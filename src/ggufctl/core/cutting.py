@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ggufctl.core.ggml.alloc import Recorder, Tape
 from ggufctl.core.ggml.cuda import Capability
 from ggufctl.core.ggml.graph import Graph
 from ggufctl.core.ggml.ops import VIEW_OPS
-from ggufctl.core.ggml.scheduler import MAX_COPIES, Schedule, Scheduler
+from ggufctl.core.ggml.scheduler import MAX_COPIES, Schedule, Scheduler, keep_alive
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.stamping import Crossing, Kind, Pair, Stamped
 from ggufctl.core.stamps import (
@@ -36,6 +36,9 @@ from ggufctl.core.stamps import (
 __all__ = ["cut"]
 
 T = TypeVar("T")
+
+OUTPUT = -1
+"""Kind of the output."""
 
 _NOWHERE = -9
 """Stands for a block that was not built, which is next to no other."""
@@ -89,7 +92,7 @@ class _Cutter:
         self._graph = graph
         self._host = n_apart
         self._homes = [*blocks, n_apart - 1]
-        self._kinds = [*kinds, "output"]
+        self._kinds = [*kinds, OUTPUT]
         self._n_blocks = len(kinds)
         self._capability = capability
         self._segment = {home: i for i, home in enumerate(self._homes)}
@@ -99,17 +102,23 @@ class _Cutter:
         """Per segment: inputs that no other block reads, where others alike have their own."""
         self._is_mixed = False
         """Whether the device of the output has a part in what the first block does."""
+        self._detours: list[_Detour] = []
+        """Per block: what the host computes of it; none of any block, or one of each."""
 
     def stamped(self) -> Stamped:
         graph = self._graph
         assign_apart(graph, self._host)
         n_host = self._n_on_host()
-        nodes = graph.nodes[n_host:]
+        nodes = self._on_gpus(graph.nodes[n_host:])
         starts = self._starts(nodes)
         readings = self._readings(nodes, starts)
         crossings = self._crossings(nodes)
         everything = self._listed + [t for own in self._parts for t in own]
-        hosts = tuple(self._host_tape(n_host, everything, n) for n in (1, MAX_COPIES))
+        if self._detours:
+            demand(not any(self._parts))
+            hosts = tuple(self._busy_host_tape(n_host, readings, n) for n in (1, MAX_COPIES))
+        else:
+            hosts = tuple(self._host_tape(n_host, everything, n) for n in (1, MAX_COPIES))
         later = {i for reading in readings[1:] for i in reading.reads}
         first = readings[0].reads
         alone = [i for i in first if i not in later and self._listed[i].view_src is None]
@@ -121,7 +130,10 @@ class _Cutter:
         piped: dict[Pair, Stamp] | None = None
         if crossings is not None:
             piped = steady
-            if any(map(_takes_inputs, steady.values())):
+            for detour in self._detours:
+                # Its copies stay where they are.
+                detour.returned.buffer = 0
+            if self._detours or any(map(_takes_inputs, steady.values())):
                 piped = self._by_pair(source.steady((), is_piped=True))
         return Stamped(
             self._kinds,
@@ -134,6 +146,7 @@ class _Cutter:
             source,
             [self._kind(place) for place in range(len(self._homes))],
             {} if crossings is None else self._by_pair(crossings),
+            asks_late=bool(self._detours),
         )
 
     def _by_pair(self, found: Sequence[T]) -> dict[Pair, T]:
@@ -173,17 +186,33 @@ class _Cutter:
 
     def _n_on_host(self) -> int:
         """How many nodes come before the first that a GPU computes."""
-        first = None
-        for i, t in enumerate(self._graph.nodes):
-            if t.op in VIEW_OPS:
-                continue
-            if t.backend == self._host:
-                demand(first is None)
-            elif first is None:
-                first = i
+        host, nodes = self._host, self._graph.nodes
+        ours = (i for i, t in enumerate(nodes) if t.op not in VIEW_OPS and t.backend != host)
+        first = next(ours, None)
         demand(first is not None)
         assert first is not None
         return first
+
+    def _on_gpus(self, nodes: list[Tensor]) -> list[Tensor]:
+        """Nodes from the first of a GPU on, with the copies for and from what is not on one."""
+        host, here = self._host, -1
+        found: list[Tensor] = []
+        results: dict[int, Tensor] = {}
+        for t in nodes:
+            root = t.view_src
+            demand(root is None or id(root) not in results)
+            if t.backend == host and t.op not in VIEW_OPS:
+                detour = _Detour.of(t, here, host)
+                results[id(t)] = detour.returned
+                self._detours.append(detour)
+                found += (detour.read, detour.returned)
+                continue
+            if t.op not in VIEW_OPS:
+                here = t.backend
+            if results:
+                t.src[:] = [s if s is None else results.get(id(s), s) for s in t.src]
+            found.append(t)
+        return found
 
     def _leafs(self) -> list[list[Tensor]]:
         """Per block: what has a place on its GPU from the start."""
@@ -199,6 +228,8 @@ class _Cutter:
 
     def _starts(self, nodes: Sequence[Tensor]) -> list[int]:
         """First node of every segment, and the end."""
+        if self._detours:
+            return self._starts_behind_detours(nodes)
         starts = [0]
         here, place = 0, self._segment
         for i, t in enumerate(nodes):
@@ -222,6 +253,17 @@ class _Cutter:
             self._homes, self._kinds = self._homes[:-1], self._kinds[:-1]
         demand(here == len(self._homes) - 1)
         return [*starts, len(nodes)]
+
+    def _starts_behind_detours(self, nodes: Sequence[Tensor]) -> list[int]:
+        """The same where each block has something computed on the host."""
+        demand([detour.read.backend for detour in self._detours] == self._homes[:-1])
+        returned = {id(detour.returned) for detour in self._detours}
+        starts = [0, *(i for i, t in enumerate(nodes) if id(t) in returned), len(nodes)]
+        for place, (start, end) in enumerate(pairwise(starts)):
+            near = self._homes[max(0, place - 1) : place + 1]
+            homes = [t.backend for t in nodes[start:end] if t.op not in VIEW_OPS]
+            demand(homes and homes[-1] == near[-1] and all(home in near for home in homes))
+        return starts
 
     def _readings(self, nodes: Sequence[Tensor], starts: Sequence[int]) -> list[Reading]:
         """What each segment and each block read of the host."""
@@ -250,8 +292,11 @@ class _Cutter:
                 tuple(codes[key] for key in read if codes[key] < AN_INPUT),
                 tuple(codes[key] for key in segment),
                 tuple(self._copied(t) for t in own),
+                tuple(self._copied(detour.returned) for detour in self._detours[place : place + 1]),
             )
-            for read, segment, own in zip(reads, asked, self._parts, strict=True)
+            for place, (read, segment, own) in enumerate(
+                zip(reads, asked, self._parts, strict=True)
+            )
         ]
 
     def _own_parts(
@@ -302,8 +347,35 @@ class _Cutter:
 
     def _host_tape(self, n_host: int, inputs: Iterable[Tensor], n_copies: int) -> Tape:
         """What the host's buffer is asked for before the GPUs begin; later it only gets emptier."""
+        leafs, nodes = self._of_host(n_host, inputs)
+        for t in inputs:
+            t.n_children += 1
+        return _taped(leafs, nodes, (), n_copies)
+
+    def _busy_host_tape(self, n_host: int, readings: Sequence[Reading], n_copies: int) -> Tape:
+        """The same where the host computes something of each block, for all blocks."""
+        leafs, nodes = self._of_host(n_host, self._listed)
+        detours = self._by_pair([*(detour.asked for detour in self._detours), None])
+        asked = {pair: reading.asked for pair, reading in self._by_pair(readings).items()}
+        copies: list[Tensor] = []
+        seen: set[int] = set()
+        for pair in pairwise((None, *self._kinds)):
+            new = [i for i in asked[pair] if i not in seen]
+            seen.update(new)
+            nodes += [keep_alive([self._listed[i]]) for i in new]
+            detour = detours[pair]
+            if detour is not None:
+                read = [Tensor(type_, ne, nb=nb) for type_, ne, nb in detour.reads]
+                copies += read
+                result = Tensor(*detour.node, tuple(read))
+                nodes += [*read, result, keep_alive([result])]
+        return _taped(leafs, nodes, copies, n_copies)
+
+    def _of_host(
+        self, n_host: int, inputs: Iterable[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Leafs and first nodes of the host, of which nothing has a place yet."""
         graph, host = self._graph, self._host
-        recorder = Recorder(0)
         leafs = [t for t in graph.leafs if t.buffer == -1 and t.backend == host]
         nodes = graph.nodes[:n_host]
         for t in nodes:
@@ -316,21 +388,74 @@ class _Cutter:
             t.slot = t.owner = -1
             if t.view_src is not None:
                 t.view_src.n_views = t.view_src.n_children = 0
-        tape = recorder.tapes[0]
-        for t in leafs:
-            for _ in range(n_copies - 1):
-                slot = len(tape.sizes)
-                tape.sizes.append(t.n_bytes)
-                tape.requests.append(slot)
-        outputs = [t for t in leafs if not t.is_output] if n_copies > 1 else []
-        for t in inputs:
-            t.n_children += 1
-        for t in outputs:
-            t.is_output = True
-        recorder.record(Schedule([(t, 0) for t in leafs], [(t, 0) for t in nodes], 1))
-        for t in outputs:
-            t.is_output = False
-        return tape
+        return leafs, nodes
+
+
+def _taped(
+    leafs: Sequence[Tensor], nodes: Sequence[Tensor], copies: Sequence[Tensor], n_copies: int
+) -> Tape:
+    """What the host's buffer is asked for.
+
+    Args:
+        leafs: inputs.
+        nodes: what the host computes, in order.
+        copies: which of these are copies of what GPUs computed.
+        n_copies: of inputs, that are in flight.
+    """
+    recorder = Recorder(0)
+    tape = recorder.tapes[0]
+    placed = [*leafs, *copies] if n_copies > 1 else leafs
+    for t in placed:
+        for _ in range(n_copies - 1):
+            slot = len(tape.sizes)
+            tape.sizes.append(t.n_bytes)
+            tape.requests.append(slot)
+    pinned = [t for t in placed if not t.is_output] if n_copies > 1 else []
+    for t in pinned:
+        t.is_output = True
+    recorder.record(Schedule([(t, 0) for t in placed], [(t, 0) for t in nodes], 1))
+    for t in pinned:
+        t.is_output = False
+    return tape
+
+
+class _Asked(NamedTuple):
+    """What the host has of something it computes for a block.
+
+    Attributes:
+        node: type, extents and operation of the result.
+        reads: type, extents and strides of each copy that is read.
+    """
+
+    node: tuple[str, tuple[int, ...], str]
+    reads: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+
+class _Detour(NamedTuple):
+    """What the host computes for a block, between what a GPU does.
+
+    Attributes:
+        asked: what it is to the host.
+        read: stands for what the GPU hands over.
+        returned: stands for the copy of the result on the GPU.
+    """
+
+    asked: _Asked
+    read: Tensor
+    returned: Tensor
+
+    @classmethod
+    def of(cls, node: Tensor, home: int, host: int) -> _Detour:
+        """What there is to a node of the block on a device."""
+        sources = [s for s in node.src if s is not None]
+        computed = [s for s in sources if s.buffer == -1]
+        demand(computed and node.view_src is None and all(s.backend == home for s in sources))
+        read, returned = keep_alive(computed), Tensor(node.type, node.ne, nb=node.nb)
+        read.backend = returned.backend = home
+        asked = _Asked(
+            (node.type, node.ne, node.op), tuple((s.type, s.ne, s.nb) for s in sources)
+        )
+        return cls(asked, read, returned)
 
 
 def _is_of_cache(t: Tensor, backend: int) -> bool:

@@ -27,8 +27,10 @@ class Economics:
     """What one type and number of GPUs makes of a model besides holding it: estimates all."""
 
     speed: Speed
-    cold_start: ColdStart
-    cost: Cost
+    cold_start: ColdStart | None
+    """None for a card of one's own: no container is asked for."""
+    cost: Cost | None
+    """None for the same: nothing of it is billed by use."""
 
 
 def economics_of(
@@ -69,6 +71,8 @@ def economics_of(
         depth_tokens=depth,
         prompt_tokens=prompt,
     )
+    if row.gpu.is_own:
+        return Economics(speed, None, None)
     device_bytes = sum(device.weights_bytes for device in row.estimate.devices)
     start = predict_cold_start(
         model.size_bytes, row.gpu, row.count, device_bytes=min(device_bytes, model.size_bytes)
@@ -101,7 +105,7 @@ def choose_by_month(
     found: list[tuple[bool, float, GpuPlan]] = []
     for row in rows:
         each = economics_of(model, row, runtime, prices, load=load) if row.is_candidate else None
-        if each is not None and each.cost.month is not None:
+        if each is not None and each.cost is not None and each.cost.month is not None:
             found.append((row.count > 1, each.cost.month.usd.best, row))
     best = min(found, key=lambda item: item[:2], default=None)
     return None if best is None else (best[2], best[1])

@@ -46,8 +46,7 @@ class Buffers:
     n_copies: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
+class _Batch(NamedTuple):
     """What a graph is built for, beside the context's length."""
 
     n_tokens: int
@@ -79,7 +78,7 @@ class Apart(NamedTuple):
     """
 
     placement: Placement
-    kinds: list[Hashable]
+    kinds: list[int]
     layers: list[int]
 
     @classmethod
@@ -93,7 +92,10 @@ class Apart(NamedTuple):
             kinds = list(zip(kinds, [*recurrent[1:], False], strict=True))
         if len(kinds) > 1:
             kinds = [("first", kinds[0]), *kinds[1:-1], ("last", kinds[-1])]
-        return cls(placement, kinds, shortened(kinds))
+        # Numbers are told from each other fastest.
+        numbers = {kind: i for i, kind in enumerate(dict.fromkeys(kinds))}
+        numbered = [numbers[kind] for kind in kinds]
+        return cls(placement, numbered, shortened(numbered))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +167,9 @@ class Engine:
         if self.dry_run:
             return buffers
         if self.arch.reserve_one_seq and n_seqs > 1:
-            buffers = _larger(buffers, self._reserve(replace(prompt, n_seqs=1), explain))
+            buffers = _larger(buffers, self._reserve(prompt._replace(n_seqs=1), explain))
         if self._reserves_more_for_generation(n_tokens, n_seqs):
-            one_each = replace(prompt, n_tokens=n_seqs, n_outputs=n_seqs)
+            one_each = prompt._replace(n_tokens=n_seqs, n_outputs=n_seqs)
             buffers = _larger(buffers, self._reserve(one_each, explain))
         return buffers
 
@@ -357,11 +359,11 @@ class Engine:
         """
         flash = self.ctx.flash_attn
         if flash and self.auto_flash:
-            flash = self._is_fused(replace(batch, flash=True))
-        batch = replace(batch, flash=flash)
+            flash = self._is_fused(batch._replace(flash=True))
+        batch = batch._replace(flash=flash)
         for op in self.arch.fused_ops:
             if op in self._probe(batch):
-                batch = replace(batch, unfused=batch.unfused | {op})
+                batch = batch._replace(unfused=batch.unfused | {op})
         return batch
 
     def _is_fused(self, prompt: _Batch) -> bool:

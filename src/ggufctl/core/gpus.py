@@ -1,4 +1,4 @@
-"""GPUs that can be rented: frozen rows, their names, and what CUDA itself takes of their memory."""
+"""GPUs that can be rented, and cards of one's own: frozen rows, their names, CUDA's own share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ from ggufctl.core.money import Prices
 from ggufctl.core.speed import GpuSpeed, speeds_from_document
 from ggufctl.errors import UsageError
 
-__all__ = ["CudaOverhead", "Gpu", "GpuCatalogue", "with_overhead"]
+__all__ = [
+    "CudaOverhead",
+    "Gpu",
+    "GpuCatalogue",
+    "is_called",
+    "own_cards",
+    "own_overhead",
+    "with_overhead",
+    "with_speeds",
+]
 
 _MIB = 1 << 20
 
 POOL_BYTES = 16 * _MIB
 """Scratch of operations that every model needs, grown in granules of 2 MiB.  [bytes]"""
+
+HOPPER = 9.0
+"""Compute capability from which cuBLAS is given more memory to work in."""
 
 POOL_COMPUTE_SHARE = 10
 """A further tenth of the compute buffer goes to scratch: quantised activations and the like."""
@@ -75,6 +87,20 @@ class Gpu:
     note: str = ""
     speed: GpuSpeed | None = field(default=None, compare=False, repr=False)
     """Coefficients of its speed; None in a catalogue that was read without them."""
+    n_own: int = 0
+    """How many of it the user has, where Modal has nothing to do with it; else 0."""
+    aliases: tuple[str, ...] = ()
+    """Other names of a card of one's own."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a card of the user's, or rented elsewhere: nothing of Modal's is priced."""
+        return self.n_own > 0
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Numbers of it that are looked at where none is said."""
+        return tuple(range(1, (self.n_own or self.max_count) + 1))
 
     @property
     def capability(self) -> tuple[int, int]:
@@ -114,6 +140,10 @@ class GpuCatalogue:
     def __iter__(self) -> Iterator[Gpu]:
         return iter(self.gpus)
 
+    def has(self, name: str) -> bool:
+        """Whether something is called so."""
+        return self._called(name) is not None
+
     def find(self, name: str) -> Gpu:
         """The GPU of this name, or of any name Modal has for it; case does not matter.
 
@@ -121,13 +151,9 @@ class GpuCatalogue:
 
         Raises: UsageError with the names there are.
         """
-        wanted = name.strip().casefold()
-        for gpu in self.gpus:
-            if gpu.name.casefold() == wanted:
-                return gpu
-        for gpu in self.gpus:
-            if wanted in (other.casefold() for other in gpu.modal_names):
-                return gpu
+        found = self._called(name)
+        if found is not None:
+            return found
         # Only a typo is worth importing what knows about names.
         from ggufctl.core.names import did_you_mean
 
@@ -138,6 +164,20 @@ class GpuCatalogue:
             f"There is no GPU {name!r} in the catalogue.",
             f"{meant}The GPUs are {', '.join(names)}.",
         )
+
+    def _called(self, name: str) -> Gpu | None:
+        wanted = name.strip().casefold()
+        for gpu in self.gpus:
+            if gpu.name.casefold() == wanted:
+                return gpu
+        for gpu in self.gpus:
+            if wanted in (other.casefold() for other in gpu.modal_names):
+                return gpu
+        return next((gpu for gpu in self.gpus if gpu.is_own and is_called(gpu, name)), None)
+
+    def with_own(self, cards: Iterable[Gpu]) -> GpuCatalogue:
+        """The catalogue with cards of one's own after what can be rented."""
+        return replace(self, gpus=(*self.gpus, *cards))
 
     @classmethod
     def from_document(
@@ -154,19 +194,82 @@ class GpuCatalogue:
             prices: of the rest; without them nothing but GPUs is priced.
         """
         gpus = tuple(_rows(document["gpus"]))
-        if speeds is not None:
-            found = speeds_from_document(
-                speeds,
-                {gpu.name: gpu.bandwidth_gb_s for gpu in gpus},
-                {gpu.name: gpu.fp16_tflops for gpu in gpus},
-            )
-            gpus = tuple(replace(gpu, speed=found[gpu.name]) for gpu in gpus)
-        return cls(gpus, str(document["as_of"]), prices)
+        return cls(with_speeds(gpus, speeds) if speeds else gpus, str(document["as_of"]), prices)
+
+
+def own_cards(document: Mapping[str, Any]) -> tuple[Gpu, ...]:
+    """Cards that people have, out of their JSON document, without speeds.
+
+    Args:
+        document: `data/cards.json`.
+    """
+    return tuple(
+        Gpu(
+            name=row["name"],
+            modal_names=(),
+            device_name=row["device_name"],
+            nominal_gb=row["nominal_gb"],
+            cuda_bytes=row["cuda_bytes"],
+            bandwidth_gb_s=row["bandwidth_gb_s"],
+            fp16_tflops=row["fp16_tflops"],
+            compute_capability=row["compute_capability"],
+            has_bf16=row["has_bf16"],
+            max_count=document["max_count"],
+            usd_per_hour=0.0,
+            price_as_of="",
+            price_source="",
+            overhead=own_overhead(document, row["compute_capability"]),
+            note=row["note"],
+            n_own=1,
+            aliases=tuple(row["aliases"]),
+        )
+        for row in document["cards"]
+    )
+
+
+def own_overhead(document: Mapping[str, Any], compute_capability: str) -> CudaOverhead:
+    """What CUDA takes of a card of one's own.
+
+    Args:
+        document: `data/cards.json`.
+        compute_capability: such as `8.9`.
+
+    Source: llama.cpp ggml/src/ggml-cuda/common.cuh `cublas_handle` for the workspace.
+    """
+    is_large = float(compute_capability) >= HOPPER
+    workspace_bytes = (32 if is_large else 4) * _MIB
+    return _overhead({**document["overhead"], "cublas_workspace_bytes": workspace_bytes})
+
+
+def is_called(card: Gpu, name: str) -> bool:
+    """Whether a card is called so: `RTX-4090`, `rtx 4090` and what its driver calls it."""
+    drivers = card.device_name.split(" / ")
+    short = (each.removeprefix("NVIDIA ") for each in drivers)
+    return _letters(name) in map(_letters, (card.name, *drivers, *short, *card.aliases))
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def with_speeds(gpus: Iterable[Gpu], speeds: Mapping[str, Any]) -> tuple[Gpu, ...]:
+    """The same with the coefficients of their speed.
+
+    Args:
+        gpus: without them.
+        speeds: `data/speed.json`.
+    """
+    gpus = tuple(gpus)
+    found = speeds_from_document(
+        speeds,
+        {gpu.name: gpu.bandwidth_gb_s for gpu in gpus},
+        {gpu.name: gpu.fp16_tflops for gpu in gpus},
+    )
+    return tuple(replace(gpu, speed=found[gpu.name]) for gpu in gpus)
 
 
 def _rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Gpu]:
     for row in rows:
-        overhead = row["overhead"]
         yield Gpu(
             name=row["name"],
             modal_names=tuple(row["modal_names"]),
@@ -181,16 +284,20 @@ def _rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Gpu]:
             usd_per_hour=row["usd_per_hour"],
             price_as_of=row["price_as_of"],
             price_source=row["price_source"],
-            overhead=CudaOverhead(
-                overhead["context_low_bytes"],
-                overhead["context_best_bytes"],
-                overhead["context_high_bytes"],
-                overhead["cublas_workspace_bytes"],
-                overhead["source"],
-                overhead["calibrated"],
-            ),
+            overhead=_overhead(row["overhead"]),
             note=row["note"],
         )
+
+
+def _overhead(row: Mapping[str, Any]) -> CudaOverhead:
+    return CudaOverhead(
+        row["context_low_bytes"],
+        row["context_best_bytes"],
+        row["context_high_bytes"],
+        row["cublas_workspace_bytes"],
+        row["source"],
+        row["calibrated"],
+    )
 
 
 def with_overhead(estimate: Estimate, gpus: Iterable[Gpu]) -> Estimate:

@@ -8,6 +8,7 @@ src/llama-kv-cache-iswa.cpp, src/llama-memory-recurrent.cpp (pin in core/_pins.p
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 from ggufctl.core.ggml import cuda
@@ -90,9 +91,12 @@ class ContextParams:
         )
 
     @property
-    def settings(self) -> ContextParams:
-        """The same without how long the context is, nor what follows from it beside a batch."""
-        return replace(self, n_ctx=0, n_ctx_seq=0, n_batch=0, n_outputs_max=0)
+    def settings(self) -> Hashable:
+        """All but how long the context is, and what follows from it beside a batch."""
+        return (
+            *(self.n_seq_max, self.n_stream, self.kv_unified, self.n_ubatch, self.embeddings),
+            *(self.flash_attn, self.v_trans, self.type_k, self.type_v, self.swa_full),
+        )
 
     @property
     def step(self) -> int:
@@ -204,11 +208,12 @@ def make_cache(
     cache = Cache(n_cells, ctx.n_stream, ctx.type_k, ctx.type_v, ctx.v_trans)
     head_k: set[int] = set()
     head_v: set[int] = set()
+    widest = hp.n_embd_v_gqa_max() if ctx.v_trans else 0
     for il in layers:
         head_k.add(hp.n_embd_head_k(il))
         if not k_only:
             head_v.add(hp.n_embd_head_v(il))
-        n_v = hp.n_embd_v_gqa_max() if ctx.v_trans else hp.n_embd_v_gqa(il)
+        n_v = widest if ctx.v_trans else hp.n_embd_v_gqa(il)
         cache.layers[il] = CacheLayer(hp.n_embd_k_gqa(il), 0 if k_only else n_v)
     if len(head_k) == 1:
         size = head_k.pop()

@@ -6,13 +6,14 @@ size takes the same memory.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, Protocol
 
 __all__ = [
@@ -289,7 +290,7 @@ class LogReader:
     def read(self, chunks: Iterable[bytes]) -> Iterator[LogLine]:
         """The wanted lines, each as soon as it is complete."""
         rest = b""
-        for chunk in chunks:
+        for chunk in _as_utf_8(chunks):
             end = chunk.rfind(b"\n") + 1
             if end:
                 yield from self._piece(rest + chunk[:end])
@@ -378,6 +379,43 @@ def read_log(chunks: Iterable[bytes], wanted: Filter | None = None) -> Iterator[
     return LogReader(wanted).read(chunks)
 
 
+_BYTE_ORDERS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+def _as_utf_8(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same log in UTF-8, where its first bytes say that it is in UTF-16."""
+    begin = b""
+    rest = iter(chunks)
+    for chunk in rest:
+        begin += chunk
+        if len(begin) >= len(b"\xff\xfe"):
+            break
+    encoding = _BYTE_ORDERS.get(begin[:2])
+    if encoding is None:
+        yield begin
+        yield from rest
+        return
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    for chunk in chain((begin[2:],), rest):
+        yield decoder.decode(chunk).encode("utf-8", "replace")
+    yield decoder.decode(b"", final=True).encode("utf-8", "replace")
+
+
+_PANEL = re.compile(
+    r"^[ \t]*╭─+ (?P<title>(?:Error|Warning|Fehler)\b[^\n─]{0,60}?) ─*╮[ \t\r]*\n"
+    r"(?P<body>(?:[ \t]*│[^\n]*│[ \t\r]*\n){1,60})(?=[ \t]*╰)",
+    re.MULTILINE,
+)
+"""What Rich and Typer draw around an error."""
+
+
+def _unframed(found: re.Match[str]) -> str:
+    """A framed sentence in one line, and an empty one for each of the others."""
+    lines = found["body"].split("\n")[:-1]
+    words = " ".join(line.strip().strip("│").strip() for line in lines)
+    return "\n".join(("", f"{found['title']}: {words.strip()}", *[""] * (len(lines) - 1), ""))
+
+
 def _plain(piece: bytes) -> bytes:
     """A piece of a log without what terminals, consoles and web pages add to text."""
     if b"\x00" in piece:
@@ -391,6 +429,8 @@ def _plain(piece: bytes) -> bytes:
         piece = piece.removeprefix(b"\xef\xbb\xbf")
         if b"\xc2\xa0" in piece or b"\xe2\x80" in piece:
             piece = _TYPED_PATTERN.sub(lambda found: _TYPED_BYTES[found[0]], piece)
+        if "╭".encode() in piece:
+            piece = _PANEL.sub(_unframed, piece.decode("utf-8", "replace")).encode()
     if b"&" in piece and b";" in piece:
         piece = _ENTITY.sub(_unescaped, piece)
     return piece
@@ -445,7 +485,9 @@ def _unbroken(piece: bytes, width: int) -> bytes:
     n_taken = 0
     before = ""
     for line in piece.decode("utf-8", "replace").replace("\r", "").split("\n"):
-        if len(before) != abs(width) or not _is_rest(line, before):
+        # A line that is surely broken may be so before a space.
+        rest = line.removeprefix(" ") if width > 0 else line
+        if len(before) != abs(width) or not _is_rest(rest, before):
             n_taken = 0
             whole.append(line)
         elif width < 0:

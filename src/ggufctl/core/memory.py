@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import repeat
 from typing import NamedTuple
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
@@ -74,7 +75,8 @@ class _States:
         """KV and recurrent bytes per backend for a context of the span.  [bytes]"""
         host = placement.host
         steps = step - self.span.here
-        places = Counter((placement.state_backend(il), kind) for il, kind in enumerate(self.kinds))
+        homes = placement.layer_backends if placement.kv_offload else repeat(host)
+        places = Counter(zip(homes, self.kinds, strict=False))
         kv, recurrent = [0] * (host + 1), [0] * (host + 1)
         for (where, kind), n in places.items():
             line = self.lines[kind][2:] if where == host else self.lines[kind][:2]
@@ -173,6 +175,7 @@ class ModelShape:
         """What all other graphs of this model ask of buffers."""
         self._states: dict[Hashable, list[_States]] = {}
         self._apart: Apart | None = None
+        self._is_apart_known = False
         self._placed: dict[Hashable, _Placed] = {}
 
     def states(self, ctx: ContextParams) -> _States:
@@ -243,22 +246,32 @@ class ModelShape:
             folds: Callable[[], tuple[Fold, ...]] = tuple
             apart = None
             if arch:
-                layout, period = self.layout(ctx), arch.period
-                folds = cache(lambda: find_folds(self.hp, placement, layout, period))
-                borrows = any(cache.is_shared for cache in layout.caches.values())
-                if placement.is_regular and not borrows:
-                    apart = self._set_apart(arch, placement, layout)
+                period = arch.period
+                folds = cache(lambda: find_folds(self.hp, placement, self.layout(ctx), period))
+                if placement.is_regular:
+                    apart = self._set_apart(arch, placement, ctx)
             found = self._placed[key] = _Placed(key, placement, weights, folds, apart)
         return found
 
-    def _set_apart(self, arch: Architecture, placement: Placement, layout: Layout) -> Apart:
-        """The model with every block on a device of its own, found once."""
-        if self._apart is None:
-            hp = self.hp
-            signatures = layer_signatures(hp, placement, layout)
-            kinds: list[Hashable] = [(n, il % arch.period) for il, (_, n) in enumerate(signatures)]
-            self._apart = Apart.of(Placement.apart(hp, self.stock, arch.ties_output), kinds)
+    def _set_apart(
+        self, arch: Architecture, placement: Placement, ctx: ContextParams
+    ) -> Apart | None:
+        """The model with every block on a device of its own, found once.
+
+        None where a cache is another context's.
+        """
+        if not self._is_apart_known:
+            self._is_apart_known = True
+            hp, layout = self.hp, self.layout(ctx)
+            if not any(cache.is_shared for cache in layout.caches.values()):
+                signatures = layer_signatures(hp, placement, layout)
+                kinds: list[Hashable]
+                kinds = [(n, il % arch.period) for il, (_, n) in enumerate(signatures)]
+                self._apart = Apart.of(Placement.apart(hp, self.stock, arch.ties_output), kinds)
         return self._apart
+
+
+_NO_OVERHEAD = Term("overhead", 0, Basis.ESTIMATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,20 +385,22 @@ def estimate_memory(
         compute = [Term("compute", size) for size in buffers.sizes]
     beside = _extra_terms(extras, adapters, placement, runtime, devices, ctx, proportions, dry_run)
     estimates = tuple(
-        DeviceEstimate(
-            name=f"CUDA{i}",
-            gpu=name,
-            weights=Term("weights", weights[i]),
-            kv_cache=Term("KV cache", kv[i]),
-            recurrent=Term("recurrent state", recurrent[i]),
-            compute=compute[i],
-            overhead=overhead[i] if overhead else Term("overhead", 0, Basis.ESTIMATED),
-            extras=beside[i],
-            peak=buffers.peaks[i] if buffers and explain else (),
-        )
-        for i, name in enumerate(devices)
+        [
+            DeviceEstimate(
+                name=f"CUDA{i}",
+                gpu=name,
+                weights=Term("weights", weights[i]),
+                kv_cache=Term("KV cache", kv[i]),
+                recurrent=Term("recurrent state", recurrent[i]),
+                compute=compute[i],
+                overhead=overhead[i] if overhead else _NO_OVERHEAD,
+                extras=beside[i],
+                peak=buffers.peaks[i] if buffers and explain else (),
+            )
+            for i, name in enumerate(devices)
+        ]
     )
-    host = len(devices)
+    host, homes = len(devices), placement.layer_backends
     return Estimate(
         devices=estimates,
         host=HostEstimate(
@@ -404,7 +419,7 @@ def estimate_memory(
         flash_attn=buffers.flash_attn if buffers else ctx.flash_attn,
         n_copies=buffers.n_copies if buffers else 1,
         has_graph=buffers is not None,
-        offloaded_layers=sum(1 for b in placement.layer_backends if b != placement.host),
+        offloaded_layers=len(homes) - homes.count(placement.host),
         warnings=tuple(warnings),
     )
 

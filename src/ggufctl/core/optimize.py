@@ -312,7 +312,7 @@ def _praise(found: Optimization) -> str:
         f"{found.n_candidates}"
     ]
     parts.append(
-        f"${format_usd(pick.usd_per_hour)}/h in use, {figure(pick.tokens_per_s)} tokens/s and "
+        f"{_hourly(pick)}, {figure(pick.tokens_per_s)} tokens/s and "
         f"{pick.ttft_seconds:.2g} s to the first token {sure}"
     )
     if pick.month_usd is not None:
@@ -324,6 +324,10 @@ def _praise(found: Optimization) -> str:
     if other is not None:
         parts.append(other)
     return "; ".join(parts)
+
+
+def _hourly(each: Candidate) -> str:
+    return f"${format_usd(each.usd_per_hour)}/h in use" if each.usd_per_hour else "no rent"
 
 
 def _place(found: Optimization, pick: Candidate) -> str:

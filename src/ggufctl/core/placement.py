@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import combinations
 from typing import NamedTuple
 
 from ggufctl.core.ggml import cuda
@@ -74,6 +74,8 @@ _GATHERED = frozenset(
 _REPACKED = frozenset(("q4_0", "q4_K", "iq4_nl", "mxfp4"))
 _FUSED_EXPERTS = ("ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shexp")
 """Weights whose types decide whether a shared expert is fused with the routed ones."""
+_COPIED_TO_HOST = {"mistral4": "ffn_down_exps"}
+"""By architecture: weights on a GPU by which CUDA cannot multiply in the precision asked for."""
 _KERNELS = frozenset(("ssm_conv1d", "shortconv.conv", "ple_conv1d"))
 
 
@@ -130,7 +132,7 @@ class Stock:
         self._loads = loads
         for name, info in tensors.items():
             il, rest = self.places[name] = split_block(name)
-            is_loaded = self.is_loaded(name)
+            is_loaded = self.is_loaded(name) if loads or name[:4] == "dec." else True
             if il is not None:
                 if (block := by_block.get(il)) is None:
                     block = by_block[il] = []
@@ -172,28 +174,36 @@ class PlacedBlock(NamedTuple):
     """A number that blocks alike have in common, wherever the device is that they are on."""
 
 
-def _expert_types(tensors: Sequence[BlockTensor]) -> tuple[bool, ...]:
-    """Which of a block's routed and shared expert weights have the same type."""
+def _fuses_experts(tensors: Sequence[BlockTensor]) -> bool:
+    """Whether a block's shared expert may be fused with the routed ones: all have one type.
+
+    Source: ggml-cuda.cu `ggml_cuda_match_shared_expert`, `ggml_cuda_should_fuse_mul_mat`.
+    """
     found = {tensor.rest: tensor.info.type for tensor in tensors}
-    types = [found.get(f"{name}.weight") for name in _FUSED_EXPERTS]
-    return tuple(a == b for a, b in combinations(types, 2))
+    types = {found.get(f"{name}.weight") for name in _FUSED_EXPERTS}
+    return len(types) == 1 and None not in types
 
 
-def graph_classes(tensors: Mapping[str, TensorInfo]) -> Hashable:
+def graph_classes(architecture: str, tensors: Mapping[str, TensorInfo]) -> Hashable:
     """What graphs that are wholly on GPUs depend on of a file's weights.
 
     That is their names and extents, and of their types only whether they are quantised and CUDA
-    multiplies (or gathers) them, and which of a block's experts have the same.
+    multiplies (or gathers) them, and whether all of a block's experts have the same. What the
+    host multiplies by is copied there, as large as its type makes it.
     """
     weights = []
     experts: dict[int, list[BlockTensor]] = {}
+    copied = _COPIED_TO_HOST.get(architecture)
     for name, info in tensors.items():
         shape, type_name = info.shape, info.type
         if (block := _block_of_experts(name)) is not None:
             il, rest = block
             experts.setdefault(il, []).append(BlockTensor(rest, info, True))
-        weights.append((name, shape, _graph_class(name, type_name, shape[0] if shape else 1)))
-    return tuple(weights), tuple((il, _expert_types(found)) for il, found in experts.items())
+        kind: Hashable = type_name
+        if copied is None or copied not in name:
+            kind = _graph_class(name, type_name, shape[0] if shape else 1)
+        weights.append((name, shape, kind))
+    return tuple(weights), tuple((il, _fuses_experts(found)) for il, found in experts.items())
 
 
 @lru_cache(maxsize=1 << 15)
@@ -216,6 +226,12 @@ def _f32(x: float) -> float:
     """Round to single precision, in which llama.cpp computes split points."""
     rounded: float = struct.unpack("f", struct.pack("f", x))[0]
     return rounded
+
+
+@lru_cache(maxsize=256)
+def _points(n: int) -> tuple[float, ...]:
+    """Where each of `n` blocks begins, as a share of them."""
+    return tuple(_f32(i / n) for i in range(n))
 
 
 class Placement:
@@ -286,14 +302,9 @@ class Placement:
         splits = [_f32(s / total) for s in sums]
         first = max(n_layer + 1 - n_gpu_layers, 0)
         active = min(n_gpu_layers, n_layer + 1)
-
-        def backend(il: int) -> int:
-            if il < first or il - first >= active:
-                return self.host
-            point = _f32((il - first) / active)
-            return min(bisect_right(splits, point), self.n_gpus - 1)
-
-        return [backend(il) for il in range(n_layer + 1)]
+        last = self.n_gpus - 1
+        homes = [min(bisect_right(splits, point), last) for point in _points(active)]
+        return ([self.host] * first + homes + [self.host] * (n_layer + 1))[: n_layer + 1]
 
     def _override(self, entry: str) -> tuple[re.Pattern[str], int]:
         pattern, _, buffer = entry.partition("=")
@@ -387,6 +398,7 @@ class Placement:
         totals: dict[int, int] = {}
         loaded: list[tuple[BlockTensor, int]] = []
         parts: list[Hashable] = []
+        copied = _COPIED_TO_HOST.get(self.hp.arch)
         for tensor in tensors:
             info, where = tensor.info, self._overridden(tensor.info.name)
             if where is None:
@@ -395,12 +407,14 @@ class Placement:
                 totals[where] = totals.get(where, 0) + self.tensor_bytes(info, where)
                 loaded.append((tensor, where))
             # On a GPU it does not matter which quantised type a weight has, but for the
-            # fusion of shared experts.
+            # fusion of shared experts and for what is copied from there.
             is_plain = where != self.host and TYPES[info.type].is_quantized
+            if copied is not None and copied in tensor.rest:
+                is_plain = False
             place = "own" if where == home else "host" if where == self.host else where
             parts.append((tensor.rest, "quantised" if is_plain else info.type, info.shape, place))
         is_on_host = home == self.host
-        signature = (is_on_host, tuple(parts), _expert_types(tensors))
+        signature = (is_on_host, tuple(parts), _fuses_experts(tensors))
         return PlacedBlock(tuple(totals.items()), tuple(loaded), self.stock.number(signature))
 
     def _is_supported(self, rest: str, info: TensorInfo) -> bool:
@@ -442,9 +456,9 @@ class Placement:
     def weights_bytes(self) -> list[int]:
         """Bytes of all loaded weights per backend, padding and copies included.  [bytes]"""
         totals = [0] * (self.n_gpus + 1)
-        for il in self.stock.blocks:
+        for il, n_alike in self._blocks_alike():
             for where, n_bytes in self.block(il).weights_bytes:
-                totals[where] += n_bytes
+                totals[where] += n_alike * n_bytes
         roped = self.hp.rope_layers
         if roped is None:
             roped = list(range(self.hp.n_layer or self.hp.n_layer_all))
@@ -463,6 +477,16 @@ class Placement:
                 if output != where or self.hp.loads_output_first or self._is_repacked(info):
                     totals[output] += self.tensor_bytes(info, output)
         return totals
+
+    def _blocks_alike(self) -> Iterable[tuple[int, int]]:
+        """Blocks, each for all that are alike and placed alike, and how many those are."""
+        blocks, homes = self.stock.blocks, self.layer_backends
+        if self._overrides:
+            return dict.fromkeys(blocks, 1).items()
+        last, kinds, n_cpu_moe = self.hp.n_layer_all, self.stock.kinds, self.n_cpu_moe
+        keys = {il: (kinds[il], homes[min(il, last)], il < n_cpu_moe) for il in blocks}
+        counts = Counter(keys.values())
+        return [(il, counts[key]) for key, il in {key: il for il, key in keys.items()}.items()]
 
     def rope_backend(self, name: str, il: int) -> int:
         """Backend of the copy of rope factors that a block reads."""

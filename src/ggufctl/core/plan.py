@@ -326,6 +326,12 @@ def make_plan(
             "The repository holds an image projector (mmproj): planned without it, as --no-mmproj; "
             "name it with --mmproj to plan with it."
         )
+    own = list(dict.fromkeys(row.gpu.name for row in rows if row.gpu.is_own))
+    if own:
+        said.append(
+            f"{' and '.join(own)}: planned as if nothing else used the card; a desktop "
+            "takes 0.3 to 1.5 GiB."
+        )
     for row in rows:
         if row.estimate is not None:
             said += [text for text in row.estimate.warnings if text not in said]
@@ -372,7 +378,7 @@ def _pricing(
         load, prices = constraints.load, catalogue.prices
         if load is not None and load.requests_per_day and prices is not None:
             found = economics_of(model, row, runtime, prices, load=load)
-            if found is not None and found.cost.month is not None:
+            if found is not None and found.cost is not None and found.cost.month is not None:
                 return found.cost.month.usd.best
         return row.usd_per_hour
 
@@ -467,7 +473,8 @@ def _choice(
     ]
     others.sort(key=lambda each: each[0])
     fallbacks = [row for usd, row in others if usd <= dearest]
-    names = [row.gpu.modal_gpu(row.count) for row in (chosen, *fallbacks)]
+    able = (row for row in (chosen, *fallbacks) if row.gpu.modal_names and not chosen.gpu.is_own)
+    names = [row.gpu.modal_gpu(row.count) for row in able]
     free = chosen.headroom_bytes / 2**30
     held = "what goes to the GPU" if runtime.leaves_on_host else "everything on the GPU"
     # A model that fits on one card is not split, though more of smaller ones may cost less.
@@ -475,7 +482,7 @@ def _choice(
         row.fits and row.count > 1 and row.usd_per_hour < chosen.usd_per_hour for row in rows
     )
     praise = "cheapest single GPU" if has_cheaper_split else "cheapest"
-    reason = f"{praise} that holds {held}"
+    reason = f"{praise} that holds {held}" if chosen.usd_per_hour else f"holds {held}"
     if month_usd is not None:
         compared = "single GPUs" if chosen.count == 1 else "all"
         reason = (

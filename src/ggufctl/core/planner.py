@@ -52,9 +52,14 @@ FEW_COUNTS = (1, 2, 4, 8)
 """Numbers of GPUs that are tried for every type, one card being enough or not."""
 
 
-def usable_permille(estimate: Estimate, *, is_sharded: bool) -> int:
-    """Thousandths of a GPU's memory that a plan with this estimate may fill."""
-    if not estimate.is_exact:
+def usable_permille(*, is_exact: bool, is_sharded: bool) -> int:
+    """Thousandths of a GPU's memory that a plan may fill.
+
+    Args:
+        is_exact: whether everything but the CUDA overhead is (`Estimate.is_exact`).
+        is_sharded: whether the model has several files.
+    """
+    if not is_exact:
         return ESTIMATED_PERMILLE
     return SHARDED_PERMILLE if is_sharded else AGGRESSIVE_PERMILLE
 
@@ -134,18 +139,20 @@ class Allowed:
                 raise UsageError(f"{text!r} is not the name of a GPU.")
             name, colon, number = text.partition(":")
             gpu = catalogue.find(name)
-            counts = tuple(range(1, gpu.max_count + 1))
+            counts = gpu.counts
             if colon:
-                if not (number.isdecimal() and number.isascii() and int(number) in counts):
+                most = range(1, gpu.max_count + 1)
+                if not (number.isdecimal() and number.isascii() and int(number) in most):
+                    holder = "a plan" if gpu.is_own else "a container"
                     raise UsageError(
-                        f"{text!r}: a container has 1 to {gpu.max_count} {gpu.name}.",
+                        f"{text!r}: {holder} has 1 to {gpu.max_count} {gpu.name}.",
                         f"Write {gpu.name}:2 for two of them.",
                     )
                 counts = (int(number),)
             found[gpu.name] = tuple(sorted({*found.get(gpu.name, ()), *counts}))
             asked_as.setdefault(gpu.name, name)
         if not constraints.gpus:
-            found = {gpu.name: tuple(range(1, gpu.max_count + 1)) for gpu in catalogue}
+            found = {gpu.name: gpu.counts for gpu in catalogue if not gpu.is_own}
         return cls(
             tuple(found.items()),
             bool(constraints.gpus),
@@ -278,6 +285,31 @@ class Cards(NamedTuple):
     """Compute capability, or another of which buffers are the same."""
 
 
+class _Base(NamedTuple):
+    """An estimate without the overhead of CUDA, with what rows of every type ask of it."""
+
+    estimate: Estimate
+    is_exact: bool
+    needs: tuple[tuple[int, int], ...]
+    """Best and highest figure of every device.  [bytes]"""
+    kept: tuple[int, ...]
+    """Of every device, whatever the context.  [bytes]"""
+    read_bytes: int
+    """All weights."""
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> _Base:
+        """Those of an estimate."""
+        devices, host = estimate.devices, estimate.host
+        return cls(
+            estimate,
+            estimate.is_exact,
+            tuple([(device.total_bytes, device.high_bytes) for device in devices]),
+            tuple([device.weights_bytes + device.recurrent_bytes for device in devices]),
+            sum(device.weights_bytes for device in devices) + host.weights_bytes,
+        )
+
+
 OLDER: Capability = (7, 5)
 """Stands for every compute capability before Ada Lovelace's."""
 
@@ -307,7 +339,7 @@ class Planner:
         self._estimates: dict[tuple[Runtime, Cards], Estimate] = {}
         self._recent_runtime: Runtime | None = None
         self._recent_depends = False
-        self._recent: dict[Cards, Estimate] = {}
+        self._recent: dict[Cards, _Base] = {}
         self._recent_curves: dict[Cards, ContextCurve] = {}
         self._fused: set[tuple[Runtime, int]] = set()
         self._curves: dict[tuple[Runtime, Cards], ContextCurve] = {}
@@ -315,7 +347,7 @@ class Planner:
     def estimate(self, runtime: Runtime, cards: Cards) -> Estimate:
         """Memory on some equal GPUs, without their overhead."""
         if runtime is self._recent_runtime and (kept := self._recent.get(cards)) is not None:
-            return kept
+            return kept.estimate
         key = (runtime, cards)
         found = self._estimates.get(key)
         if found is None:
@@ -345,11 +377,11 @@ class Planner:
         is_old = self._recent_depends and gpu.capability < ADA_LOVELACE
         return Cards(count, OLDER if is_old else ADA_LOVELACE)
 
-    def _remember(self, runtime: Runtime, cards: Cards) -> Estimate:
+    def _remember(self, runtime: Runtime, cards: Cards) -> _Base:
         """The estimate of the settings that `_cards` was asked about last."""
         found = self._recent.get(cards)
         if found is None:
-            found = self._recent[cards] = self.estimate(runtime, cards)
+            found = self._recent[cards] = _Base.of(self.estimate(runtime, cards))
         return found
 
     def row(
@@ -379,21 +411,22 @@ class Planner:
             reason = f"-ot names CUDA{runtime.least_gpus - 1}"
             return GpuPlan(gpu, count, False, 0, 0, 0, 0, None, 0, reason)
         cards = self._cards(gpu, count, runtime)
-        estimate = with_overhead(self._remember(runtime, cards), (gpu,) * count)
+        base = own = self._remember(runtime, cards)
         if scale is not None:
-            estimate = _scaled(estimate, scale)
+            base = _Base.of(_scaled(own.estimate, scale))
+        estimate = with_overhead(base.estimate, (gpu,) * count)
         is_sharded = self.is_sharded if scale is None else scale.is_sharded
-        permille = usable_permille(estimate, is_sharded=is_sharded)
+        permille = usable_permille(is_exact=base.is_exact, is_sharded=is_sharded)
         usable = gpu.cuda_bytes * permille // 1000
-        short = sum(
-            max(0, device.total_bytes - usable, device.high_bytes - gpu.cuda_bytes)
-            for device in estimate.devices
-        )
+        used = short = 0
+        for (best, high), device in zip(base.needs, estimate.devices, strict=True):
+            best += device.overhead.n_bytes
+            high += device.overhead.high_bytes
+            used = max(used, best)
+            short += max(0, best - usable, high - gpu.cuda_bytes)
         objection = gpu_objection(gpu, self.shape, runtime, scale.quant if scale else "")
-        read = sum(device.weights_bytes for device in estimate.devices)
-        read += estimate.host.weights_bytes
-        cores, memory_mib = cpu_and_memory(read, estimate.host.total_bytes, count)
-        prices = self.catalogue.prices
+        cores, memory_mib = cpu_and_memory(base.read_bytes, estimate.host.total_bytes, count)
+        prices = self.catalogue.prices if not gpu.is_own else None
         if gpu.modal_names and memory_mib > MAX_CONTAINER_MIB and not objection:
             objection = (
                 f"needs {memory_mib // 1024} GiB of host memory, and a container has at most "
@@ -401,13 +434,13 @@ class Planner:
             )
         max_n_ctx = 0
         if with_max_n_ctx:
-            max_n_ctx = self._max_n_ctx(gpu, cards, runtime, permille, scale, exact=exact)
+            max_n_ctx = self._max_n_ctx(gpu, cards, runtime, usable, own, base, exact=exact)
         return GpuPlan(
             gpu,
             count,
             fits=not short and not objection,
             usable_bytes_per_gpu=usable,
-            used_bytes=max(device.total_bytes for device in estimate.devices),
+            used_bytes=used,
             short_by_bytes=short,
             max_n_ctx=0 if objection else max_n_ctx,
             estimate=estimate,
@@ -543,31 +576,36 @@ class Planner:
         gpu: Gpu,
         cards: Cards,
         runtime: Runtime,
-        permille: int,
-        scale: Scale | None,
+        usable: int,
+        own: _Base,
+        base: _Base,
         *,
         exact: bool,
     ) -> int:
+        """Largest context that fits, 0 when none does.  [tokens]
+
+        Args:
+            gpu: the type.
+            cards: of it.
+            runtime: settings.
+            usable: what may be filled of each card.  [bytes]
+            own: the estimate of the model.
+            base: that of the quant that is meant.
+            exact: find it to the token.
+        """
         assert gpu.cuda_bytes is not None
         best = gpu.overhead.term(0)
-        usable = gpu.cuda_bytes * permille // 1000
-        own = self.estimate(runtime, cards)
-        added = [0] * len(own.devices)
-        if scale is not None:
-            added = [scale.apply(d.weights_bytes) - d.weights_bytes for d in own.devices]
-        kept = [d.weights_bytes + d.recurrent_bytes for d in own.devices]
-        if any(n + more + best.n_bytes > usable for n, more in zip(kept, added, strict=True)):
+        free, most = usable - best.n_bytes, gpu.cuda_bytes - best.high_bytes
+        if any(n_bytes > free for n_bytes in base.kept):
             return 0
-        limits = tuple(
-            limit - more
-            for more in added
-            for limit in (usable - best.n_bytes, gpu.cuda_bytes - best.high_bytes)
-        )
+        added = [meant - here for meant, here in zip(base.kept, own.kept, strict=True)]
+        limits = tuple([limit - more for more in added for limit in (free, most)])
         if runtime.leaves_on_host:
-            whole = own if scale is None else _scaled(own, scale)
-            read = sum(d.weights_bytes for d in whole.devices) + whole.host.weights_bytes
-            room = most_host_bytes(read, cards.n_gpus) if gpu.modal_names else _BOUNDLESS
-            limits += (room - (whole.host.weights_bytes - own.host.weights_bytes),)
+            room = _BOUNDLESS
+            if gpu.modal_names:
+                room = most_host_bytes(base.read_bytes, cards.n_gpus)
+            more = base.estimate.host.weights_bytes - own.estimate.host.weights_bytes
+            limits += (room - more,)
         curve = self._recent_curves.get(cards)
         if curve is None or runtime is not self._recent_runtime:
             curve = self.curve(runtime, cards)
@@ -635,8 +673,10 @@ def _marked(row: GpuPlan, allowed: Allowed) -> GpuPlan:
         if row.beyond_usd_per_hour and allowed.is_affordable(row.usd_per_hour):
             reason += f" with ${format_usd(row.beyond_usd_per_hour)}/h for host memory"
     is_allowed = affordable and row.count in allowed.counts_of(row.gpu)
-    if row.gpu.modal_names == () and not reason:
+    if not row.gpu.modal_names and not row.gpu.is_own and not reason:
         reason, is_allowed = "cannot be asked for by name", False
+    if (reason, is_allowed) == (row.reason, row.is_allowed):
+        return row
     return replace(row, reason=reason, is_allowed=is_allowed)
 
 

@@ -245,7 +245,8 @@ class Search:
                 counts = self.allowed.counts_of(gpu)
                 if self.runtime.split_mode == "none":
                     counts = counts[:1]
-                known = gpu.cuda_bytes is not None and gpu.modal_names and gpu.speed is not None
+                can_be_had = gpu.modal_names or gpu.is_own
+                known = gpu.cuda_bytes is not None and can_be_had and gpu.speed is not None
                 counts = tuple(n for n in counts if n >= self.runtime.least_gpus)
                 quant = option.scale.quant if option.scale is not None else ""
                 objection = gpu_objection(gpu, planner.shape, self.runtime, quant)
@@ -286,7 +287,7 @@ class Search:
         is_sharded = option.planner.is_sharded if scale is None else scale.is_sharded
         held = self._holds(option, runtime, count)
         on_host = held.weights[-1] if scale is None else scale.apply(held.weights[-1])
-        if on_host + held.state[-1] > MAX_CONTAINER_MIB << 20:
+        if gpu.modal_names and on_host + held.state[-1] > MAX_CONTAINER_MIB << 20:
             return False
         permille = SHARDED_PERMILLE if is_sharded else AGGRESSIVE_PERMILLE
         usable = gpu.cuda_bytes * permille // 1000
@@ -317,7 +318,10 @@ class Search:
         )
         host_bytes = weights[-1] + held.state[-1]
         cores, memory_mib = cpu_and_memory(option.size_bytes, host_bytes, count)
-        hourly = gpu.price(count) + self.prices.host_usd_per_hour(cores, memory_mib).best
+        hourly, beyond = gpu.price(count), 0.0
+        if not gpu.is_own:
+            hourly += self.prices.host_usd_per_hour(cores, memory_mib).best
+            beyond = self.prices.beyond_usd_per_hour(memory_mib)
         n_out = 1 if runtime.embeddings else goal.output_tokens
         start = predict_cold_start(option.size_bytes, gpu, count, device_bytes=sum(weights[:-1]))
         return Candidate(
@@ -333,7 +337,7 @@ class Search:
             cold_start_seconds=judge.of_time(start.seconds),
             speed=speed,
             memory_bytes=sum(self.least_bytes(option, gpu, count, runtime)),
-            beyond_usd_per_hour=self.prices.beyond_usd_per_hour(memory_mib),
+            beyond_usd_per_hour=beyond,
             month_usd=self._month_usd(option, gpu, count, runtime, hourly, weights),
         )
 
@@ -348,7 +352,7 @@ class Search:
     ) -> float | None:
         """The likeliest price of a month with the load, if there is one.  [US dollars]"""
         load = self.load
-        if load is None:
+        if load is None or gpu.is_own:
             return None
         speed = predict_speed(
             option.planner.shape,

@@ -23,7 +23,7 @@ def shape_key(header: Header) -> Hashable:
 
 def graphs_key(header: Header) -> Hashable:
     """What `core.memory.Graphs` depend on: quants of one model have most of them in common."""
-    return _parameters(header), graph_classes(header.tensors)
+    return _parameters(header), graph_classes(header.architecture, header.tensors)
 
 
 def _parameters(header: Header) -> Hashable:

@@ -71,6 +71,7 @@ class Stamped:
         source: to make further stamps of.
         built: kinds of the source's segments.
         crossings: pair of kinds → what they read of each other.
+        asks_late: whether an input is copied only when the segment begins that reads it first.
     """
 
     def __init__(
@@ -85,20 +86,24 @@ class Stamped:
         source: Source,
         built: Sequence[Kind],
         crossings: dict[Pair, Crossing],
+        *,
+        asks_late: bool = False,
     ) -> None:
         self._kinds = kinds
         self._homes = homes
         self._inputs = inputs
         self._preset = preset
         self._hosts = hosts
-        self._steady = steady
-        self._piped = piped
         self._source = source
         self._built = built
         self._places: dict[Pair, int] = {}
         for i, pair in enumerate(pairwise((None, *built))):
             self._places.setdefault(pair, i)
+        self._pairs: list[Pair] = list(pairwise((None, *kinds)))
+        self._steady = [steady[pair] for pair in self._pairs]
+        self._piped = None if piped is None else [piped[pair] for pair in self._pairs]
         self._crossings = crossings
+        self._asks_late = asks_late
         self._others: dict[Hashable, Stamp] = {}
         self._closings: dict[tuple[int, int], tuple[Stamp, Stamp]] = {}
         self._lock = Lock()
@@ -154,36 +159,39 @@ class Stamped:
             return 0
         kinds = self._kinds
         before = kinds[start - 1] if start else None
-        following = (kinds[end - 1], kinds[end]) if end < len(kinds) else None
+        following = self._pairs[end] if end < len(kinds) else None
         if following is not None and not self._source.ends_late(self._places[following]):
             following = None
         key = (is_only, before, following, *kinds[start:end])
         size = self._known.get(key)
         if size is None:
-            pairs = list(pairwise((before, *kinds[start:end])))
-            size = self._known[key] = self._played(pairs, following, is_only=is_only)
+            size = self._known[key] = self._played(start, end, following, is_only=is_only)
         return size
 
-    def _played(self, pairs: list[Pair], following: Pair | None, *, is_only: bool) -> int:
+    def _played(self, start: int, end: int, following: Pair | None, *, is_only: bool) -> int:
         """Buffer of a GPU that has some blocks.  [bytes]
 
         Args:
-            pairs: of each block's kind and that of the one before.
-            following: those of the first block of the next GPU, where that begins before this
-                one is done.
+            start: the first of its blocks.
+            end: the first after them.
+            following: kinds of the last one and of the first of the next GPU, where that begins
+                before this one is done.
             is_only: whether there is no other GPU.
         """
-        steady = self._steady if is_only or self._piped is None else self._piped
-        stamps = [steady[pair] for pair in pairs]
-        if is_only:
+        if is_only or self._piped is None:
+            stamps = self._steady[start:end]
             player = _Player(self._steps, self._rooms, _Moves())
             player.take(stamps)
-            player.place(stamps, self._inputs, self._preset)
-            return player.play(self._with_ends(stamps))
+            first = stamps[:1] if self._asks_late else stamps
+            player.place(first, self._inputs, self._preset)
+            stamps = self._with_ends(stamps)
+            return player.play(self._with_begins(stamps) if self._asks_late else stamps)
+        stamps, pairs = self._piped[start:end], self._pairs[start:end]
         player = _Player(self._steps, self._rooms, self._moves)
-        read = {i for stamp in stamps for i in stamp.reads}
+        # Stamps of the same kind read the same.
+        read = {i for stamp in {id(each): each for each in stamps}.values() for i in stamp.reads}
         copies = [self._inputs[i] for i in read] + self._crossings[pairs[0]].ahead
-        copies += [n_bytes for stamp in stamps for n_bytes in stamp.parts]
+        copies += [n for stamp in stamps for n in (*stamp.parts, *stamp.returned)]
         if following is not None:
             copies += self._crossings[following].back
         stamps = self._at_limits(stamps, pairs, following)
@@ -247,6 +255,21 @@ class Stamped:
         return found
 
 
+    def _with_begins(self, stamps: Sequence[Stamp]) -> list[Stamp]:
+        """The stamps with inputs copied behind what a segment begins with, when first read."""
+        seen = set(stamps[0].asked)
+        found = [stamps[0]]
+        for stamp in stamps[1:]:
+            new = [i for i in stamp.asked if i not in seen]
+            seen.update(new)
+            if new:
+                demand(stamp.requests[0] == 0)
+                asked = [AN_INPUT + i for i in new]
+                stamp = stamp._replace(requests=[0, *asked, *stamp.requests[1:]])
+            found.append(stamp)
+        return found
+
+
 def _ending(stamp: Stamp, ends: Sequence[tuple[int, int]]) -> Stamp:
     """The stamp with some of its inputs given back."""
     requests = list(stamp.requests)
@@ -297,9 +320,10 @@ class _Player:
         self._steps = steps
         self._rooms = rooms
         self._moves = moves
-        self._arena = Arena(cuda.ALIGNMENT)
+        self._arena = Arena()
         self._held: dict[Name, tuple[int, int]] = {}
         self._inputs: dict[int, tuple[int, int]] = {}
+        self._input_sizes: Sequence[int] = ()
         self._parts: list[list[tuple[int, int]]] = []
         self._preset: list[tuple[int, int]] = []
         self._leafs: list[list[tuple[int, int]]] = []
@@ -310,6 +334,7 @@ class _Player:
 
     def place(self, stamps: Iterable[Stamp], inputs: Sequence[int], preset: dict[int, int]) -> None:
         """Find room for inputs that are given back one by one."""
+        self._input_sizes = inputs
         slots = [(0, 0)] * len(preset)
         placed: set[int] = set()
         for stamp in stamps:
@@ -341,8 +366,10 @@ class _Player:
     def take(self, stamps: Iterable[Stamp]) -> None:
         """Find room for the leafs of blocks, which are there from the start."""
         for stamp in stamps:
-            sizes = self._rooms_of(stamp)[stamp.n_preset :] if stamp.n_leafs else []
-            taken = [(self._arena.alloc(size), size) for size in sizes[: stamp.n_leafs]]
+            taken = []
+            if stamp.n_leafs:
+                sizes = self._rooms_of(stamp)[stamp.n_preset :][: stamp.n_leafs]
+                taken = [(self._arena.alloc(size), size) for size in sizes]
             self._leafs.append(taken)
 
     def play(self, stamps: Sequence[Stamp]) -> int:
@@ -352,10 +379,13 @@ class _Player:
             How far the buffer was used.  [bytes]
         """
         moves, size = self._moves, self._arena.max_size
-        state = moves.number(self._state())
+        state, before, former = moves.number(self._state()), -1, None
         for place, stamp in enumerate(stamps):
             # What has places of its own from the start finds them elsewhere each time.
             is_movable = not stamp.n_leafs and not stamp.parts
+            if is_movable and stamp is former and state == before:
+                continue
+            before, former = state, stamp
             move = moves.known.get((state, id(stamp))) if is_movable else None
             if move is None:
                 self._restore(moves.states[state])
@@ -380,8 +410,13 @@ class _Player:
         """Bytes that each slot of a stamp takes up.  [bytes]"""
         known = self._rooms.get(id(stamp.sizes))
         if known is None:
+            steps, align = self._steps, cuda.ALIGNMENT
+            # Most do not grow with the context.
+            rooms = [
+                -(-(n if type(n) is int else at(n, steps)) // align) * align for n in stamp.sizes
+            ]
             # The stamp is kept, so that its lists are not taken for others.
-            known = self._rooms[id(stamp.sizes)] = (stamp, [self._room(n) for n in stamp.sizes])
+            known = self._rooms[id(stamp.sizes)] = (stamp, rooms)
         return known[1]
 
     def _stamp(self, stamp: Stamp, place: int) -> None:
@@ -394,6 +429,10 @@ class _Player:
         demand(len(held) == len(handed) and all(name in held for name in handed))
         alloc, free = self._arena.alloc, self._arena.free
         for x in stamp.requests:
+            if x >= AN_INPUT:
+                size = self._room(self._input_sizes[x - AN_INPUT])
+                self._inputs[x - AN_INPUT] = alloc(size), size
+                continue
             if x >= 0:
                 offsets[x] = alloc(sizes[x])
                 continue

@@ -7,6 +7,10 @@ is done. Where both are on one GPU, that one works through all of the segment; w
 not, each goes through its own nodes, and the GPU of the former one through those after its last
 segment. So there is a stamp of a segment for each case, see `Source`.
 
+Where each block has one operation that only the host can compute, a segment begins with its
+result: what comes before it and what comes after it are computed apart, and what the host needs
+and what it returns is copied between the two.
+
 Source: as for `core.ggml.scheduler` and `core.ggml.alloc`.
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from ggufctl.core.ggml import cuda
 from ggufctl.core.ggml.alloc import IN_PLACE_OPS, left_by_reader
@@ -76,6 +80,7 @@ class Stamp(NamedTuple):
         reads: inputs that its block reads, by number.
         asked: inputs in the order the segment first reads them, those from `AN_INPUT` on its own.
         parts: bytes of inputs that no other block reads.  [bytes]
+        returned: bytes of the copy of what the host computes for its block; none or one.  [bytes]
         ends: inputs in the order it is done with them, each after how many requests; `GIVEN_UP`
             for one whose place it takes over and gives back itself.
         n_preset: own slots, the first, that hold inputs.
@@ -89,6 +94,7 @@ class Stamp(NamedTuple):
     reads: tuple[int, ...]
     asked: tuple[int, ...]
     parts: tuple[int, ...]
+    returned: tuple[int, ...]
     ends: tuple[tuple[int, int], ...]
     n_preset: int = 0
     n_leafs: int = 0
@@ -100,6 +106,7 @@ class Reading(NamedTuple):
     reads: tuple[int, ...]
     asked: tuple[int, ...]
     parts: tuple[int, ...]
+    returned: tuple[int, ...] = ()
 
 
 def copied_bytes(t: Tensor, capability: Capability) -> int:
@@ -147,14 +154,17 @@ class Source:
         self._moved: set[int] = set()
         """Segments of which something moves to the one before, if that is on the same GPU."""
         for place, (start, end) in enumerate(pairwise(starts)):
+            by_block: dict[int, list[str]] = {}
             for t in nodes[start:end]:
                 block = self.block(t)
-                ops = self._ops.setdefault((place, block), [])
+                ops = by_block.get(block)
+                if ops is None:
+                    ops = by_block[block] = self._ops[place, block] = []
                 self._places[id(t)] = place
                 self._names[id(t)] = (len(ops), block)
                 ops.append(t.op)
-                if self._is_late(t, place):
-                    self._late.add(place)
+            if any(op not in VIEW_OPS for op in by_block.get(place - 1, ())):
+                self._late.add(place)
 
     def block(self, t: Tensor) -> int:
         """Number of the block a tensor belongs to, -1 for the host."""
@@ -196,7 +206,8 @@ class Source:
         """
         dependencies: dict[int, list[Tensor]] = {}
         found: list[list[Tensor]] = [[] for _ in range(self._n)]
-        self._put(found, cuda.optimize(self._nodes, dependencies, None), dependencies)
+        for nodes, following in _stretches(self._nodes, None):
+            self._put(found, cuda.optimize(nodes, dependencies, following), dependencies)
         self._in_order = found
         writer = _Writer(self, found, self._capability, is_piped=is_piped)
         for t in preset:
@@ -226,7 +237,7 @@ class Source:
         """
         demand(n_blocks <= place)
         last, late = self._window(place - n_blocks, place - 1, place + 1)[-2:]
-        return last, late._replace(left=(), reads=(), parts=())
+        return last, late._replace(left=(), reads=(), parts=(), returned=())
 
     def moves(self, place: int) -> bool:
         """Whether some of a segment is part of the one before, if that is on the same GPU."""
@@ -282,20 +293,21 @@ class Source:
         self, first: int, last: int, end: int
     ) -> Iterator[tuple[int, list[Tensor], Tensor | None]]:
         """What the GPU of some blocks (0), those before (-1) and after it (1) compute in turns."""
-        nodes, begun, stop = self._nodes, self._starts[first], self._starts[end]
-        here = None
-        for i in range(begun, stop):
-            t = nodes[i]
-            if t.op in VIEW_OPS:
-                continue
-            block = self.block(t)
-            side = -1 if block < first else block > last
-            if here is None:
-                here = side
-            elif side != here:
-                yield here, nodes[begun:i], t
-                begun, here = i, side
-        yield here or 0, nodes[begun:stop], nodes[stop] if stop < len(nodes) else None
+        start, stop = self._starts[first], self._starts[end]
+        after = self._nodes[stop] if stop < len(self._nodes) else None
+        for nodes, following in _stretches(self._nodes[start:stop], after):
+            begun, here = 0, None
+            for i, t in enumerate(nodes):
+                if t.op in VIEW_OPS:
+                    continue
+                block = self.block(t)
+                side = -1 if block < first else block > last
+                if here is None:
+                    here = side
+                elif side != here:
+                    yield here, nodes[begun:i], t
+                    begun, here = i, side
+            yield here or 0, nodes[begun:], following
 
     def _own_sources(self, nodes: Iterable[Tensor], first: int, last: int) -> Iterator[Tensor]:
         for t in nodes:
@@ -348,6 +360,28 @@ class Source:
         return foreign
 
 
+def is_of_host(t: Tensor) -> bool:
+    """Whether a node stands for what the host reads or returns."""
+    return t.op == "NONE"
+
+
+def _stretches(
+    nodes: list[Tensor], after: Tensor | None
+) -> Iterator[tuple[list[Tensor], Tensor | None]]:
+    """What is computed without the host in between, each with what follows it.
+
+    Args:
+        nodes: in order.
+        after: the node after them.
+    """
+    begun = 0
+    for i in range(1, len(nodes)):
+        if is_of_host(nodes[i]) is not is_of_host(nodes[i - 1]):
+            yield nodes[begun:i], nodes[i]
+            begun = i
+    yield nodes[begun:], after
+
+
 def _count(segments: Iterable[Sequence[Tensor]]) -> dict[int, int]:
     """Count who reads what, as the allocator does first.
 
@@ -356,18 +390,16 @@ def _count(segments: Iterable[Sequence[Tensor]]) -> dict[int, int]:
     """
     last: dict[int, int] = {}
     segments = list(segments)
+    touched: set[Tensor | None] = set()
     for nodes in segments:
+        touched.update(nodes)
         for t in nodes:
-            t.n_children = t.n_views = 0
-            t.is_allocated = False
-            root = t.view_src
-            if root is not None:
-                root.n_children = root.n_views = 0
-                root.is_allocated = False
-            for s in t.src:
-                if s is not None:
-                    s.n_children = s.n_views = 0
-                    s.is_allocated = False
+            touched.update(t.src)
+            touched.add(t.view_src)
+    touched.discard(None)
+    for t in cast("set[Tensor]", touched):
+        t.n_children = t.n_views = 0
+        t.is_allocated = False
     for place, nodes in enumerate(segments):
         for t in nodes:
             if t.view_src is not None and t.op != "NONE":
@@ -468,7 +500,7 @@ class _Writer:
             tuple(handed[slot] for slot in used),
             left,
             *reads,
-            tuple(self._ends.items()),
+            ends=tuple(self._ends.items()),
             n_leafs=len(leafs),
         )
         self._requests, self._ends, self._results = [], {}, []

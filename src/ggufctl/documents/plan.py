@@ -376,6 +376,7 @@ class GpuDocument(Document):
     price_source: str
     overhead: OverheadDocument
     note: str
+    is_own: bool = Field(default=False, description="a card of one's own, which nobody rents out")
 
 
 class GpusDocument(Document):

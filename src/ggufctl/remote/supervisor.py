@@ -142,6 +142,10 @@ class Answer:
     finish_reason: str = ""
 
 
+class _NoToken(Exception):
+    """An engine answers, and says nothing."""
+
+
 class EngineFailed(Exception):
     """The engine did not come up, or stopped being there.
 
@@ -451,6 +455,8 @@ class Supervisor:
         def question() -> None:
             try:
                 found.append(self._one_token(left))
+            except _NoToken as error:
+                problem.append(str(error))
             except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
                 problem.append(f"{type(error).__name__}: {error}")
 
@@ -482,13 +488,13 @@ class Supervisor:
                 answer = ask(spec.base_url, spec.model, "Hello", **question, as_chat=True)
             # A model may find that there is nothing to add to the prompt: that is an answer.
             if answer.n_tokens < 1 and answer.finish_reason != "stop":
-                raise ValueError("no token came back")
+                raise _NoToken("no token came back")
             return answer
         started = time.monotonic()
         body = {"model": spec.model, "input": "Hello"}
         found = _post(spec.base_url + "/v1/embeddings", body, spec.key, timeout_seconds)
         if not found["data"][0]["embedding"]:
-            raise ValueError("no embedding came back")
+            raise _NoToken("no embedding came back")
         return Answer("", 1, time.monotonic() - started, 0.0)
 
     def _running(self) -> subprocess.Popen[bytes]:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, TextIO
 
 from ggufctl.core.escape import escape, redact
 from ggufctl.core.units import format_gib, format_tokens, format_usd
-from ggufctl.render.plan import _cell, _console, _count, _print, _put, _short, _yes, new_table
+from ggufctl.render.plan import (
+    _cell,
+    _console,
+    _count,
+    _print,
+    _put,
+    _short,
+    _yes,
+    at_price,
+    new_table,
+    rent,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +39,9 @@ BEST = "*"
 
 COLUMN = 13
 """Least width of a model's column.  [characters]"""
+
+LEAST_WANTED = ("max -c", "GiB", "tok/s", "quant", "$/h")
+"""What a terminal that is too narrow for it leaves out first."""
 
 FIRST_COLUMN = 11
 """Width of the headings beside them.  [characters]"""
@@ -84,7 +98,7 @@ def summary(models: Sequence[Compared]) -> list[str]:
         ref = redact(model.ref)
         if model.plan is not None and model.plan.choice is not None:
             row = model.plan.choice.row
-            line = f"{ref}: {row.label} at ${format_usd(row.usd_per_hour)}/h"
+            line = f"{ref}: {row.label}{at_price(row)}"
             lines.append(f"{line}, {flags}" if flags else line)
         elif model.error is not None:
             hint = f" {redact(model.error.hint)}" if model.error.hint else ""
@@ -127,7 +141,9 @@ def _tsv_values(model: Compared, gpus: Sequence[Gpu]) -> Iterable[object]:
             f"{row.utilization:.6f}",
             row.max_n_ctx,
             "" if known is None else f"{known.speed.decode_tokens_per_s.best:.1f}",
-            "" if known is None else f"{known.cost.usd_per_million_tokens.best:.4f}",
+            ""
+            if known is None or known.cost is None
+            else f"{known.cost.usd_per_million_tokens.best:.4f}",
         ]
     )
     rows = _rows(plan)
@@ -150,7 +166,7 @@ def show_compare(
         room = (console.width - FIRST_COLUMN) // len(models) - 1
         _put(console, _columns(models, [_folded(name, room) for name in names]))
     else:
-        _put(console, _rows_table(models, names))
+        _put(console, _rows_table(models, names, console.width))
     for model, name, flags in zip(models, names, _flags(models), strict=True):
         if flags:
             _print(console, f"{name}: {flags}")
@@ -192,14 +208,24 @@ def _columns(models: Sequence[Compared], names: Sequence[str]) -> Table:
     return table
 
 
-def _rows_table(models: Sequence[Compared], names: Sequence[str]) -> Table:
+def _width(line: _Line) -> int:
+    """Of a column of it, with the mark of the best and the space before it."""
+    return max(map(len, (line.heading, *line.cells))) + bool(line.values) + len("  ")
+
+
+def _rows_table(models: Sequence[Compared], names: Sequence[str], width: int) -> Table:
     """One row per model, without what every GPU makes of it."""
     from rich.text import Text
 
     wanted = ("quant", "GiB", "pick", "$/h", "max -c", "tok/s")
     lines = [line for line in _lines(models) if line.heading in wanted]
+    for heading in LEAST_WANTED:
+        # Without its name nobody knows which model a row is about.
+        if COLUMN + sum(map(_width, lines)) <= width:
+            break
+        lines = [line for line in lines if line.heading != heading]
     table = new_table()
-    table.add_column("model", overflow="fold", min_width=COLUMN)
+    table.add_column("model", overflow="fold", min_width=min(COLUMN, width))
     for line in lines:
         left = line.heading in ("quant", "pick")
         table.add_column(line.heading, justify="left" if left else "right", no_wrap=True)
@@ -249,7 +275,7 @@ def _lines(models: Sequence[Compared]) -> list[_Line]:
         of_pick("pick", _short),
         of_pick("full", lambda row: f"{row.utilization:.0%}"),
         of_pick("max -c", lambda row: format_tokens(row.max_n_ctx), lambda row: row.max_n_ctx),
-        of_pick("$/h", lambda row: format_usd(row.usd_per_hour), lambda row: -row.usd_per_hour),
+        of_pick("$/h", rent, lambda row: -row.usd_per_hour),
     ]
     return [*lines, *_speed_lines(plans)]
 
@@ -260,7 +286,9 @@ def _speed_lines(plans: Sequence[Plan | None]) -> list[_Line]:
     if not any(picks):
         return []
     speeds = [None if p is None else p.speed.decode_tokens_per_s.best for p in picks]
-    prices = [None if p is None else p.cost.usd_per_million_tokens.best for p in picks]
+    prices = [
+        None if p is None or p.cost is None else p.cost.usd_per_million_tokens.best for p in picks
+    ]
     return [
         _Line("tok/s", tuple("-" if v is None else f"{v:.0f}" for v in speeds), tuple(speeds)),
         _Line(

@@ -72,7 +72,7 @@ def front_table(found: Optimization, width: int) -> Table:
         is_pick = each is found.pick
         figures = {
             "$/h": format_usd(each.usd_per_hour),
-            "tok/s": f"{each.tokens_per_s:.3g}",
+            "tok/s": _figure(each.tokens_per_s),
             "TTFT": f"{each.ttft_seconds:.2g}",
             "start": f"{each.cold_start_seconds:.0f}",
             "GiB": format_gib(each.memory_bytes),
@@ -86,6 +86,10 @@ def front_table(found: Optimization, width: int) -> Table:
             style="bold" if is_pick else None,
         )
     return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _shown(found: Optimization) -> list[Candidate]:

@@ -44,6 +44,9 @@ WIDE = 110
 NARROW = 72
 """Columns below which a table shows less.  [characters]"""
 
+TINY = 58
+"""Below it a table has room for what fits and its price alone.  [characters]"""
+
 _BAR = 6
 _UNKNOWN_SIZE = "by the rule for unknown sizes"
 _LEAST_SHOWN = (1 << 20) // 20
@@ -175,14 +178,23 @@ def _tsv_row(quant: str, row: GpuPlan, plan: Plan) -> str:
 def _tsv_economics(found: Economics | None) -> tuple[str, ...]:
     if found is None:
         return ("",) * 10
-    speed, cost = found.speed, found.cost
+    speed = found.speed
     return (
         f"{speed.decode_tokens_per_s.low:.2f}",
         f"{speed.decode_tokens_per_s.best:.2f}",
         f"{speed.decode_tokens_per_s.high:.2f}",
         f"{speed.aggregate_tokens_per_s.best:.2f}",
         f"{speed.prefill_tokens_per_s.best:.1f}",
-        f"{found.cold_start.seconds.best:.1f}",
+        *_tsv_cost(found),
+    )
+
+
+def _tsv_cost(found: Economics) -> tuple[str, ...]:
+    start, cost = found.cold_start, found.cost
+    if start is None or cost is None:
+        return ("",) * 5
+    return (
+        f"{start.seconds.best:.1f}",
         f"{cost.usd_per_hour.best:.4f}",
         f"{cost.usd_per_million_tokens.best:.4f}",
         f"{cost.usd_per_million_tokens_all_slots.best:.4f}",
@@ -276,8 +288,9 @@ def summary(plan: Plan) -> list[str]:
     choice = plan.choice
     if choice is not None:
         row = choice.row
-        lines.append(f"pick: {row.label} at ${format_usd(row.usd_per_hour)}/h: {choice.reason}")
-        lines.append(f"modal: gpu={list(choice.modal_gpu)!r}")
+        lines.append(f"pick: {row.label}{at_price(row)}: {choice.reason}")
+        if choice.modal_gpu:
+            lines.append(f"modal: gpu={list(choice.modal_gpu)!r}")
         lines.append(f"run: {command(plan)}")
         if row.estimate is not None:
             lines.append(f"host memory: {format_memory(row.estimate.host.total_bytes)}")
@@ -308,7 +321,8 @@ def economics_lines(found: Economics | None) -> list[str]:
     many = whole = ""
     if speed.n_slots > 1 and not speed.embeds:
         many = f", {_spread(speed.aggregate_tokens_per_s)} with {speed.n_slots} slots busy"
-        whole = f", {_usd(cost.usd_per_million_tokens_all_slots)} with all slots busy"
+        if cost is not None:
+            whole = f", {_usd(cost.usd_per_million_tokens_all_slots)} with all slots busy"
     first = speed.ttft_seconds(speed.prompt_tokens)
     said = (
         f"{_spread(speed.decode_tokens_per_s)} tokens/s for one stream{many}, with "
@@ -317,8 +331,10 @@ def economics_lines(found: Economics | None) -> list[str]:
     )
     if speed.embeds:
         said = f"{_spread(speed.prefill_tokens_per_s)} tokens/s read"
-    lines = [
-        f"speed (estimate): {said}",
+    lines = [f"speed (estimate): {said}"]
+    if found.cold_start is None or cost is None:
+        return lines
+    lines += [
         f"start (estimate): {_spread(found.cold_start.seconds)} s from nothing: "
         + ", ".join(f"{name} {_number(s.best)}" for name, s in found.cold_start.phases),
         f"cost (estimate): {_usd(cost.usd_per_hour, '/h')} in use with cores and memory, "
@@ -392,12 +408,14 @@ def _verdict_on_rule(plan: Plan) -> str:
 
 def _step_line(step: Step) -> str:
     used = f"{format_gib(step.used_bytes)}/{format_gib(step.usable_bytes)} GiB"
-    line = f"{step.text}: ${format_usd(step.usd_per_hour)}/h, {used}"
+    price = f"${format_usd(step.usd_per_hour)}/h, " if step.usd_per_hour else ""
+    line = f"{step.text}: {price}{used}"
     if step.max_n_ctx > step.n_ctx:
         line += f", up to -c {step.max_n_ctx}"
     if step.leaves_on_host:
-        line += f", {format_memory(step.host_bytes)} of host memory: "
-        line += f"${format_usd(step.in_use_usd_per_hour)}/h in use"
+        line += f", {format_memory(step.host_bytes)} of host memory"
+        if step.in_use_usd_per_hour:
+            line += f": ${format_usd(step.in_use_usd_per_hour)}/h in use"
         if step.tokens_per_s is not None:
             line += f", {_spread(step.tokens_per_s)} tokens/s"
     return escape(line)
@@ -488,11 +506,14 @@ def show_gpus(
             str(gpu.bandwidth_gb_s),
             gpu.compute_capability,
             str(gpu.max_count),
-            format_usd(gpu.usd_per_hour),
-            gpu.price_as_of,
+            "own" if gpu.is_own and not gpu.usd_per_hour else format_usd(gpu.usd_per_hour),
+            gpu.price_as_of or "-",
         ]
         table.add_row(*cells, *([gpu.note] if is_wide else []))
     _put(console, table)
+    if any(gpu.is_own for gpu in catalogue):
+        _print(console, "plan --gpu takes them by name; config.toml corrects and adds some.")
+        return
     _print(console, "Prices are of the GPU alone. An unknown memory is never planned with.")
     if any(gpu.price_source == WORKSPACE_PRICES for gpu in catalogue):
         _print(console, "Prices of your workspace are in use; ggufctl gpus --reset drops them.")
@@ -574,6 +595,7 @@ def _plan_table(
     plan: Plan, width: int, *, with_reasons: bool = True, with_rest: bool = True
 ) -> Table:
     is_wide, is_narrow = width >= WIDE, width < NARROW
+    speeds = () if width < TINY else ("~tok/s", *(() if is_narrow else ("~$/1M",)), "max -c")
     has_rest = is_wide or (with_rest and not is_narrow)
     rows = list(_shown(plan, is_wide=is_wide))
     devices = [device for device in map(_fullest, rows) if device is not None]
@@ -599,7 +621,7 @@ def _plan_table(
     table.add_column("used/usable", justify="right", no_wrap=True)
     if is_wide:
         table.add_column("", no_wrap=True)
-    for heading in ("$/h", "~tok/s", *(() if is_narrow else ("~$/1M",)), "max -c"):
+    for heading in ("$/h", *speeds):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     if is_wide:
@@ -622,14 +644,15 @@ def _plan_table(
         cells.append(
             "?" if device is None else f"{_gib(row.used_bytes)}/{_gib(row.usable_bytes_per_gpu)}"
         )
-        cells += [*([_bar(row)] if is_wide else []), format_usd(row.usd_per_hour)]
+        cells += [*([_bar(row)] if is_wide else []), rent(row)]
         found = plan.economics_of(row)
-        cells.append("-" if found is None else _number(found.speed.decode_tokens_per_s.best))
+        if speeds:
+            cells.append("-" if found is None else _number(found.speed.decode_tokens_per_s.best))
         if not is_narrow:
-            cells.append(
-                "-" if found is None else _short_usd(found.cost.usd_per_million_tokens.best)
-            )
-        cells += [str(row.max_n_ctx) if is_wide else format_tokens(row.max_n_ctx)]
+            cost = None if found is None else found.cost
+            cells.append("-" if cost is None else _short_usd(cost.usd_per_million_tokens.best))
+        if speeds:
+            cells.append(str(row.max_n_ctx) if is_wide else format_tokens(row.max_n_ctx))
         cells.append(_verdict(row, plan, with_reason=is_wide and with_reasons))
         if is_wide:
             cells.append(_gib(row.estimate.host.total_bytes) if row.estimate else "?")
@@ -642,6 +665,17 @@ def _plan_table(
 def _short(row: GpuPlan) -> str:
     name = _SHORT_GPU.get(row.gpu.name, row.gpu.name)
     return name if row.count == 1 else f"{row.count}×{name}"
+
+
+def rent(row: GpuPlan) -> str:
+    """Price of an hour, or whose the GPUs are."""
+    is_free = row.gpu.is_own and not row.usd_per_hour
+    return "own" if is_free else format_usd(row.usd_per_hour)
+
+
+def at_price(row: GpuPlan) -> str:
+    """` at $1.95/h`; nothing where none is paid."""
+    return f" at ${format_usd(row.usd_per_hour)}/h" if rent(row) != "own" else ""
 
 
 def _gib(n_bytes: int) -> str:
@@ -689,7 +723,7 @@ def _quants_table(plan: Plan, width: int) -> Table:
     for quant in plan.quants:
         single = {row.gpu.name: row for row in quant.rows if row.count == 1}
         cells = [escape(quant.quant), _gib(quant.size_bytes)]
-        cells.append("-" if quant.choice is None else format_usd(quant.choice.usd_per_hour))
+        cells.append("-" if quant.choice is None else rent(quant.choice))
         if not names:
             cells.append("-" if quant.choice is None else _short(quant.choice))
         for gpu in names:

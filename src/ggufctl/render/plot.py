@@ -23,7 +23,7 @@ from ggufctl.core.escape import escape, quoted
 from ggufctl.core.plan import engine_args
 from ggufctl.core.units import GIB, format_gib, format_tokens, format_usd
 from ggufctl.errors import UsageError
-from ggufctl.render.plan import headline
+from ggufctl.render.plan import at_price, headline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -203,8 +203,8 @@ def _subtitle(picture: Picture) -> str:
         used, usable = format_gib(row.used_bytes), format_gib(row.usable_bytes_per_gpu)
         each = " each" if row.count > 1 else ""
         parts.append(
-            f"pick: {row.label} at ${format_usd(row.usd_per_hour)}/h, "
-            f"{used} of {usable} GiB{each}, up to -c {row.max_n_ctx:,}"
+            f"pick: {row.label}{at_price(row)}, "
+            f"{used} of {usable} GiB{each}, up to -c {row.max_n_ctx}"
         )
     return "   ".join(parts)
 

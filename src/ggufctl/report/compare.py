@@ -99,7 +99,9 @@ def _pick(plan: Plan | None) -> dict[str, Any]:
         return {"tokens_per_s": None, "usd_per_million_tokens": None}
     return {
         "tokens_per_s": range_report(found.speed.decode_tokens_per_s),
-        "usd_per_million_tokens": range_report(found.cost.usd_per_million_tokens),
+        "usd_per_million_tokens": None
+        if found.cost is None
+        else range_report(found.cost.usd_per_million_tokens),
     }
 
 

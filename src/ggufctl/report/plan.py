@@ -97,6 +97,7 @@ def gpus_report(catalogue: GpuCatalogue) -> dict[str, Any]:
                     "is_calibrated": gpu.overhead.is_calibrated,
                 },
                 "note": gpu.note,
+                "is_own": gpu.is_own,
             }
             for gpu in catalogue
         ],
@@ -369,6 +370,6 @@ def economics_report(found: Economics | None) -> dict[str, Any]:
         return {"speed": None, "cold_start": None, "cost": None}
     return {
         "speed": speed_report(found.speed),
-        "cold_start": cold_start_report(found.cold_start),
-        "cost": cost_report(found.cost),
+        "cold_start": None if found.cold_start is None else cold_start_report(found.cold_start),
+        "cost": None if found.cost is None else cost_report(found.cost),
     }

@@ -21,6 +21,11 @@ from ggufctl.errors import DoesNotFit, GgufctlError, RemoteError, UsageError
 from ggufctl.services.plan import plan_reference
 from ggufctl.services.sharing import Crew, SharedWorkshop
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # as typeshed would have it
+
 __all__ = [
     "SETTINGS",
     "Batch",
@@ -29,6 +34,7 @@ __all__ = [
     "Defaults",
     "Done",
     "collected_seldom",
+    "keep_to_one",
     "read_done",
     "read_rows",
 ]
@@ -381,6 +387,26 @@ class Done:
                 "Name another --output, or remove it to begin anew.",
             )
         return True
+
+
+def keep_to_one(file: IO[bytes], path: Path) -> None:
+    """Keep another batch from writing the same output, until the file is closed.
+
+    Raises: UsageError while another one does.
+    """
+    if fcntl is None or not path.is_file():
+        # A pipe or a device keeps nothing to go on from.
+        return
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"Another batch is writing {quoted(str(path))}.",
+            "Wait for it, or name another --output.",
+        ) from None
+    except OSError:
+        # A file system without locks.
+        return
 
 
 def read_done(path: Path) -> Done:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufctl.catalog import load_catalogue
+from ggufctl.catalog import all_known
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.calibration import MAX_LINE_BYTES, Run, calibrated, gpu_name, parse_run
 from ggufctl.core.cold_start import predict_cold_start
@@ -126,9 +126,13 @@ def clear() -> int:
     return n
 
 
-def calibrated_catalogue() -> GpuCatalogue:
-    """The catalogue with ranges tightened by the user's own runs of the build of plans."""
-    base = load_catalogue()
+def calibrated_catalogue(base: GpuCatalogue | None = None) -> GpuCatalogue:
+    """The catalogue with ranges tightened by the user's own runs of the build of plans.
+
+    Args:
+        base: it, without them; None = of what can be rented and of all cards known.
+    """
+    base = base or all_known()
     try:
         seen = calibration_path().stat()
     except OSError:
@@ -258,7 +262,7 @@ def _run(
 ) -> Run:
     from ggufctl.core.engine_log import HOST
 
-    catalogue = load_catalogue()
+    catalogue = all_known()
     name = gpu_name(catalogue, description)
     terms = tuple(comparison)
     gpu = next((each for each in catalogue if each.name == name), None)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
 
-from ggufctl.catalog import load_catalogue
+from ggufctl.catalog import all_known
 from ggufctl.core.calibration import gpu_name
 from ggufctl.core.diagnosis import Diagnosis, LogReport, diagnose_chunks
+from ggufctl.core.engine_log import HOST
 from ggufctl.core.escape import quoted
 from ggufctl.core.ggml.cuda import ADA_LOVELACE, Capability
 from ggufctl.core.logfacts import LogFacts
@@ -20,16 +20,20 @@ from ggufctl.core.runtime import CACHE_TYPES, Runtime
 from ggufctl.errors import GgufctlError, UsageError
 from ggufctl.services.plan import read_model
 
-__all__ = ["TargetKind", "capability_of", "diagnose_log", "kind_of", "read_chunks"]
+__all__ = ["TargetKind", "capability_of", "diagnose_log", "kind_of"]
 
-_CHUNK_BYTES = 1 << 18
 _STEP = 1024
 _RESERVE_BYTES = 512 << 20
 _GGUF = b"GGUF"
-_LOG_ENDINGS = frozenset({".log", ".txt", ".out", ".err", ".json", ".jsonl"})
+_LOG_ENDINGS = frozenset(
+    {".log", ".txt", ".out", ".err", ".json", ".jsonl", ".gz", ".bz2", ".xz", ".zst"}
+)
 
 OnDiagnosis = Callable[[Diagnosis], None]
 """Called with a cause as soon as it is read."""
+
+OnNote = Callable[[str], None]
+"""Called with a sentence."""
 
 
 class TargetKind(StrEnum):
@@ -38,6 +42,10 @@ class TargetKind(StrEnum):
     LOG = "log"
     MODEL = "model"
     MACHINE = "machine"
+
+
+class _FitsAsItIs(Exception):
+    """What did not fit does, by the plan."""
 
 
 def kind_of(target: str) -> TargetKind:
@@ -63,15 +71,12 @@ def kind_of(target: str) -> TargetKind:
         raise UsageError(f"{quoted(target)} cannot be read: {reason}.") from None
 
 
-def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """A stream in pieces, each as soon as something of it is there."""
-    read = getattr(stream, "read1", stream.read)
-    while chunk := read(_CHUNK_BYTES):
-        yield chunk
-
-
 def diagnose_log(
-    chunks: Iterable[bytes], *, model: str = "", on_diagnosis: OnDiagnosis | None = None
+    chunks: Iterable[bytes],
+    *,
+    model: str = "",
+    on_diagnosis: OnDiagnosis | None = None,
+    on_note: OnNote | None = None,
 ) -> LogReport:
     """Everything a log shows; numbers come from the planner where the model can be read.
 
@@ -80,6 +85,7 @@ def diagnose_log(
         model: reference of the model that the log is about; by default the file that it names,
             if it is here.
         on_diagnosis: hears of causes while the log is read.
+        on_note: hears why a model that was named could not be planned with.
     """
     report: LogReport | None = None
     for item in diagnose_chunks(chunks):
@@ -89,27 +95,37 @@ def diagnose_log(
             on_diagnosis(item)
     if report is None:
         raise UsageError("There is no log.")
-    return _planned(report, model)
+    return _planned(report, model, on_note)
 
 
-def _planned(report: LogReport, ref: str) -> LogReport:
+def _planned(report: LogReport, ref: str, on_note: OnNote | None) -> LogReport:
     """The report with the context that fits, by the planner, where the cache was too large."""
     facts = report.facts
     if not report.diagnoses or report.diagnoses[0].id not in ("oom-kv", "oom-compute"):
         return report
+    tell = on_note if ref and on_note is not None else _nobody
     ref = ref or _local_model(facts.path)
-    if not ref or not facts.free_bytes:
+    if not ref:
         return report
     try:
-        advice = _fitting(ref, facts)
-    except GgufctlError:
+        advice = _fitting(ref, facts) if facts.free_bytes else ""
+    except GgufctlError as error:
         # The log alone still says what is wrong.
+        tell(f"Nothing is planned for {quoted(ref)}: {error.message}")
+        return report
+    except _FitsAsItIs as found:
+        tell(str(found))
         return report
     if not advice:
+        tell("The log does not say enough for a plan of what would fit.")
         return report
     first = report.diagnoses[0]
     kept = tuple(text for text in first.fix if "would fit" not in text)
     return replace(report, diagnoses=(replace(first, fix=(advice, *kept)), *report.diagnoses[1:]))
+
+
+def _nobody(_text: str) -> None:
+    return
 
 
 def _local_model(path: str) -> str:
@@ -121,10 +137,8 @@ def _local_model(path: str) -> str:
 def _fitting(ref: str, facts: LogFacts) -> str:
     """Contexts that fit into what was free, for the cache as it was and as q8_0."""
     shape = read_model(ref).shape
-    devices = sorted(device for device in facts.free_bytes if device != "host")
-    if not devices:
-        return ""
-    free = [facts.free_bytes[device] - _RESERVE_BYTES for device in devices]
+    devices = sorted(device for device in facts.free_bytes if device != HOST)
+    free = [facts.free_bytes[device] - _RESERVE_BYTES for device in devices or (HOST,)]
     capabilities = [capability_of(device, facts) for device in devices]
     n_ctx = facts.n_ctx or shape.hp.n_ctx_train
 
@@ -137,7 +151,7 @@ def _fitting(ref: str, facts: LogFacts) -> str:
             n_ubatch=facts.n_ubatch or 512,
         )
         estimate = estimate_memory(shape, runtime, devices, capabilities=capabilities)
-        needs = [device.total_bytes for device in estimate.devices]
+        needs = [device.total_bytes for device in estimate.devices or (estimate.host,)]
         return all(need <= room for need, room in zip(needs, free, strict=True))
 
     def largest(types: tuple[str, str]) -> int:
@@ -149,6 +163,12 @@ def _fitting(ref: str, facts: LogFacts) -> str:
 
     now = (_known(facts.cache_type_k), _known(facts.cache_type_v))
     as_it_was, quantised = largest(now), largest(("q8_0", "q8_0"))
+    if as_it_was >= n_ctx // _STEP * _STEP:
+        # What the log says was free is not what could be had.
+        raise _FitsAsItIs(
+            f"By the plan, -c {n_ctx} fits what the log says was free: look for a limit (of a "
+            "container, or ulimit -v), or for another program that took it."
+        )
     found = []
     if as_it_was:
         found.append(f"-c {as_it_was}")
@@ -163,7 +183,7 @@ def capability_of(device: str, facts: LogFacts) -> Capability:
     if said is not None:
         return said
     names = dict(entry.partition(": ")[::2] for entry in facts.devices)
-    catalogue = load_catalogue()
+    catalogue = all_known()
     name = gpu_name(catalogue, names.get(device, ""))
     return next((gpu.capability for gpu in catalogue if gpu.name == name), ADA_LOVELACE)
 

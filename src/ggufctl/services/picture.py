@@ -123,7 +123,7 @@ def _curves(plan: Plan, rows: list[GpuPlan]) -> tuple[Curve, ...]:
         wanted = sorted(kept | set(rest[: MAX_CURVES - len(kept)]))
     planner = Planner(
         plan.model.shape,
-        planning_catalogue(),
+        planning_catalogue(plan.constraints.gpus),
         is_sharded=plan.model.is_sharded,
         extras=extras_of(plan.runtime),
     )
@@ -187,7 +187,8 @@ def _points(plan: Plan) -> tuple[tuple[Point, ...], int]:
     depth = 0
     for row in _best_rows(plan):
         known = plan.economics_of(row)
-        if known is not None:
+        # What nobody is paid for has no place on an axis of prices.
+        if known is not None and row.usd_per_hour:
             depth = known.speed.depth_tokens
             found.append((row, known.speed.decode_tokens_per_s))
     front = pareto_front([(row.usd_per_hour, speed.best) for row, speed in found])

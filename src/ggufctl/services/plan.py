@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
-from ggufctl.catalog import load_catalogue
+from ggufctl.catalog import load_catalogue, with_cards
 from ggufctl.core.compat import check_gpus, check_settings
 from ggufctl.core.escape import quoted
 from ggufctl.core.estimate import Estimate
@@ -173,11 +173,11 @@ def estimate(
             f"An estimate is made of a Model and a Runtime, not of {got}.",
             "Use read_model(reference) to make a Model.",
         )
-    catalogue = planning_catalogue()
     given: object = (gpus,) if isinstance(gpus, str) else gpus or ()
     names = tuple(given) if isinstance(given, Iterable) else (given,)
     if not all(isinstance(name, str) for name in names):
         raise UsageError(f"{gpus!r} are not names of GPUs.")
+    catalogue = planning_catalogue(names)
     cards = tuple(catalogue.find(name) for name in names)
     check_settings(model.shape, runtime)
     check_gpus(runtime, len(cards))
@@ -250,7 +250,7 @@ def _plan_model(
     brief: bool = False,
 ) -> Plan:
     """The plan of a model whose header was read, with what is loaded beside it."""
-    catalogue = planning_catalogue()
+    catalogue = planning_catalogue(constraints.gpus)
     beside = open_beside(runtime, workshop, on_event)
     planner = workshop.planner(model, catalogue, beside.extras)
     runtime, optimization = _for_goal(model, planner, runtime, constraints, catalogue)
@@ -303,14 +303,19 @@ def plan_by_name(ref: str, error: GgufctlError | None = None) -> NamePlan:
     return NamePlan(ref, found, rule, error)
 
 
-def planning_catalogue() -> GpuCatalogue:
-    """The catalogue, tightened by the user's own runs where there are any."""
+def planning_catalogue(wanted: Sequence[str] = ()) -> GpuCatalogue:
+    """The catalogue, tightened by the user's own runs where there are any.
+
+    Args:
+        wanted: names of GPUs that are asked for; cards of one's own are in it only then.
+    """
+    catalogue = with_cards(load_catalogue(), wanted)
     if not calibration_path().exists():
         # What reads runs takes longer to import than many a plan does.
-        return load_catalogue()
+        return catalogue
     from ggufctl.services.calibration import calibrated_catalogue
 
-    return calibrated_catalogue()
+    return calibrated_catalogue(catalogue)
 
 
 def plan_or_name(
@@ -434,7 +439,7 @@ def _plan_repo(
     brief: bool,
 ) -> Plan:
     """One header and the listing give the table; the header of the pick is read as well."""
-    catalogue = planning_catalogue()
+    catalogue = planning_catalogue(constraints.gpus)
     listing = workshop.open_repo(reference, on_event=on_event)
     by_label = _by_label(listing.models)
     if not by_label:

@@ -858,7 +858,13 @@ class LocalServer:
         try:
             self._front.leave()
             # An engine that is told to end does not end while it is asked, and answers no more.
-            self._front.drained(LAST_ANSWERS_SECONDS)
+            if not self._front.drained(0.0):
+                self._say(
+                    "stopping",
+                    "Answers that are being written are finished first, for "
+                    f"{LAST_ANSWERS_SECONDS:.0f} s at most.",
+                )
+                self._front.drained(LAST_ANSWERS_SECONDS)
         finally:
             self._end_engine(status)
         if self._measuring is not None:

@@ -152,11 +152,12 @@ class SharedWorkshop(Workshop):
         """One planner for all models of one shape."""
         if extras is not None:
             return super().planner(model, catalogue, extras)
-        key = (id(model.shape), model.is_sharded)
+        key = (id(model.shape), id(catalogue), model.is_sharded)
         found = self._planners.get(key)
         if (
             found is None
             or found.planner.shape is not model.shape
+            or found.planner.catalogue is not catalogue
             or found.n_plans >= PLANS_PER_PLANNER
         ):
             found = _Counted(

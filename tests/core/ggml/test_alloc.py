@@ -83,15 +83,15 @@ def test_quantised_rows_are_padded_on_the_gpu():
 
 @given(st.lists(st.one_of(st.integers(0, 5000), st.just(None)), max_size=80), st.randoms())
 def test_blocks_in_use_never_overlap_and_the_buffer_covers_them(requests, random):
-    arena = Arena(32)
+    arena = Arena()
     used: list[tuple[int, int]] = []
     for size in requests:
         if size is None:
             if used:
                 arena.free(*used.pop(random.randrange(len(used))))
         else:
-            used.append((arena.alloc(size), size))
-        spans = sorted((start, start + (n + 31) // 32 * 32) for start, n in used if n)
+            used.append((arena.alloc(32 * size), 32 * size))
+        spans = sorted((start, start + n) for start, n in used if n)
 
         assert all(a[1] <= b[0] for a, b in pairwise(spans))
         assert all(end <= arena.max_size for _, end in spans)

@@ -35,6 +35,13 @@ MAX_TEXT = 400
 _MOST_VALUE = 200
 """Characters that are kept of what a pattern takes from a line."""
 
+_ANNOUNCES = re.compile(
+    r"\b(?:exceptions?|errors?) (?:was |were |has been |have been |has |have )?(?:raised|occurr?ed|"
+    r"caught|thrown|happened|encountered)\b(?!.{0,20}:\s*\S.{8})|"
+    r"^\W{0,4}(?:un(?:handled|caught|expected) )?(?:exception|error)(?: in ASGI application)?\W*$|"
+    r"\bsee (?:above|below)\b|^(?:\[\w+\] *)?(?:\(\w+\) *)?- |:\s*$|following errors?\b[^:]{0,40}:?\s*$",
+    re.IGNORECASE,
+)
 _CAUSE = re.compile(r"\W{0,4}caused by:|.{0,4}\[cause\]:", re.IGNORECASE)
 
 
@@ -80,13 +87,15 @@ class Clearness(IntEnum):
     """How clearly a line says that something went wrong."""
 
     NONE = 0
-    HINT = 1
+    ANNOUNCED = 1
+    """That there was an error, which other lines tell."""
+    HINT = 2
     """It does not, but an engine that ended then says nothing else."""
-    FAILURE = 2
+    FAILURE = 3
     """Something could not be done."""
-    ERROR = 3
+    ERROR = 4
     """It is called an error."""
-    CAUSE = 4
+    CAUSE = 5
     """It is called the cause of one."""
 
     @classmethod
@@ -99,6 +108,8 @@ class Clearness(IntEnum):
         """
         if _CAUSE.match(line.text):
             return cls.CAUSE
+        if not is_hint and _ANNOUNCES.search(line.text):
+            return cls.ANNOUNCED
         if line.is_error or is_told_as_error(line.text):
             return cls.ERROR
         return cls.HINT if is_hint else cls.FAILURE

@@ -67,6 +67,8 @@ _ACCESS = re.compile(
     r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH) \S+(?: \"?HTTP/\d| .{0,40}\b[1-5]\d\d$)"
 )
 """Lines of who asked for what: the server's own lines say why it was refused."""
+_FAILED = re.compile(r"HTTP Request: POST \S+ \W?HTTP/[\d.]+ 500\b")
+"""What a client says that a server failed at."""
 _NOISE = re.compile(
     # gdb, which an engine that aborts calls for a backtrace
     r"^ptrace: Operation not permitted|^Could not attach to process|^No stack\.|"
@@ -105,7 +107,7 @@ _PLACES = (
         "ollama",
         re.compile(
             r"level=\w+ .{0,200}source=\S+\.go|registry\.ollama\.ai|\bollama (?:serve|run|version)|"
-            r"OLLAMA_\w+|llama runner"
+            r"OLLAMA_\w+|llama runner|[\"']ollama[\"']"
         ),
     ),
     ("lm studio", re.compile(r"\bLM ?Studio\b|\[LMSInternal\]|\.lmstudio|🥲")),
@@ -161,4 +163,4 @@ class Traits(NamedTuple):
 
 def is_access(text: str) -> bool:
     """Whether a line whose traits allow it says who asked for what."""
-    return _ACCESS.search(text) is not None
+    return _ACCESS.search(text) is not None and _FAILED.search(text) is None

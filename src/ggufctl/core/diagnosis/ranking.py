@@ -154,6 +154,8 @@ def _of_words(hits: list[Hit]) -> list[Hit]:
     That something failed says less than why; a sentence that does not call itself an error
     counts only if it was written before the end.
     """
+    if any(hit.id not in ENDS and hit.clearness is not Clearness.ANNOUNCED for hit in hits):
+        hits = [hit for hit in hits if hit.clearness is not Clearness.ANNOUNCED]
     causes = [hit for hit in hits if hit.clearness is Clearness.CAUSE]
     if causes:
         # The last of a chain is the first that happened.

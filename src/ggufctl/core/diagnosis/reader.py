@@ -16,7 +16,7 @@ from ggufctl.core.diagnosis.ranking import merged, ranked
 from ggufctl.core.diagnosis.repeats import MAX_SHAPES, Repeats
 from ggufctl.core.diagnosis.streams import Stream
 from ggufctl.core.diagnosis.telling import told
-from ggufctl.core.diagnosis.upstream import ANY_PROGRAM
+from ggufctl.core.diagnosis.upstream import ANY_PROGRAM, FROM_OWN_SERVER
 from ggufctl.core.logfacts import FILTER_TEXTS, FILTER_WORDS, FactReader
 from ggufctl.core.logtext import Filter, LogLine, LogReader, shape_of
 from ggufctl.core.signatures import (
@@ -44,6 +44,16 @@ _GOES_ON = re.compile(
 )
 """That a program goes on after what it could not do."""
 _WHOLE = re.compile(r"(?P<why>.{8,})")
+_OWN_SERVER = re.compile(
+    r"\bhttps?://(?:localhost|127\.\d|0\.0\.0\.0|\[::1?\]|192\.168\.|10\.\d|"
+    r"172\.(?:1[6-9]|2\d|3[01])\.|[\w.-]+\.(?:internal|local|svc)\b|[a-z][\w-]*:\d{2,5}\b)",
+    re.IGNORECASE,
+)
+"""An address that is not one of the internet."""
+_STREAMS = ("ollama", "koboldcpp", "modal")
+"""Programs that a container or unit is named after."""
+_DOWNLOADED = re.compile(r"/v2/|/resolve/|manifest|mirror|\.gguf\b|pypi|/simple/", re.IGNORECASE)
+"""What is fetched from copies of registries and of the Hub, wherever they stand."""
 
 
 class Diagnoser:
@@ -60,6 +70,7 @@ class Diagnoser:
         self._facts = FactReader()
         self._ledger = Ledger(self.repeats, self._facts)
         self._places: set[str] = set()
+        self._streams: set[str] = {""}
         self._traits: dict[bytes, Traits] = {}
         self._families: dict[tuple[str, str, bool], str | None] = {}
         self.n_lines = 0
@@ -83,6 +94,9 @@ class Diagnoser:
         self, line: LogLine, traits: Traits, stream: Stream, hits: list[Hit]
     ) -> tuple[Diagnosis, ...]:
         self._places.update(traits.places)
+        if line.stream not in self._streams:
+            self._streams.add(line.stream)
+            self._places.update(name for name in _STREAMS if name in line.stream.lower())
         if traits.is_timing:
             self._read_facts(line.text)
             if not stream.is_up:
@@ -115,6 +129,7 @@ class Diagnoser:
     def _shown(self, line: LogLine, stream: Stream) -> _Rows:
         """The signatures of a line, or that of an error in its own words."""
         found = self._index.search(line.text, _shape(line))
+        found = self._as_client(found, line.text)
         if any(signature.severity is Severity.REMARK for signature, _ in found):
             # The engine says on this line that it goes on.
             found = [row for row in found if row[0].severity is Severity.REMARK]
@@ -128,6 +143,18 @@ class Diagnoser:
             stream.panic_line = line.number
         return found
 
+    def _as_client(self, found: _Rows, text: str) -> _Rows:
+        """What a line shows, answers of a server of one's own not taken for the Hub's."""
+        if not any(signature.id in FROM_OWN_SERVER for signature, _ in found):
+            return found
+        if not _OWN_SERVER.search(text) or _DOWNLOADED.search(text):
+            return found
+        rows = {}
+        for signature, match in found:
+            own = row_of(FROM_OWN_SERVER.get(signature.id, signature.id))
+            rows.setdefault(own.id, (own if own.id != signature.id else signature, match))
+        return list(rows.values())
+
     def _by_kind(self, found: _Rows, line: LogLine, stream: Stream) -> _Rows:
         """What a line shows, its own words taken for a cause where no row is closer."""
         if len(found) > 1:
@@ -140,7 +167,7 @@ class Diagnoser:
 
     def _kind(self, signature: Signature, match: re.Match[str], stream: Stream) -> Signature:
         """The row that says what to do about a quoted sentence, or the one that quotes it."""
-        why = quoted_in(match)[:MAX_TEXT]
+        why = (match[0] if signature.id == "python-exception" else quoted_in(match))[:MAX_TEXT]
         is_request = signature.id == "request-failed" or stream.is_up
         key = signature.id, _STATUS.sub("0", why), is_request
         if key not in self._families:

@@ -11,6 +11,7 @@ __all__ = [
     "ENDS",
     "ENGINE_FAILED",
     "FOLLOWS_FROM_GPU",
+    "FROM_OWN_SERVER",
     "KILLERS",
     "NEEDED_MEMORY",
     "SHOWS_AS",
@@ -50,7 +51,7 @@ SHOWS_AS = {
     "shard-missing": {"file-missing"},
     "lora-failed": {"file-missing"},
     "projector-failed": {"failed-check", "file-missing", "key-missing", "unknown-architecture"},
-    "draft-failed": {"file-missing", "key-missing", "unknown-architecture"},
+    "draft-failed": {"decode-failed", "file-missing", "key-missing", "unknown-architecture"},
     "header-invalid": {"header-truncated"},
     "gguf-version-new": {"header-truncated"},
     "engine-built-without-gpu": {"gpu-not-found"},
@@ -58,6 +59,7 @@ SHOWS_AS = {
     "oom-sycl": {"intel-driver-abort"},
     "oom-host-weights": {"oom-host"},
     "oom-killed": {"ollama-load-timeout", "start-timeout"},
+    "package-not-found": {"package-conflict"},
     "package-shadowed": {"binding-library-missing", "module-missing", "shared-library-missing"},
     "adapter-as-model": {"key-missing", "tensor-missing"},
     "draft-as-model": {"draft-failed"},
@@ -65,6 +67,7 @@ SHOWS_AS = {
     "glibc-too-old": {"backend-missing", "binding-library-missing", "shared-library-missing"},
     "driver-mismatch": {"docker-no-gpu-runtime", "cuda-init-failed"},
     "logits-nan": {"failed-check"},
+    "tool-call-unparsed": {"request-invalid"},
     "rpc-failed": {"failed-check"},
     "start-timeout": {"modal-runner-failed"},
     "read-error": {"header-truncated"},
@@ -73,6 +76,7 @@ SHOWS_AS = {
     "hub-not-found": {"download-denied", "download-incomplete", "file-missing"},
     "gpu-not-schedulable": {"not-schedulable"},
     "model-parts-mismatch": {"download-incomplete", "tensor-shape"},
+    "ollama-load-timeout": {"start-timeout"},
     "ollama-server-not-started": {"ollama-load-timeout", "start-timeout"},
     "lmstudio-engine": {"app-runtime-crashed", "backend-missing", "shared-library-missing"},
     "mlx-missing": {"exit-code", "model-load-failed", "shared-library-missing"},
@@ -105,7 +109,9 @@ SHOWS_AS = {
     "cloud-credentials": {"download-denied", "hub-token"},
     "compiler-missing": {"build-option-renamed", "command-not-found", "cuda-compiler-missing"},
     "compose-invalid": {"config-file-invalid"},
+    "cuda-arch-unknown": {"compiler-version"},
     "cuda-compiler-missing": {"build-option-renamed"},
+    "docker-daemon-config": {"config-file-invalid", "service-not-running"},
     "device-missing": {"command-not-found"},
     "docker-permission": {"service-not-running"},
     "download-locked": {"threads-limit"},
@@ -232,11 +238,23 @@ SHOWS_AS = {
     "buildkit-missing": {"argument-unknown"},
     "driver-build": {"driver-not-loaded", "gpu-operator-waiting", "package-not-found"},
     "proxy-config": {"config-file-invalid", "dns-failed"},
-    "pip-denied": {"file-locked", "permission-denied"},
+    "ollama-cloud": {"download-denied"},
+    "pip-denied": {"file-locked", "permission-denied", "read-error"},
     "client-outdated": {"module-missing"},
     "upstream-died": {"network-broken"},
     "tls-refused": {"certificate", "network-broken"},
-    "gpu-operator-waiting": {"command-not-found"},
+    "gpu-operator-waiting": {"command-not-found", "driver-not-loaded", "gpu-not-found"},
+    "driver-open-modules": {
+        "cuda-init-failed",
+        "driver-not-loaded",
+        "gpu-fault",
+        "gpu-gsp",
+        "gpu-not-found",
+    },
+    "answer-not-json": {"decode-failed"},
+    "service-not-running": {"read-error"},
+    "server-error": {"decode-failed", "hub-server-error"},
+    "tls-plain-http": {"request-invalid"},
     "ptx-compiler-missing": {"cuda-error", "failed-check"},
     "client-address": {"model-not-served", "service-not-running"},
     "backend-missing": {"projector-failed"},
@@ -294,6 +312,13 @@ FOLLOWS_FROM_GPU = ("oom-", "start-timeout", "ollama-load-timeout")
 ANY_PROGRAM = frozenset({"cxx-exception", "python-exception", "request-failed", "told-by-itself"})
 """Rows that quote whatever a program says."""
 
+FROM_OWN_SERVER = {
+    "download-denied": "key-wrong",
+    "hub-not-found": "endpoint-unknown",
+    "hub-server-error": "server-error",
+}
+"""What the Hub's answers mean where a server of one's own gave them."""
+
 CRASHES = frozenset({"segfault"})
 """That a process crashed, and nothing of why."""
 
@@ -330,6 +355,7 @@ WAITS_FOR_SERVER = frozenset(
         "client-timeout",
         "connection-refused",
         "crash-loop",
+        "server-error",
         "exit-code",
         "hub-server-error",
         "network-broken",
@@ -381,6 +407,7 @@ EMPTINESS = {
             "python-exception",
             "connection-refused",
             "still-loading",
+            "server-error",
             "exit-code",
         ),
         start=1,

@@ -58,19 +58,19 @@ class Live:
 
 
 class Arena:
-    """Best-fit allocator over one growing buffer, all offsets in bytes."""
+    """Best-fit allocator over one growing buffer, all offsets in bytes.
 
-    __slots__ = ("alignment", "free_blocks", "max_size")
+    Sizes are what is taken up: multiples of the buffer's alignment.
+    """
 
-    def __init__(self, alignment: int) -> None:
-        self.alignment = alignment
+    __slots__ = ("free_blocks", "max_size")
+
+    def __init__(self) -> None:
         self.free_blocks: list[list[int]] = [[0, _END]]
         self.max_size = 0
 
     def alloc(self, size: int) -> int:
         """Find room for `size` bytes; returns where."""
-        align = self.alignment
-        size = (size + align - 1) // align * align
         blocks = self.free_blocks
         best, best_size = -1, _END
         # The last block is open-ended and only taken when no other fits; of equal ones
@@ -81,18 +81,16 @@ class Arena:
                 best, best_size = i, extent
         block = blocks[best]
         offset = block[0]
-        block[0] += size
+        end = block[0] = offset + size
         block[1] -= size
         if block[1] == 0:
             del blocks[best]
-        if offset + size > self.max_size:
-            self.max_size = offset + size
+        if end > self.max_size:
+            self.max_size = end
         return offset
 
     def free(self, offset: int, size: int) -> None:
         """Give room back, together with what is free beside it."""
-        align = self.alignment
-        size = (size + align - 1) // align * align
         blocks = self.free_blocks
         end = offset + size
         for i, block in enumerate(blocks):
@@ -188,7 +186,7 @@ class _Player:
     def __init__(self, tape: Tape, steps: int) -> None:
         align = tape.alignment
         self._tape = tape
-        self._arena = Arena(align)
+        self._arena = Arena()
         self._sizes = [-(-at(size, steps) // align) * align for size in tape.sizes]
         self._offsets = [0] * len(self._sizes)
         self._live: dict[int, Tensor] = {}

@@ -123,7 +123,8 @@ class Scheduler:
 
         Returns:
             Whether all nodes but the first few are on GPUs, those that nothing places where the
-            one before them is. It does not depend on which of them are the same GPU then.
+            one before them is, and on the host only what CUDA cannot compute. It does not depend
+            on which of them are the same GPU then.
         """
         for leaf in graph.leafs:
             leaf.backend = leaf.buffer if leaf.buffer != -1 else self._backend_from_current(leaf)
@@ -133,8 +134,13 @@ class Scheduler:
         nodes = [t for t in graph.nodes if t.op not in VIEW_OPS]
         self._expand(nodes, gpus_only=True)
         first = next((i for i, t in enumerate(nodes) if -1 < t.backend < self.host), None)
-        if first is None or any(not -1 < t.backend < self.host for t in nodes[first:]):
+        if first is None:
             return False
+        for t in nodes[first:]:
+            if t.backend == -1 and not cuda.supports(t):
+                t.backend = self.host
+            elif not -1 < t.backend < self.host:
+                return False
         self._expand(reversed(nodes[: first + 1]), gpus_only=True)
         self._expand(nodes[:first], gpus_only=False)
         if any(t.backend == -1 for t in nodes[:first]):

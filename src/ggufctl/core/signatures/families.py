@@ -50,6 +50,41 @@ _ASKING = (
 """In what a server says of a request."""
 
 _PROGRAM = (
+    (
+        "ollama-runner-died",
+        r"(?:llama-server|runner|model runner|mlx runner) (?:process )?(?:no longer running|error\b|crashed|"
+        r"exited)|see the ollama server logs",
+    ),
+    (
+        "context-exceeded",
+        r"(?:exceeds?|longer than|larger than|beyond) .{0,60}\b(?:context|maximum (?:\w+ )?"
+        r"length)\b|prompt is too long|\bmaximum context length\b",
+    ),
+    ("grammar-invalid", r"or a valid JSON Schema"),
+    ("endpoint-unknown", r"\b(?:openai|litellm)\.\S*NotFoundError\b"),
+    ("cuda-init-failed", r"cuda driver library (?:failed|init)"),
+    (
+        "library-mixed",
+        r"compiled (?:with|for|against) (?:a )?different|different CUDA (?:major|version)|"
+        r"binary incompatib",
+    ),
+    (
+        "request-invalid",
+        r"\b(?:BadRequestError|UnprocessableEntityError)\b|^Error code: 4(?:00|22)\b|Unknown "
+        r"parameter: ",
+    ),
+    ("key-wrong", r"open_webui\.\S+.{0,20}\b401\b|/v1/\S*.{0,40}\b401\b|\b401\b.{0,80}/v1/"),
+    ("upstream-timeout", r"(?:error|status|code|HTTP)\w*\W{0,6}52[24]\b"),
+    (
+        "argument-unknown",
+        r"(?:unrecognized|unknown|invalid|no such) (?:sub)?(?:command|option|flag)\b|unexpected "
+        r"(?:argument|option)\b",
+    ),
+    ("compiler-missing", r"linker `?\w+`? not found|use Visual Studio to build|no C\+* compiler"),
+    (
+        "name-taken",
+        r"\balready (?:exists|in use|registered|defined|taken)\b",
+    ),
     ("gpu-permission", r"(?:/dev/(?:kfd|dri|nvidia)|render group)\b"),
     (
         "certificate",
@@ -66,6 +101,11 @@ _PROGRAM = (
         r"\b(?:HTTP|status|code|error|failed)\W{0,12}40[13]\b|\bunauthori[sz]ed\b|\bforbidden\b",
     ),
     ("hub-not-found", r"\b(?:HTTP|status|code|error|failed)\W{0,12}404\b"),
+    (
+        "server-error",
+        r"\b(?:ollama|chat|completions?|embeddings?|inference|LLM|openai|litellm|runner|llama)\b"
+        r".{0,80}\b(?:HTTP|status|code|error|failed)\W{0,12}(?:code )?50[0-9]\b",
+    ),
     ("hub-server-error", r"\b(?:HTTP|status|code|error|failed)\W{0,12}5(?:0[0-9]|2[0-9])\b"),
     ("connection-refused", r"\brefused\b|(?:not|un)\s?reachable"),
     (
@@ -124,6 +164,10 @@ _PROGRAM = (
         r"invalid (?:\w+ )?(?:value|argument|parameter|option|setting|number|type|combination|"
         r"size|device|mode)|\bmust (?:be|have|not|specify)\b|\bout of range\b|mutually exclusive|"
         r"cannot be (?:used|combined|both|zero|negative|empty|less|greater|larger)|\bEINVAL\b|"
+        r"cannot (?:use|specify|combine|set|mix|pass|filter|be mixed)\b.{0,120}\b(?:with|and|both|"
+        r"together|same time|when|without)\b|arguments? (?:were|was) not provided|only one of\b|"
+        r"\bnot both\b|(?:requires?|expects?) a value|must provide|please (?:specify|provide|set|pass)"
+        r"\b|invalid (?:\S+ ){1,4}['\"`]|"
         r"wrong (?:type|value)|expected .{1,60} (?:got|but|found)|is required|unknown (?:\w+ )?"
         r"(?:value|type|option|mode|argument|format)",
     ),

@@ -496,7 +496,11 @@ SIGNATURES = (
     ),
     Signature(
         "projector-as-model",
-        (r"CLIP cannot be used as main model", r"unknown model architecture: 'clip'"),
+        (
+            r"CLIP cannot be used as main model",
+            r"unknown model architecture: 'clip'",
+            r"CLIP (?:is a quant-only stub|has no inference graph)",
+        ),
         "A multimodal projector was given as the model.",
         ("Name the model with -m and the projector with --mmproj.",),
         "llama_model_load: error loading model: CLIP cannot be used as main model, use it with "
@@ -583,8 +587,8 @@ SIGNATURES = (
             r"unsupported tensor type for dequantization",
             r"unrecognized tensor type (?P<type>\d+)",
             r"(?:invalid|unknown|unsupported|unrecogni[sz]ed) ggml[_ ]type",
-            r"(?:unknown|unsupported|unrecogni[sz]ed) (?:tensor|quantization|quantisation|quant|"
-            r"weight) (?:type|format)(?! \S+ - supported types are)",
+            r"(?<!model size, )(?:unknown|unsupported|unrecogni[sz]ed) (?:tensor|quantization|"
+            r"quantisation|quant|weight) (?:type|format)(?! \S+ - supported types are)",
             r"TYPE_Q\w+ REMOVED",
             r"(?:quant|quantization|tensor|data) type \S+ (?:is )?(?:not supported|unsupported|"
             r"unknown|no longer supported)",
@@ -674,6 +678,8 @@ SIGNATURES = (
             r"precompiled[_ ]charsmap",
             r"vocab(?:ulary)? (?:size )?(?:mismatch|is invalid)",
             r"failed to (?:load|read|parse) (?:the )?vocab",
+            r"(?P<why>model vocab missing newline token)",
+            r"(?P<why>Tokenizer not initialized)",
         ),
         "The vocabulary of the file cannot be read: {why}.",
         _CONVERSION,
@@ -828,6 +834,8 @@ SIGNATURES = (
         (
             r"failed to (?:measure|create|load|init\w*) (?:the )?MTP\b",
             r"MTP requires the NextN block",
+            r"MTP (?:requires (?:n_layer_nextn|one NextN)|block missing|missing)\b",
+            r"MTP: missing\b",
             r"(?:no|without|missing|lacks?) (?:the |any |an )?(?:MTP|NextN) (?:head|layer|tensor|"
             r"block|"
             r"weight|module)s?\b",
@@ -888,6 +896,11 @@ SIGNATURES = (
             r"load draft model metadata: ",
             r"failed to restore speculative\b",
             r"draft has no confidence head",
+            r"(?:EAGLE3|DSpark|DFlash)\w* (?:decoder|draft|model|markov|encoder) .{0,60}"
+            r"(?:requires|has no|not loaded|produced no)",
+            r"(?:EAGLE3|DFlash): target layer",
+            r"llama_(?:decode|process)\(ctx_dft\).{0,40}failed",
+            r"llama_(?:decode|process)\[\d+\] returned -?\d",
         ),
         "The draft model cannot be used with this model.",
         (
@@ -993,6 +1006,8 @@ SIGNATURES = (
             r"fail(?:ed)? to load model with ID",
             r"Error (?:in )?loading (?:the )?model\b(?!:)",
             r"Model failed to start: (?P<why>.*)",
+            r"\bModel failed to load\b",
+            r"Failed to Index Model\b",
             r"llama_init_from_gpt_params: error: unable to load model",
             r"could not load (?:the )?model\b(?!: rpc)",
         ),
@@ -1000,6 +1015,8 @@ SIGNATURES = (
         (
             "The lines above say why; start it again with -lv 4 for more of them.",
             "Run ggufctl diagnose on the model itself.",
+            "Mostly the engine is older than the model (update it), the file is cut short, or "
+            "memory does not suffice.",
         ),
         "srv  llama_server: exiting due to model loading error",
         tier=Tier.GENERIC,
@@ -1062,7 +1079,8 @@ SIGNATURES = (
                 ),
             ),
             Variant(
-                r"🥲|\bLM ?Studio\b|\[LMS|Error loading model\.|Failed to load the model",
+                r"🥲|\bLM ?Studio\b|\[LMS|Index Model|Error loading model\.|"
+                r"(?<!Error: )Failed to load the model",
                 (
                     "Update the runtime (Settings > Runtime), then load with a lower GPU Offload "
                     "and a shorter Context Length.",

@@ -22,6 +22,7 @@ SIGNATURES = (
             r"0xc0000017",
             r"3221225495",
             r"(?:not|n't) have (?:enough|sufficient) (?:\w+ ){0,2}memory",
+            r"memory layout cannot be allocated",
             r"requires .{1,40} but only .{1,40} (?:is|are) available",
         ),
         "Memory ran out; which, the log does not say.",
@@ -105,6 +106,7 @@ SIGNATURES = (
             r"/dev/(?:nvidia|kfd|dri)\S*.{0,40}(?:operation not permitted|permission denied)",
             r"permission problems block access",
             r"nvml error: insufficient permissions",
+            r"NvRmMemInit\w* failed with Permission denied",
         ),
         "The engine may not use the GPU's device files.",
         (
@@ -116,6 +118,15 @@ SIGNATURES = (
         Basis.REPORTED,
         phase=Phase.ALWAYS,
         variants=(
+            Variant(
+                r"NvRmMem",
+                (
+                    "Add the service's user to the groups video and render (sudo usermod -aG "
+                    "video,render ollama), and start the service anew.",
+                    "Containers on a Jetson need --runtime nvidia, and an image for its JetPack.",
+                ),
+                "The program's user may not use the Jetson's GPU (/dev/nvmap).",
+            ),
             Variant(
                 r"NVML: Insufficient Permissions|insufficient permissions|blocked by the operating",
                 (
@@ -264,6 +275,10 @@ SIGNATURES = (
             r"exceeds)",
             r"413 .{0,40}too large",
             r"UnprocessableEntityError",
+            r"(?:validation|request|call|completions?|chat|embeddings?|invocation|generation) "
+            r"failed with (?:status|HTTP)\W{0,3}(?:code )?4(?:00|22)\b",
+            r"'loc': \('body'",
+            r"Client error '4(?:00|22) ",
             r"Error code: 422",
             r"422 Unprocessable",
             r"\{\"error\": ?\{\"message\": ?\"'(?P<what>\w+)'\"",
@@ -275,6 +290,15 @@ SIGNATURES = (
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
         variants=(
+            Variant(
+                r"'loc'|\"loc\"|Input should be|field required|valid (?:integer|string|list|dict)",
+                (
+                    "What loc names is missing, null or of another type: leave such fields out of "
+                    "the request in place of sending null (max_tokens, stop, tools), or update "
+                    "the client.",
+                ),
+                "A field of the request is missing or of a type that the server does not take.",
+            ),
             Variant(
                 r"Unsupported param: (?:tools|tool_choice)|tools param requires --jinja",
                 ("Start llama-server with --jinja, and update it: older builds take no tools.",),
@@ -325,6 +349,7 @@ SIGNATURES = (
             r"Failed to create bitmap",
             r"invalid image (?:data|input|format|url)",
             r"illegal base64 data",
+            r"must be a base64[- ]encoded image",
             r"Invalid (?:uri-encoded )?base64",
             r"cannot encode image",
             r"failed processing images",
@@ -332,12 +357,31 @@ SIGNATURES = (
             r"Number of media markers \(\d+\) does not match",
             r"Invalid image number id",
             r"ffprobe failed",
+            r"failed to (?:launch|start) (?P<program>ff\w+)",
+            r"number of bitmaps \(\d+\) does not match number of markers",
+            r"no image tokens produced",
         ),
         "A picture or sound of a request cannot be read.",
         ("Send PNG, JPEG, WAV or MP3, whole and in base64; WebP and HEIC are not read.",),
         "mtmd_helper_bitmap_init_from_buf: failed to decode image bytes",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"\bff(?:mpeg|probe)\b",
+                ("Install ffmpeg, so that ffmpeg and ffprobe are in the PATH of the server.",),
+                "A video of a request cannot be read, because ffmpeg is not there.",
+            ),
+            Variant(
+                r"markers",
+                (
+                    "Send as many pictures as the prompt has markers (<__media__>); over "
+                    "/v1/chat/completions the server sets them itself.",
+                    "A marker in the text of the history counts as well: leave it out.",
+                ),
+                "The number of pictures is not that of their markers in the prompt.",
+            ),
+        ),
     ),
     Signature(
         "state-not-restored",
@@ -351,6 +395,9 @@ SIGNATURES = (
             r"wrong (?:sequence )?state magic",
             r"mismatched (?:key|value|layer|GQA|ple|[rs]) (?:type|row|count|element|embedding)",
             r"Unable to restore slot",
+            r": memory buffer mismatch",
+            r"(?:duplicate|wrong) tail for seq_id",
+            r"mirrored slot layout",
             r"checkpoint size mismatch",
             r"unknown \(magic, version\) for (?:checkpoint|token)",
             r"state size in session file is too big",
@@ -383,17 +430,20 @@ SIGNATURES = (
         "conversion-unsupported",
         (
             r"Model (?P<name>\S+) is not supported",
-            r"Can(?: ?not|'t) map tensor '?(?P<name>\S+)",
+            r"Can(?: ?not|'t) map tensor '?(?P<name>[^\s']+)",
             r"BPE pre-tokenizer was not recognized",
             # A sentence of convert_hf_to_gguf.py, which raises it for what it does not know.
             r"NotImplementedError: Architecture (?P<name>\S+)",
             r"(?:Could not|cannot) guess (?:vocab|model)",
             r"File not found: \S*tokenizer\.model",
             r"unknown tensor name",
+            r"(?:GGUF|gguf) (?:conversion|export) failed",
             r"this quantization requires an im(?:atrix|portance)",
             r"requantizing from type \S+ is disabled",
             r"failed to guess '?n_ctx\b",
             r"Missing importance matrix",
+            r"missing quantization weights",
+            r"result will be garbage, so bailing out",
             r"unsupported quantization type (?P<name>\S+) - supported types are",
             r"Error: llama_model_quantize: \d",
             r"quantization is only supported for",
@@ -406,6 +456,71 @@ SIGNATURES = (
             "file with llama-quantize, and name it after FROM.",
         ),
         "ERROR:hf-to-gguf:Model FooForCausalLM is not supported",
+        phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"\.(?:qweight|qzeros|g_idx|scales|absmax|quant_map|quant_state|weight_scale\w*|"
+                r"weight_packed)\b|bitsandbytes|\bGPTQ\b|\bAWQ\b|bnb",
+                (
+                    "Convert the original weights (BF16 or F16): these are quantised already "
+                    "(GPTQ, AWQ, bitsandbytes, FP8), which the converter does not take.",
+                    "A finetune made in 4 bit is merged in 16 bit first (merge_and_unload on the "
+                    "base model that was loaded without quantisation).",
+                ),
+                "The weights are quantised already, in a format that cannot be converted: {name}.",
+            ),
+            Variant(
+                r"lora_[AB]|base_layer|modules_to_save",
+                (
+                    "Merge the adapter into its base model first (merge_and_unload), or convert it "
+                    "alone with convert_lora_to_gguf.py --base FOLDER and load it with --lora.",
+                ),
+                "The folder holds an adapter, or weights with one that is not merged: {name}.",
+            ),
+            Variant(
+                r"vision|visual|mm_projector|vpm\b|audio_tower|image_|language_model",
+                (
+                    "Use the newest convert_hf_to_gguf.py: the text of a multimodal model is "
+                    "converted without, its projector with --mmproj, into two files.",
+                    "If it was saved by a trainer, its names may have changed: compare them with "
+                    "the original repository, and save it anew with its own class.",
+                ),
+            ),
+            Variant(
+                r"Can ?not map tensor|Cannot map tensor",
+                (
+                    "Use the newest convert_hf_to_gguf.py, or a GGUF that others made.",
+                    "Names without their beginning (model.) come from saving a part of the model: "
+                    "save it with its CausalLM class, so that they are as in the original.",
+                    "Convert original weights: quantised (GPTQ, AWQ, 4 bit) and adapters (LoRA) "
+                    "are not taken.",
+                ),
+            ),
+        ),
+    ),
+    Signature(
+        "conversion-failed",
+        (
+            r"File \W{1,3}[^\"]*\bconvert[-_](?:hf|lora|llama)\w*[-_\w]*gguf\S*\.py\W{1,3}, line "
+            r"\d+, in",
+            r"File \W{1,3}[^\"]*llama\.cpp[^\"]*\bconvert\.py\W{1,3}, line \d+, in",
+            r"File \W{1,3}[^\"]*(?:[/\\]conversion[/\\]\w+|gguf[/\\](?:vocab|gguf_\w+|lazy|quants|"
+            r"metadata))\.py\W{1,3}, line \d+, in",
+        ),
+        "The converter to GGUF stopped at something that it does not know in this model, or that "
+        "its folder lacks.",
+        (
+            "Use the newest convert_hf_to_gguf.py with its own requirements (pip install -r "
+            "requirements.txt, and the gguf-py beside it).",
+            "Download the whole repository again (config.json, tokenizer files, all shards); the "
+            "last line of the traceback names what is missing.",
+            "Convert the original weights in 16 bit, not quantised ones or an adapter; or use a "
+            "GGUF that others made.",
+        ),
+        'Traceback (most recent call last):\n  File "/src/llama.cpp/convert_hf_to_gguf.py", line '
+        "2443, in <module>\n    main()\nKeyError: 'model_max_length'",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
         phase=Phase.BUILD,
     ),
     Signature(
@@ -544,6 +659,9 @@ SIGNATURES = (
             r"repository .*is not signed",
             r"unmet dependencies",
             r"held broken packages",
+            r"dpkg: error processing",
+            r"Conflicting values set for option Signed-By",
+            r"Sub-process /usr/bin/dpkg returned an error",
         ),
         "The system's package manager could not install.",
         (
@@ -553,6 +671,34 @@ SIGNATURES = (
         "E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?",
         Basis.REPORTED,
         phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"NO_PUBKEY|not signed|Signed-By|Release file",
+                (
+                    "Install the repository's key anew: for CUDA the newest cuda-keyring (dpkg -i "
+                    "cuda-keyring_1.1-1_all.deb), for the container toolkit its gpgkey into "
+                    "/usr/share/keyrings and signed-by= in the list.",
+                    "Remove double entries of it below /etc/apt/sources.list.d, and take the one "
+                    "for exactly this release; then apt-get update.",
+                ),
+                "apt does not trust a repository, or knows it twice.",
+            ),
+            Variant(
+                r"unmet dependencies|held broken|dpkg",
+                (
+                    "sudo dpkg --configure -a && sudo apt-get --fix-broken install; apt-mark "
+                    "showhold names what is held back.",
+                    "NVIDIA: do not mix drivers of the distribution, of NVIDIA's repository and "
+                    "of a .run file: apt-get purge 'nvidia-*' 'libnvidia-*', then install one; a "
+                    "dkms package needs linux-headers-$(uname -r).",
+                ),
+                "Packages of the system contradict one another, or one was left half installed.",
+            ),
+            Variant(
+                r"Could not get lock|Unable to acquire",
+                ("Another apt or unattended-upgrades runs: wait for it, then try again.",),
+            ),
+        ),
     ),
     Signature(
         "name-taken",
@@ -665,6 +811,17 @@ SIGNATURES = (
         "NotImplementedError: beams are not supported",
         tier=Tier.GENERIC,
         phase=Phase.LOAD,
+        variants=(
+            Variant(
+                r"converting from safetensors|ForC(?:ausalLM|onditionalGeneration)",
+                (
+                    "Convert it with llama.cpp's convert_hf_to_gguf.py, which knows more models, "
+                    "and give that file: FROM ./model.gguf; or take a GGUF that others made.",
+                    "A newer Ollama may import it: update it, then create the model again.",
+                ),
+                "Ollama's own import does not know this kind of model: {why}.",
+            ),
+        ),
     ),
     Signature(
         "exit-code",
@@ -675,7 +832,10 @@ SIGNATURES = (
             r"code=exited,? status=(?P<code>[1-9]\d*)",
         ),
         "A program ended with exit code {code}, which alone does not say why.",
-        ("Look at what it wrote before; start it by hand to see everything.",),
+        (
+            "Look at what it wrote before; start it by hand to see everything (llama-server "
+            "without --log-disable, with -lv 4).",
+        ),
         "job finished, exit status 3",
         Basis.REPORTED,
         tier=Tier.QUOTED,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures import programs
+from ggufctl.core.signatures import checks, programs
 from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
@@ -23,6 +23,7 @@ SIGNATURES = (
             r"failed to initialize CUDA: no CUDA-capable device is detected",
             r"no CUDA-capable device is detected",
             r"failed to initialize (?:ROCm|HIP|MUSA): no .*device",
+            r"amdgpu detected, but no compatible rocm library found",
             r"warning: no usable GPU found",
             r"No devices were found",
             r"Found no NVIDIA driver on your system",
@@ -37,7 +38,7 @@ SIGNATURES = (
             r"hipErrorNoDevice",
             r"GPU access blocked by the operating system",
             r"ggml_opencl: (?:platform IDs not available|could find any|no platform|no device|"
-            r"selected platform)",
+            r"selected platform '[^']*' does not)",
             r"CL_DEVICE_NOT_FOUND",
             r"CL_PLATFORM_NOT_FOUND",
             r"clGetPlatformIDs.*-1001",
@@ -50,8 +51,8 @@ SIGNATURES = (
             r"CUDA_ERROR_NO_DEVICE",
             r"nvidia-smi.{0,20}(?:not found|no such file|is not recognized)",
             r"RuntimeError: No (?:CUDA|HIP|XPU) GPUs",
-            r"ggml_\w*opencl: (?:plaform IDs not available|could find any|selected platform|"
-            r"no platform)",
+            r"ggml_\w*opencl: (?:plaform IDs not available|could find any|selected platform '"
+            r"[^']*' does not|no platform)",
             r"(?:rocm|cuda|nvml) vram (?:device )?lookup failure",
             r"cannot use GPU \d+, check",
             r"Failed to initialize NVML: (?:N/A|GPU access|Not Found)",
@@ -617,6 +618,7 @@ SIGNATURES = (
         "cuda-invalid-argument",
         (
             r"CUDA error: invalid argument",
+            r"error: ?invalid argument.{0,20}current device",
             r"CUDA error: invalid resource handle",
             r"CUDA error: operation not permitted",
             r"CUBLAS_STATUS_(?:EXECUTION_FAILED|NOT_SUPPORTED|ARCH_MISMATCH)",
@@ -625,6 +627,7 @@ SIGNATURES = (
             r"cudaErrorInvalid(?:Value|Configuration|ResourceHandle)",
             r"CUBLAS_STATUS_(?:INVALID_VALUE|MAPPING_ERROR)",
             r"an unsupported value or parameter was passed",
+            r"the requested functionality is not supported",
             r"the functionality requested is not supported",
             r"an absent device architectural feature is required",
         ),
@@ -671,7 +674,12 @@ SIGNATURES = (
             r"_compute_forward: (?P<why>\w+ failed)$",
         ),
         "The GPU failed: {why}.",
-        ("Look at the lines before it; try another build and driver.",),
+        (
+            "Update the driver and use a newer build; on an NVIDIA GPU look at sudo dmesg for Xid "
+            "lines.",
+            "Try -fa off with f16 caches, a lower -ub, one GPU alone, and GGML_CUDA_DISABLE_GRAPHS="
+            "1; CUDA_LAUNCH_BLOCKING=1 names the step that fails.",
+        ),
         "CUDA error: the launch timed out and was terminated",
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
@@ -795,6 +803,8 @@ SIGNATURES = (
             r"ggml_metal\w*: error compiling source",
             r"ggml_metal\w*: incompatible pipeline",
             r"MTL\w+.{0,120}failed assertion",
+            r"SC compilation failure",
+            r"metal\w*: load pipeline error",
         ),
         "Metal failed: {why}.",
         ("Update macOS and the engine; try a lower -ub, or -ngl 0 to see whether it is the GPU.",),
@@ -812,6 +822,21 @@ SIGNATURES = (
                     "GGML_METAL_BF16_DISABLE=1, or -ngl 0.",
                 ),
                 "The Metal code of this build does not compile on this macOS or chip.",
+            ),
+            Variant(
+                r"SC compilation failure|call to an undefined label|AMD Radeon",
+                (
+                    "Metal code of the engine needs an Apple chip: on an Intel Mac with an AMD "
+                    "GPU use -ngl 0, build with -DGGML_METAL=OFF, or take a Vulkan (MoltenVK) "
+                    "build.",
+                ),
+                "The Metal code of the engine does not compile for this GPU, which is no Apple "
+                "chip.",
+            ),
+            Variant(
+                r"residency set",
+                ("Set GGML_METAL_NO_RESIDENCY=1, or use a newer build, which asks first.",),
+                "This GPU or macOS has no residency sets, which the engine uses.",
             ),
             Variant(
                 r"failed with status 5",
@@ -1182,6 +1207,9 @@ SIGNATURES = (
             r"which was built for (?:Mac ?OS ?X|macOS) [\d.]+",
             r"macOS (?:version )?[\d.]+ or (?:later|newer|higher) is required",
             r"You can.t use this version of the application .{0,60}with this version of macOS",
+            r"You can.t open the application .{0,60}(?:not supported on this|cannot be opened)",
+            r"Symbol not found: _OBJC_CLASS_\$_\w+",
+            r"Expected in: \S*/(?:System/Library|usr/lib)/\S+",
         ),
         "The engine was built for a newer macOS than this one.",
         ("Update macOS, or build the engine here.",),
@@ -1234,6 +1262,7 @@ SIGNATURES = (
             r"(?:failed|unable|could not) (?:to )?load (?:the )?native library",
             r"backend (?:registration|initialization) failed",
             r"\b(?P<backend>\w+) backend not available\b",
+            r"\b(?P<backend>CPU) backend is not loaded",
             r"No (?:compatible |installed )?(?:engine )?variants? (?:found|provided)",
             r"engine (?:variant )?(?P<backend>\S+) (?:is )?(?:not (?:found|installed|supported)|"
             r"does not exist)",
@@ -1399,6 +1428,7 @@ SIGNATURES = (
             r"Aborted \(core dumped\)",
             r"signal: aborted",
             r"terminate called after throwing an instance of",
+            r"Fatal Python error: Abort",
             r"0xc0000409",
             r"Exit code: 1844674407263581[12]\d+",
             r"\bSIGABRT\b",
@@ -1422,6 +1452,18 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.GENERIC,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"Fatal Python error",
+                (
+                    "The frames below it name the package that called native code: update it (in "
+                    "LM Studio the runtime, MLX or llama.cpp), or go back a version.",
+                    "It comes after long use mostly for want of memory: a shorter context, a "
+                    "smaller model, or a restart now and then.",
+                ),
+                "Native code below a Python program stopped itself (abort).",
+            ),
+        ),
     ),
     Signature(
         "failed-check",
@@ -1456,36 +1498,7 @@ SIGNATURES = (
         "failed",
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
-        variants=(
-            Variant(
-                r"mem_buffer != ?NULL|\.cpp:\d+: data$",
-                (
-                    "Free memory or enlarge the swap (paging) file: it wanted a buffer and got "
-                    "none.",
-                    "Use a smaller model or context, and a newer build, which says so.",
-                ),
-                "The engine stopped because memory could not be had: {check}.",
-            ),
-            Variant(
-                r"i01 >= 0 && i01 < ne01",
-                (
-                    "The text is longer than the model can take (embedding models: often 512 "
-                    "tokens): cut it into shorter pieces, or set the context no higher than the "
-                    "model's own (num_ctx, -c, -ub).",
-                    "Otherwise a token is not in the model's vocabulary: use a newer build, and a "
-                    "draft or adapter of the same family.",
-                ),
-                "A token or position lies outside the model's table.",
-            ),
-            Variant(
-                r"LLAMA_ASSERT",
-                (
-                    "This build is of 2023: install a newer one (pip install -U llama-cpp-python), "
-                    "and take a GGUF of the model instead of its .bin file.",
-                ),
-            ),
-            *programs.NO_FLASH,
-        ),
+        variants=(*checks.BY_CONDITION, *programs.NO_FLASH, *checks.BY_PLACE),
     ),
     Signature(
         "intel-driver-abort",

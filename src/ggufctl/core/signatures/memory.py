@@ -30,6 +30,18 @@ _CUDA_ALLOC = (
     "out of memory\n"
 )
 
+_ONE_BUFFER = Variant(
+    r"Vulkan\d",
+    (
+        *_LESS_WEIGHTS,
+        "Use a lower -ub and -c (-fa on).",
+        "If the GPU has room: its driver limits one buffer (often to 4 GiB, AMDVLK to 2 GiB). Use "
+        "RADV instead of AMDVLK, a newer build, and keep single large tensors in host memory (-ot "
+        "per_layer_token_embd=CPU).",
+    ),
+)
+"""Vulkan refuses a buffer also where memory is free."""
+
 SIGNATURES = (
     Signature(
         "oom-weights",
@@ -51,7 +63,7 @@ SIGNATURES = (
         + "alloc_tensor_range: failed to allocate CUDA0 buffer of size 41921543168\n"
         "llama_model_load: error loading model: unable to allocate CUDA0 buffer\n"
         "llama_model_load_from_file_impl: failed to load model",
-        variants=programs.WEIGHTS,
+        variants=(*programs.WEIGHTS, _ONE_BUFFER),
     ),
     Signature(
         "oom-host-weights",
@@ -148,7 +160,7 @@ SIGNATURES = (
         "graph_reserve: failed to allocate compute buffers\n"
         "llama_init_from_model: failed to initialize the context: failed to allocate compute pp "
         "buffers",
-        variants=programs.COMPUTE,
+        variants=(*programs.COMPUTE, _ONE_BUFFER),
     ),
     Signature(
         "oom-scheduler-copies",
@@ -258,7 +270,7 @@ SIGNATURES = (
             r"signal: killed",
             r"killed by the OOM killer",
             r"died with <Signals\.SIGKILL",
-            r"exit(?:ed)? (?:code|status|with)?[ :=]*-9\b",
+            r"exit(?:ed)? (?:code|status|with)?(?: exit)?(?: code| status)?[ :=]*-9\b",
             r"Container .*exceeded (?:its )?memory limit",
             r"line \d+: +\d+ Killed +\S",
             r"main process exited, code=killed, status=9/KILL",
@@ -436,6 +448,7 @@ SIGNATURES = (
             r"(?:unable|failed) to allocate (?:CUDA|ROCm|Vulkan|SYCL|HIP|MUSA|Metal|CANN|OpenCL)"
             r"\S*",
             r"failed to allocate [\d.]+ MiB \(err=",
+            r"NvMapMem\w*: .{0,40}error 12\b",
         ),
         "A GPU had no room for a buffer of {mib} MiB.",
         (*_LESS_WEIGHTS, *_LESS_KV),
@@ -444,7 +457,19 @@ SIGNATURES = (
         "failed: out of memory",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
-        variants=programs.WEIGHTS,
+        variants=(
+            Variant(
+                r"NvMapMem|NvRmMem",
+                (
+                    "Update JetPack (L4T): 36.4.7 refuses large buffers that 36.4.4 and later "
+                    "releases give; until then build with -DGGML_CUDA_NO_VMM=ON.",
+                    "Free the memory that the GPU shares: sudo sh -c 'echo 3 > "
+                    "/proc/sys/vm/drop_caches', no desktop, a smaller quant, -c and -ub.",
+                ),
+                "The Jetson's memory manager gave the GPU no buffer of {mib} MiB.",
+            ),
+            *programs.WEIGHTS,
+        ),
     ),
     Signature(
         "build-out-of-memory",

@@ -109,6 +109,9 @@ SIGNATURES = (
             r"aria2.{0,40}errorCode=24",
             r"Authorization failed\.",
             r"Username/Password Authentication Failed",
+            r"aria2\b.{0,200}status=40[13]\b",
+            r"Password authentication in git is no longer supported",
+            r"modelscope\.hub\.errors\.NotLogin",
             r"response code: 40[13]",
             r"invalid http status code received: 40[13]",
             r"pull model manifest: 40[13]",
@@ -131,6 +134,17 @@ SIGNATURES = (
         "m.gguf (status: 401)",
         phase=_D,
         variants=(
+            Variant(
+                r"registry\.ollama|pull model manifest|\bollama (?:push|pull|run)|^Error: 40[13]",
+                (
+                    "ollama signin for models that are private or in the cloud; ollama push wants "
+                    "the public key (~/.ollama/id_ed25519.pub, or that of the server's user) at "
+                    "ollama.com/settings/keys and a name USER/MODEL.",
+                    "For a gated GGUF of the Hub add the same key at "
+                    "huggingface.co/settings/keys; pull by the exact name.",
+                ),
+                "Ollama's registry refuses: the model is private, gated, or wants an account.",
+            ),
             Variant(
                 r"fatal: |unable to access|could not read (?:Username|Password)|git clone",
                 (
@@ -204,7 +218,8 @@ SIGNATURES = (
             r"RevisionNotFoundError",
             r"(?<!Local)(?:Remote)?EntryNotFoundError",
             r"Entry Not Found for url: (?P<url>\S+)",
-            r"404 Client Error",
+            r"404 Client Error(?!.{0,80}//(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\S+\.internal|"
+            r"192\.168\.|10\.\d))",
             r"download failed: .*\(status: 404\)",
             r"failed with status code: 404",
             r"curl: \(22\) The requested URL returned error: 404",
@@ -226,7 +241,7 @@ SIGNATURES = (
             r"failed to fetch manifest",
             r"manifest .{0,100}was not found",
             r"no GGUF layer found",
-            r"(?<!NotFoundError: )404 page not found",
+            r"(?:pull|manifest|registr|hugg|download).{0,200}404 page not found",
             r"are you sure there are GGUF files",
             r"(?<!HEAD invalid )(?:http status|HTTP) code(?: received)?: 404\b",
             r"modelscope\.hub\.errors\.NotExistError",
@@ -433,6 +448,88 @@ SIGNATURES = (
         "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url",
         Basis.REPORTED,
         phase=_D,
+        variants=(
+            Variant(
+                r"registry\.ollama|ollama\.(?:com|ai)\b|pull model manifest",
+                (
+                    "Try again later, and look at status.ollama.com; a part that arrived is kept.",
+                    "If others can pull, a proxy in between answers: check HTTPS_PROXY of ollama "
+                    "serve.",
+                ),
+                "Ollama's registry, or a proxy in front of it, answers with a fault of its own.",
+            ),
+            Variant(
+                r"Amazon|amazonaws|ServerException|googleapis|azure",
+                (
+                    "Try again later, and look at the provider's health page; another region or "
+                    "instance type may work meanwhile.",
+                ),
+                "The cloud's own service failed.",
+            ),
+            Variant(
+                r"blob|github|docker|ghcr|quay|nvcr|pypi|pythonhosted|conda|debian|ubuntu|modelscope",
+                (
+                    "Try again later; its status page says whether it is known "
+                    "(githubstatus.com, dockerstatus.com, status.python.org).",
+                    "A mirror or a copy of one's own (registry mirror, pip -i) does without it.",
+                ),
+            ),
+        ),
+    ),
+    Signature(
+        "server-error",
+        (
+            r"\b(?:ollama|chat|completions?|embeddings?|inference|LLM|openai|litellm)\b.{0,60}"
+            r"(?:fail\w*|error|exception|API)\b.{0,40}(?:status|code|HTTP|error)\W{0,12}(?:code )?"
+            r"\W{0,2}50[0234]\b(?!.{0,200}(?:hugg|registr|manifest|download))",
+            r"\b(?:embeddings?|completion|chat)\b.{0,20}error:? ?\{\}",
+            r"HTTP Request: POST \S+ \W?HTTP/[\d.]+ 500\b",
+            r"50[0234], message='[^']{3,40}', url='https?://\S+/(?:v1|api)/",
+            r"ResponseError: .{0,200}\(status code: 50[034]\)$",
+            r"\b(?:InternalServerError|APIStatusError): (?:Error code: )?50[0234]\b",
+            r"Internal Server Error \(ref: ",
+            r"litellm\.(?:InternalServerError|ServiceUnavailableError|BadGatewayError)",
+            r"openai\.InternalServerError",
+            r"(?:validation|request|call|completions?|chat|embeddings?|invocation|generation) failed "
+            r"with (?:status|HTTP)\W{0,3}(?:code )?50[0234]\b",
+            r"(?:Server error|HTTPStatusError\S*) .{0,30}'?50[034] .{0,200}(?:/v1/|/api/(?:chat|"
+            r"gen|embed)|:11434|:8080|:8000|:1234)",
+        ),
+        "The server of the model answered a request with an error of its own.",
+        (
+            "Its own log of that moment says why: journalctl -u ollama or ~/.ollama/logs/"
+            "server.log, docker logs, kubectl logs, modal app logs; out of memory and a runner "
+            "that crashed are the most frequent.",
+            "Ask it directly with curl for a short answer: if that works, the length of the "
+            "prompt, tools or images are what it fails at; if a proxy answers (502, 503, 504), "
+            "except the address by NO_PROXY.",
+        ),
+        "ValueError: Ollama call failed with status code 500. Details:",
+        Basis.REPORTED,
+        tier=Tier.GENERIC,
+        phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"Internal Server Error \(ref: |ollama\.com|:cloud\b|-cloud\b",
+                (
+                    "Ollama's cloud has the fault, not this machine: try again later, or name a "
+                    "model without -cloud that is pulled here.",
+                    "With the ref of the message it can be reported to hello@ollama.com.",
+                ),
+                "Ollama's cloud answered with an error of its own.",
+            ),
+            Variant(
+                r"50[234]\b|Bad Gateway|Unavailable|Gateway Time",
+                (
+                    "502, 503 and 504 come from something in front of the server: unset "
+                    "HTTP_PROXY and ALL_PROXY for the client or add the address to NO_PROXY "
+                    "(localhost,127.0.0.1, the server's own), and ask with curl --noproxy '*'.",
+                    "If it is a proxy of yours, the server behind it is not up, still loading, or "
+                    "slower than the proxy waits.",
+                ),
+                "A proxy or gateway answered in place of the server of the model.",
+            ),
+        ),
     ),
     Signature(
         "hub-offline",
@@ -692,6 +789,8 @@ SIGNATURES = (
         (
             r"wrong version number",
             r"first record does not look like a TLS handshake",
+            r"Mixed Content: The page at",
+            r"insecure protocol http\b",
             r"packet length too long",
             r"Client sent an HTTP request to an HTTPS server",
             r"plain HTTP request was sent to HTTPS port",
@@ -708,6 +807,22 @@ SIGNATURES = (
         "httpx.ConnectError: [SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1000)",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"Mixed Content",
+                (
+                    "Open the web interface by http as well, or put the engine behind https (a "
+                    "reverse proxy, tailscale serve, cloudflared) and name that address.",
+                    "Or let the web interface's server ask the engine in place of the browser, "
+                    "where it has such a setting.",
+                ),
+                "The browser blocks a plain http address on a page that came by https.",
+            ),
+            Variant(
+                r"insecure protocol http",
+                ("ollama pull --insecure (or push) for a registry without https.",),
+            ),
+        ),
     ),
     Signature(
         "clock-wrong",
@@ -751,7 +866,11 @@ SIGNATURES = (
             r"RemoteProtocolError(?!.{0,100}incomplete chunked)",
             r"HTTPLIB failed",
             r"net/http: TLS handshake timeout",
-            r"unexpected EOF",
+            r"too many failures in parallel",
+            r"Failed to fetch:? `?https?://",
+            r"maximum redirects exceeded",
+            r"\bpart stalled\b",
+            r"(?<!running the model: )unexpected EOF",
             r"ProxyError",
             r"Network is unreachable",
             r"No route to host",
@@ -818,13 +937,94 @@ SIGNATURES = (
             r"RemoteDisconnected",
         ),
         "The connection broke or timed out.",
-        ("Try again: downloads resume. Check proxies and firewalls.",),
+        (
+            "Try again: downloads resume. Check the network with curl -I of the same address.",
+            "Behind a proxy set HTTPS_PROXY for the program that downloads; a firewall or VPN "
+            "may cut long connections.",
+        ),
         "requests.exceptions.ReadTimeout: HTTPSConnectionPool(host='huggingface.co', port=443): "
         "Read "
         "timed out.",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=_D,
+        variants=(
+            Variant(
+                r"//(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|host\.docker\.internal|"
+                r"192\.168\.|10\.\d)|host='(?:localhost|127\.0\.0\.1)|/v1/(?:chat|completions|"
+                r"embed)|/api/(?:chat|generate|embed)|chat/completions|OllamaException|credentials "
+                r"validation|(?:LLM|model|AI) provider|base_url|api_base",
+                (
+                    "It is the server of the model that did not answer or broke off: read its own "
+                    "log of that moment (loading, out of memory, a crash), and wait until /health "
+                    "or /api/version answers.",
+                    "Give the client more time (timeout=600) and let it stream; a proxy in "
+                    "between must not take requests to this machine (NO_PROXY).",
+                ),
+                "The connection to the server of the model broke or timed out.",
+            ),
+            Variant(
+                r"registry\.ollama\.ai|ollama\.(?:com|ai)\b|r2\.cloudflarestorage|pull model "
+                r"manifest|ollama (?:pull|run)\b|^Error: max retries exceeded",
+                (
+                    "Pull again: it goes on where it stopped. If curl -I "
+                    "https://registry.ollama.ai/v2/ fails as well, the network blocks it: another "
+                    "network, DNS or VPN, or IPv6 switched off.",
+                    "Behind a proxy it is the server that must know it, not the shell: "
+                    "HTTPS_PROXY (not HTTP_PROXY) in the environment of ollama serve (systemctl "
+                    "edit ollama; docker run -e; on Windows and macOS restart the app), with its "
+                    "certificate among the system's.",
+                    "Or take the same GGUF from the Hub: ollama pull hf.co/OWNER/REPO-GGUF:Q4_K_M, "
+                    "or a file and ollama create with FROM ./model.gguf.",
+                ),
+                "The connection to Ollama's registry broke or timed out.",
+            ),
+            Variant(
+                r"^(?![\s\S]*(?:raw\.githubusercontent|github\.com))[\s\S]*(?:hugg|\bhf\.co|"
+                r"hf-mirror|xethub|hf_xet|hf_hub|snapshot_download|on the Hub\b)",
+                (
+                    "Start the same download again: hf download goes on where it stopped. "
+                    "HF_HUB_DOWNLOAD_TIMEOUT=60 and HF_HUB_ETAG_TIMEOUT=60 wait longer, "
+                    "--max-workers 1 asks for less at once.",
+                    "Where huggingface.co is not reached at all (curl -I https://huggingface.co): "
+                    "HTTPS_PROXY, or HF_ENDPOINT=https://hf-mirror.com; then give programs the "
+                    "folder that was downloaded.",
+                ),
+                "The connection to the Hub broke or timed out.",
+            ),
+            Variant(
+                r"pypi|pythonhosted|download\.pytorch|\bpip\b|\buv\b|conda|anaconda",
+                (
+                    "Try again with more patience: pip install --timeout 120 --retries 10, "
+                    "UV_HTTP_TIMEOUT=300 for uv, conda config --set remote_read_timeout_secs 600.",
+                    "Behind a proxy set HTTPS_PROXY (for docker build as --build-arg), or use a "
+                    "mirror of the index (pip -i, UV_DEFAULT_INDEX).",
+                ),
+                "The connection to the index of packages broke or timed out.",
+            ),
+            Variant(
+                r"docker\.io|docker\.com|ghcr\.io|quay\.io|nvcr\.io|gcr\.io|\.azurecr|"
+                r"Error response from daemon|pull(?:ing)? image|/v2/",
+                (
+                    "Pull again: layers that arrived are kept. It is the daemon that needs the "
+                    "proxy: /etc/systemd/system/docker.service.d/http-proxy.conf with "
+                    "HTTPS_PROXY, then systemctl daemon-reload and restart docker (Docker "
+                    "Desktop: Settings > Resources > Proxies).",
+                    "Where the registry is not reached, set a mirror (registry-mirrors in "
+                    "/etc/docker/daemon.json; hosts.toml for containerd) and check DNS and MTU.",
+                ),
+                "The connection to the registry of images broke or timed out.",
+            ),
+            Variant(
+                r"github|gitlab|git clone|Cloning into|RPC failed|early EOF|hung up",
+                (
+                    "git clone --depth 1 again; git config --global http.version HTTP/1.1 and "
+                    "http.postBuffer 524288000 help where it breaks off.",
+                    "Behind a proxy: git config --global http.proxy, HTTPS_PROXY for curl and "
+                    "CMake; or download the archive by hand.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "download-incomplete",
@@ -1282,6 +1482,14 @@ SIGNATURES = (
             r"connection refused",
             r"actively refused it",
             r"could not connect to ollama",
+            r"(?:could not|couldn't|cannot|can't) be reached\b(?!.{0,60}(?:host|name) resol)",
+            r"(?:could not|couldn't|failed to|unable to|cannot|can't) (?:connect to|reach) "
+            r"(?:(?:your|the|a|any|local|running|remote|openai|llm|ai|api|model|backend|inference|"
+            r"llama\S*|ollama|lm ?studio|vllm|localai) ){1,3}(?:instance|server|api|endpoint|engine|"
+            r"backend|service|provider)",
+            r"(?:ollama|server|engine|backend|API) (?:may|might) not be running",
+            r"(?:is (?:it|ollama|the server)|make sure (?:\w+ ){1,3}is) (?:up and )?running\b",
+            r"\bmessage\\*[\"']: ?\\*[\"']Connection error\.",
             r"APIConnectionError",
             r"ECONNREFUSED",
             r"(?:could not|couldn't|failed to|unable to|cannot|can't) connect to (?:server|the "
@@ -1558,6 +1766,7 @@ SIGNATURES = (
             r"client intended to send too large body",
             r"413 (?:Request Entity|Payload|Content) Too Large",
             r"Request Entity Too Large",
+            r"APIStatusError: Error code: 413",
             r"Payload Too Large",
             r"request body (?:is )?(?:too large|exceeds|larger than)",
         ),
@@ -1645,6 +1854,7 @@ SIGNATURES = (
             r"TypeError.{0,30}(?:Invalid URL|Failed to parse URL)",
             r"unsupported protocol scheme",
             r"first path segment in URL cannot contain colon",
+            r"curl: \(3\)",
         ),
         "The address that the client was given is not a whole URL.",
         (
@@ -1683,6 +1893,10 @@ SIGNATURES = (
         "answer-not-json",
         (
             r"JSONDecodeError: Expecting value: line 1 column 1 \(char 0\)",
+            r"JSON ?decode error",
+            r"(?:response|answer|reply|body)\b.{0,40}(?:is not|isn't|not a?) ?valid JSON",
+            r"(?:failed|unable|could not|couldn't) to (?:parse|decode) (?:the )?(?:JSON )?(?:response|"
+            r"answer|reply)",
             r"Unexpected token '?<'?,? .{0,40}is not valid JSON",
             r"invalid character '<' looking for beginning of value",
             r"Unexpected end of JSON input",
@@ -1705,6 +1919,7 @@ SIGNATURES = (
         (
             r"50[24] (?:Bad Gateway|Gateway Time-?out).{0,80}//(?:localhost|127\.0\.0\.1|"
             r"host\.docker\.internal|\[::1\])",
+            r"ollama\._types\.ResponseError:?\s*(?:\(status code: 50[234]\))?$",
         ),
         "A request to this machine itself was answered by a proxy, which does not reach the "
         "server.",
@@ -1730,6 +1945,14 @@ SIGNATURES = (
             r"Unexpected endpoint or method",
             r"Cannot (?:POST|GET) /",
             r"404 page not found$",
+            r"404 404 page not found",
+            r"404 Client Error.{0,80}//(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\S+\.internal|"
+            r"192\.168\.|10\.\d)",
+            r"Not found: /(?:api|v1|ollama|openai)\b",
+            r"(?:validation|request|call|completions?|chat|embeddings?|invocation|generation) failed "
+            r"with (?:status|HTTP)\W{0,3}(?:code )?404\b(?!.{0,40}model is not found)",
+            r"'404 Not Found' for url 'https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\S+\.internal|"
+            r"192\.168\.|10\.\d)",
         ),
         "A request went to an address that this server does not have.",
         (
@@ -1780,6 +2003,7 @@ SIGNATURES = (
             r"retrying after (?P<n>\d+) seconds",
             r"download received non-successful status code",
             r"retrying after \d+ milliseconds",
+            r"part \d+ stalled; retrying",
         ),
         "A download was interrupted and tried again.",
         (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ggufctl.core.signatures import checks
 from ggufctl.core.signatures.table import Basis, Phase, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
@@ -370,6 +371,9 @@ SIGNATURES = (
         "compiler-version",
         (
             r"unsupported GNU version! gcc versions later than (?P<version>\d+)",
+            r"nvcc fatal +: '[^']+': expected a number",
+            r"std::filesystem::",
+            r"'filesystem' file not found",
             r"unsupported Microsoft Visual Studio version",
             r"CMake (?P<version>[\d.]+) or higher is required",
             r"Compatibility with CMake < [\d.]+ has been removed",
@@ -509,6 +513,9 @@ SIGNATURES = (
             r"(?:LLAMA|GGML)_\w+ .{0,30}(?:is deprecated|has been (?:renamed|removed)|was renamed)",
             r"Makefile build (?:is deprecated|has been replaced)",
             r"Build system changed",
+            r"No targets specified and no makefile found",
+            r"No rule to make target '(?:server|llama-server|main|quantize|libllama\.so|llama-cli|"
+            r"all)'\.  Stop",
         ),
         "The build was given an option of old versions, which is refused.",
         ("Use -DGGML_CUDA=on (GGML_METAL, GGML_HIP).",),
@@ -633,6 +640,7 @@ SIGNATURES = (
             r"subprocess-exited-with-error",
             r"^Failed to build (?P<package>[\w-]+)$",
             r"error: legacy-install-failure",
+            r"Failed to build '(?P<package>[^']+)' when",
             r"CMake Error at",
             r"error: metadata-generation",
             r"error: subprocess",
@@ -707,7 +715,11 @@ SIGNATURES = (
             r"doesn't have a source distribution or wheel for the current platform",
             r"incompatible with the project's Python requirement",
             r"(?:no|No) (?:compatible )?wheels? (?:found|available|with a matching)",
-            r"there are no versions of",
+            r"we only found wheels for `(?P<package>[^`]+)`",
+            r"No interpreter found for (?P<package>Python \S+)",
+            r"there (?:are|is) no versions? of (?P<package>[^\s,]+)",
+            r"(?P<package>[^\s,]+) (?:is unusable because|has) no wheels? (?:are available )?with a "
+            r"matching",
             r"The current Python version \(\S+\) is not (?:allowed|supported)",
             r"Python \S+ (?:is|are) (?:not|no longer) supported",
             r"does not (?:support|run on) (?:this )?Python",
@@ -722,7 +734,8 @@ SIGNATURES = (
             Variant(
                 r"requires a different Python|Requires-Python|requires Python|not (?:allowed|"
                 r"supported)|no longer supported|current platform|Python requirement|"
-                r"not a supported wheel|distribution or wheel",
+                r"not a supported wheel|distribution or wheel|only found wheels|no wheels? (?:are )?"
+                r"(?:available )?with a|No interpreter",
                 (
                     "Use a Python that the package has wheels for: uv venv --python 3.12 (or "
                     "conda create -n x python=3.12, py -3.12 -m venv), 64 bits.",
@@ -758,6 +771,9 @@ SIGNATURES = (
             r"does not appear to be a Python project",
             r"Failed to parse: `(?P<why>[^`]+)",
             r"You must give at least one requirement to",
+            r"Package `(?P<why>[^`]+)` was included as a URL dependency",
+            r"Cannot uninstall (?P<why>.+?)\. It is a distutils installed",
+            r"Cannot uninstall (?P<why>\S+ \S+), RECORD file not found",
             r"Can not perform a '--user' install",
             r"Could not open requirements file: (?P<why>.+)",
             r"zsh: no matches found: (?P<why>\S*\[\S*)",
@@ -781,6 +797,8 @@ SIGNATURES = (
             r"Could not install packages due to an (?:OSError|EnvironmentError): \[(?:Errno 13|"
             r"WinError 5)\]",
             r"Consider using the `--user` option or check the permissions",
+            r"failed to (?:remove|rename|copy|hardlink|create|write) (?:file|directory|folder)\b"
+            r".{0,300}(?:Access is denied|os error (?:5|32)\))",
             r"EnvironmentNotWritableError",
             r"The current user does not have write permissions to the target environment",
             r"error: (?:failed|Failed) to (?:remove|create|write) .{0,80}(?:site-packages|"
@@ -807,6 +825,9 @@ SIGNATURES = (
             r"shell has not been properly configured to use 'conda",
             r"EnvironmentLocationNotFound",
             r"EnvironmentNameNotFound",
+            r"CondaValueError: prefix already exists: (?P<name>\S+)",
+            r"CondaToSNonInteractiveError",
+            r"Terms of Service have not been accepted",
             r"Could not find conda environment: (?P<name>\S+)",
             r"CondaError: Run 'conda init' before 'conda activate'",
         ),
@@ -849,6 +870,9 @@ SIGNATURES = (
             r"version solving failed",
             r"The following packages are incompatible",
             r"could not be resolved because",
+            r"^(?:[\s╰─▶x×`>-]*)Because (?:only )?\S+ (?:is|are|depends?) .{0,80}(?:available and|"
+            r"depends on|and)$",
+            r"we can conclude that .{0,200}(?:cannot be used|are incompatible|unsatisfiable)",
             r"conflicting (?:dependencies|requirements)",
             r"your requirements are unsatisfiable",
             r"SolverProblemError",
@@ -1065,6 +1089,8 @@ SIGNATURES = (
             r"llama runner process (?:has terminated|no longer running)(?:: (?P<why>.+))?",
             r"(?:exited|terminated|stopped|crashed|died|ended) unexpectedly",
             r"(?:exited|terminated|stopped|ended) prematurely",
+            r"\b(?:vllm|sglang|tgi|inference server|model server) failed to (?:start|launch|"
+            r"initiali[sz]e)\.",
             r"could not load model: rpc error: code = (?:Canceled|Unavailable)",
             r"grpc service not ready",
             r"failed starting/connecting to the gRPC service",
@@ -1140,16 +1166,36 @@ SIGNATURES = (
             r"timeout while waiting for (?:the )?model",
         ),
         "The model was not loaded in time: slow storage, or a model far larger than memory.",
-        ("Raise OLLAMA_LOAD_TIMEOUT, and keep models on a fast local disk.",),
+        (
+            "Raise OLLAMA_LOAD_TIMEOUT (15m) in the environment of ollama serve, and keep models "
+            "on a fast local disk.",
+            "Try a small model: if that does not load either, the GPU or its driver hangs (a "
+            "Jetson wants Ollama's package for its JetPack).",
+        ),
         'time=2025-02-20T12:00:00Z level=ERROR source=sched.go:456 msg="error loading llama '
         'server" '
         'error="timed out waiting for llama runner to start - progress 0.00 - "',
         Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        variants=(
+            Variant(
+                r"context canceled|client connection closed",
+                (
+                    "Let the client wait longer (its timeout, that of a proxy in between), or "
+                    "load the model first: ollama run NAME, or a request with keep_alive -1.",
+                    "If it loads for minutes, keep models on a fast local disk, or use a smaller "
+                    "one.",
+                ),
+                "The client gave up before the model was loaded, so Ollama stopped loading.",
+            ),
+        ),
     ),
     Signature(
         "ollama-no-runner",
         (
             r"no suitable llama servers found",
+            r"server \S+ not listed in available servers",
+            r"fork/exec \S*(?:ollama|llama)\S*: (?:no such file|permission denied|exec format)",
             r"unable to initialize llm library",
             r"(?:llama-server|runner|llama server) binary not found",
             r"unable to (?:find|locate) (?:a )?(?:suitable )?(?:llama|runner)",
@@ -1158,7 +1204,13 @@ SIGNATURES = (
             r"unable to initialize llm runners",
         ),
         "Ollama could not unpack or start its own runners.",
-        ("Give it room in /tmp (or OLLAMA_TMPDIR) that is not mounted with noexec.",),
+        (
+            "Install Ollama anew as a whole (its archive has bin/ and lib/ollama, both are "
+            "needed), quit every other copy of it (the app beside a brew service), and start it "
+            "again.",
+            "Versions before 0.5.8 unpack their runners: give them room in /tmp (or "
+            "OLLAMA_TMPDIR) that is not mounted with noexec.",
+        ),
         "Error: no suitable llama servers found",
         Basis.REPORTED,
     ),
@@ -1244,6 +1296,7 @@ SIGNATURES = (
         "server-busy",
         (
             r"maximum pending requests exceeded",
+            r"no slots available after \d+ retries",
             r"server busy, please try again",
             r"No slot available",
             r"all slots are busy",
@@ -1265,6 +1318,7 @@ SIGNATURES = (
             r"Docker Model Runner is not (?:running|available|enabled|installed)",
             r"could not connect to (?:a running )?ollama(?!.{0,60}No connection adapters)",
             r"ollama server not responding",
+            r"Bootstrap failed: \d+: ",
             r"Cannot connect to the Docker daemon",
             r"Is the docker daemon running\?",
             r"trying to connect to the Docker daemon socket",
@@ -1287,6 +1341,17 @@ SIGNATURES = (
         "Docker Model Runner is not running. Please start it and try again.",
         phase=Phase.START,
         variants=(
+            Variant(
+                r"launchctl|Bootstrap failed",
+                (
+                    "brew services stop ollama (with sudo too, if it was ever started so), remove "
+                    "~/Library/LaunchAgents/homebrew.mxcl.ollama.plist, then brew services start "
+                    "ollama as yourself in a terminal of the desktop.",
+                    "Run ollama serve by hand to see what it says; the app must not run beside "
+                    "it.",
+                ),
+                "macOS could not start the service.",
+            ),
             Variant(
                 r"pipe/|dockerDesktop|Docker Desktop|\.docker/run",
                 (
@@ -1499,6 +1564,8 @@ SIGNATURES = (
         "mlx-missing",
         (
             r"MLX not available: failed to load",
+            r"MLX (?:dynamic library not loaded|on macOS requires|runtime is not available|is not "
+            r"supported on)",
             r"failed to initialize MLX: \S+ not found",
             r"MLX runner not available",
             r"this model requires macOS",
@@ -1595,10 +1662,44 @@ SIGNATURES = (
         phase=Phase.START,
     ),
     Signature(
+        "ollama-model-old",
+        (
+            r"(?P<name>\S+) is no longer compatible with your version of Ollama",
+            r"has been replaced by a newer version\. To re-download",
+            r"was created with an older version of Ollama",
+        ),
+        "The model was pulled for an older Ollama, and this one does not take it any more: {name}.",
+        ("Pull it again: ollama pull NAME (ollama rm NAME before, if it says that it is there).",),
+        "Error: 'llama3.2-vision' is no longer compatible with your version of Ollama and has been "
+        "replaced by a newer version. To re-download, run 'ollama pull llama3.2-vision'",
+    ),
+    Signature(
+        "modelfile-invalid",
+        (
+            r"\bno FROM line\b",
+            r"neither 'from' or 'files' was specified",
+            r"no base model was found",
+            r"no files provided to convert",
+            r"requires must be a valid semver",
+            r"message role must be one of",
+        ),
+        "The Modelfile is not complete or not valid.",
+        (
+            "It begins with FROM and the name of a model, a .gguf file or a folder with "
+            "config.json and *.safetensors (FROM ./model.gguf, as seen from the Modelfile).",
+            "ollama show --modelfile NAME prints a right one to compare with.",
+        ),
+        "Error: no FROM line",
+        phase=Phase.START,
+    ),
+    Signature(
         "ollama-manifest-damaged",
         (
             r"^(?:Error: )?registry\.ollama\.ai/(?P<name>\S+): EOF",
             r"\"?(?:bad|couldn't decode|failed to (?:read|parse|decode)) manifest",
+            r"config \"(?P<name>[^\"]+)\" not found in manifest",
+            r"^Error: (?:invalid digest format|opening layer with empty digest|creating new layer "
+            r"from layer with empty digest)",
         ),
         "A manifest in Ollama's folder of models is empty or damaged: {name}.",
         (
@@ -1616,7 +1717,11 @@ SIGNATURES = (
             r"^(?P<name>(?:\w+\.)*[A-Z]\w*)Exception: (?P<why>.+)",
         ),
         "A Python program ended with an exception: {why}.",
-        ("The traceback above it shows where.",),
+        (
+            "The last lines of the traceback show where: in the program's own code, correct what "
+            "it names; in a library, upgrade that library, or pin the version that the program "
+            "was written for (its requirements), and look for the sentence among its issues.",
+        ),
         "RuntimeError: llama context is gone",
         Basis.REPORTED,
         tier=Tier.GENERIC,
@@ -1624,14 +1729,18 @@ SIGNATURES = (
     Signature(
         "cxx-exception",
         (
-            r"^what\(\): +(?P<why>.+)",
+            r"\bwhat\(\): +(?P<why>.+)",
             r"Exception caught at file:(?P<why>.+)",
             r"uncaught exception of type (?P<why>.+)",
         ),
         "The engine ended with an exception: {why}.",
-        ("The lines above it show in what it was busy.",),
+        (
+            "Use a newer build, and leave out what the lines above it show it was busy with.",
+            "Start it once with -ngl 0 and few options: what then works shows which part fails.",
+        ),
         "what():  key not usable",
         tier=Tier.SYMPTOM,
         phase=Phase.ALWAYS,
+        variants=checks.EXCEPTIONS,
     ),
 )

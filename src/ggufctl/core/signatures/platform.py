@@ -74,6 +74,19 @@ SIGNATURES = (
         phase=_START,
         variants=(
             Variant(
+                r"tegra|[Jj]etson|jetson|l4t|/dev/nvhost|/dev/nvmap|stat failed: /dev/nvidiactl",
+                (
+                    "Install JetPack's own packages (sudo apt-get install nvidia-jetpack "
+                    "nvidia-container), then sudo nvidia-ctk runtime configure --runtime=docker "
+                    "and restart docker.",
+                    "Run with --runtime nvidia (not only --gpus), and an image made for this L4T "
+                    "(dustynv/...:r36.x); files of "
+                    "/etc/nvidia-container-runtime/host-files-for-container.d/ that are not "
+                    "there come from a toolkit older than the JetPack.",
+                ),
+                "The container runtime cannot pass the Jetson's GPU on.",
+            ),
+            Variant(
                 r"load library failed: libnvidia-ml",
                 (
                     "nvidia-smi must work on the host before it can in a container: install the "
@@ -226,6 +239,26 @@ SIGNATURES = (
         phase=Phase.START,
     ),
     Signature(
+        "driver-open-modules",
+        (
+            r"requires use of the NVIDIA open kernel modules",
+            r"is not supported by (?:the )?open(?: nvidia\.ko| kernel modules)",
+            r"open nvidia\.ko.{0,60}(?:not supported|does not support)",
+        ),
+        "The GPU wants the other kind of NVIDIA's kernel modules, open or proprietary.",
+        (
+            "Blackwell and newer run with the open ones only: apt-get install nvidia-open (or "
+            "nvidia-driver-580-open; the .run file with -M open), reboot; in an LXC container or "
+            "guest the same version on the host.",
+            "Maxwell, Pascal and Volta run with the proprietary ones only (branch 580 is the "
+            "last): nvidia-driver-580 without -open.",
+        ),
+        "NVRM: The NVIDIA GPU 0000:01:00.0 (PCI ID: 10de:2c34) installed in this system requires "
+        "use of the NVIDIA open kernel modules.",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
         "driver-build",
         (
             r"Could not (?:resolve|find) Linux kernel version",
@@ -290,8 +323,7 @@ SIGNATURES = (
     Signature(
         "driver-in-image",
         (
-            r"mount error: file creation failed: \S*?/(?P<file>(?:libnvidia|libcuda|libnvcuvid|"
-            r"libnvoptix|nvidia-)[^/\s:]*): file exists",
+            r"mount error: file creation failed: \S*?/(?P<file>[^/\s:]+): file exists",
         ),
         "The image holds files of a driver where the container toolkit puts the host's own: "
         "{file}.",
@@ -330,6 +362,7 @@ SIGNATURES = (
         "image-not-found",
         (
             r"manifest (?:for \S+ )?(?:not found|unknown)",
+            r"error from registry: (?:denied|unauthorized|not found)",
             r"manifest for (?P<image>\S+) not found",
             r"pull access denied for (?P<image>\S+)",
             r"repository does not exist or may require",
@@ -540,6 +573,8 @@ SIGNATURES = (
             r"команда не найдена",
             r"не является внутренней или внешней",
             r"command not found: (?P<program>\S+)",
+            r"^(?P<program>(?!nvidia-smi|rocm-smi|rocminfo|lspci)[\w.+-]+): (?:command )?not found$",
+            r"requires (?P<program>zstd|unzip|tar|curl) for extraction",
             r"Unknown command:? (?P<program>[\w./-]*(?:llama|ollama|hf|modal|docker|cmake|"
             r"pip)\S*)",
             r"WinError 2\] The system cannot find the file specified$",
@@ -562,6 +597,16 @@ SIGNATURES = (
         Basis.REPORTED,
         phase=_START,
         variants=(
+            Variant(
+                r"nvidia-smi",
+                (
+                    "Start the container with the GPU: docker run --gpus all (or --runtime "
+                    "nvidia); the toolkit then puts nvidia-smi and the driver's libraries in.",
+                    "NVIDIA_DRIVER_CAPABILITIES must have utility (all); a Jetson has none "
+                    "before JetPack 6: look with tegrastats, and use l4t images.",
+                ),
+                "nvidia-smi is not in the container, as the GPU was not passed into it.",
+            ),
             Variant(
                 r"\bwhich\b|\bwhere\b|\bcommand -v\b",
                 (
@@ -594,6 +639,11 @@ SIGNATURES = (
             r"docker: '?docker run'? requires at least 1 argument",
             r"\"docker (?:run|build|buildx build)\" requires (?:at least|exactly) 1 argument",
             r"docker: unknown server OS",
+            r"No such container: (?P<name>\S+)",
+            r"[Cc]ontainer (?P<name>\S+) is not running",
+            r"the input device is not a TTY",
+            r"docker: '(?P<name>[\w-]+)' is not a docker command",
+            r"unknown command: docker (?P<name>[\w-]+)",
         ),
         "The docker command lacks the image or folder that it works on.",
         (
@@ -601,6 +651,55 @@ SIGNATURES = (
             "build wants the folder at its end (.).",
         ),
         "docker: 'docker run' requires at least 1 argument",
+        Basis.REPORTED,
+        phase=Phase.START,
+        variants=(
+            Variant(
+                r"No such container|is not running",
+                (
+                    "docker ps -a shows the containers and how they ended, docker logs NAME why; "
+                    "start it (docker start NAME, docker compose up -d), then docker exec.",
+                    "Compose names containers PROJECT-SERVICE-1: docker compose exec SERVICE "
+                    "does without.",
+                ),
+                "The container that is asked for is not there or has ended: {name}.",
+            ),
+            Variant(
+                r"not a TTY",
+                ("Leave -t away (docker exec -i, docker run -i): nobody sits at a terminal.",),
+                "docker was asked for a terminal where there is none.",
+            ),
+            Variant(
+                r"is not a docker command|unknown command",
+                (
+                    "Install the plugin: apt-get install docker-compose-plugin (or "
+                    "docker-buildx-plugin) from Docker's own repository; docker.io of the "
+                    "distribution lacks it. docker model needs docker-model-plugin or Docker "
+                    "Desktop.",
+                ),
+                "This docker has no command {name}: a plugin is not installed.",
+            ),
+        ),
+    ),
+    Signature(
+        "docker-daemon-config",
+        (
+            r"unable to configure the Docker daemon with file (?P<path>\S+):",
+            r"directives are (?:specified both|don't match)",
+            r"failed to load (?:TOML|config): /etc/(?:containerd|crio)\S*",
+            r"invalid (?:character|configuration).{0,80}daemon\.json",
+            r"daemon\.json.{0,80}invalid (?:character|configuration)",
+        ),
+        "The container runtime does not start: its configuration is not valid.",
+        (
+            "Correct /etc/docker/daemon.json (python3 -m json.tool < file names the line: commas, "
+            "quotes); sudo dockerd --validate checks it, then restart docker.",
+            "What is set both there and by an option in the unit (-H, --add-runtime) must go "
+            "from one of them; for containerd move config.toml away, write containerd config "
+            "default, and run nvidia-ctk runtime configure again.",
+        ),
+        "unable to configure the Docker daemon with file /etc/docker/daemon.json: invalid "
+        "character '\"' after object key:value pair",
         Basis.REPORTED,
         phase=Phase.START,
     ),
@@ -1054,6 +1153,9 @@ SIGNATURES = (
         (
             r"services\.\S+ missing property",
             r"services\S+ invalid command line string",
+            r"services\.\S+: unexpected type",
+            r"(?<!\w)top-level object must be a mapping",
+            r"\(root\) Additional property",
             r"invalid compose project",
             r"depends on undefined service",
             r"refers to undefined (?:volume|network|config|secret)",
@@ -1067,7 +1169,7 @@ SIGNATURES = (
             r"unsupported|is empty)",
             r"has neither an image nor a build context",
             r"external (?:volume|network|secret) \"[^\"]+\" not found",
-            r"parsing \S+\.ya?ml: ",
+            r"parsing \S+\.ya?ml: (?!error converting)",
             r"invalid interpolation format for",
         ),
         "Docker Compose does not accept its file.",
@@ -1079,14 +1181,47 @@ SIGNATURES = (
         'service "webui" depends on undefined service "ollama": invalid compose project',
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"yaml: |did not find expected|mapping values|cannot start any token|could not "
+                r"find expected|block (?:mapping|sequence|collection)|found character",
+                (
+                    "The indentation is wrong at that line or just before it: keys of one level "
+                    "begin in one column (a block that was a comment keeps a space of its #), "
+                    "spaces only, a space after each colon, lists with -.",
+                    "docker compose config shows how far it is read; quote values with : or #.",
+                ),
+                "The Compose file is not valid YAML.",
+            ),
+            Variant(
+                r"undefined service|no such service|unknown service",
+                (
+                    "Name a service that the file has (docker compose config --services), or add "
+                    "the file that has it with -f; one behind a profile needs --profile.",
+                ),
+            ),
+            Variant(
+                r"external|undefined (?:volume|network)|could not be found",
+                (
+                    "Create it first (docker volume create NAME, docker network create NAME), or "
+                    "leave external: true away; what services use must stand under volumes: or "
+                    "networks: of the file.",
+                ),
+            ),
+            Variant(
+                r"no configuration file|not found",
+                ("Go to the folder that has compose.yaml, or name the file: docker compose -f.",),
+            ),
+        ),
     ),
     Signature(
         "compose-too-old",
         (
-            r"\('devices' was unexpected\)",
+            r"(?<!limits value Additional properties are not allowed )\('devices' was unexpected\)",
             r"value 'devices' does not match any of the regexes",
             r"'name' does not match any of the regexes",
-            r"Additional property devices is not allowed",
+            r"(?<!limits )Additional property (?:devices|gpus|models|provider|secrets|profiles|name|"
+            r"include|develop|extends|configs|deploy|healthcheck|post_start) is not allowed",
             r"Unsupported config option for services",
             r"You might be seeing this error because you're using the wrong Compose file version",
         ),
@@ -1103,6 +1238,18 @@ SIGNATURES = (
         "('devices' was unexpected)",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"property (?:gpus|models|provider|post_start|develop|include)",
+                (
+                    "Update it: apt-get install docker-compose-plugin from Docker's repository "
+                    "(gpus: came with 2.30, models: with 2.38); docker compose version shows it.",
+                    "For GPUs every version since 1.28 takes deploy.resources.reservations.devices "
+                    "with driver: nvidia, count: all and capabilities: [gpu].",
+                ),
+                "This Docker Compose is older than a key of the file.",
+            ),
+        ),
     ),
     Signature(
         "build-context",
@@ -1291,7 +1438,7 @@ SIGNATURES = (
             r"\d Insufficient (?P<what>memory|cpu|ephemeral-storage)",
             r"nodes? (?:are|is) available: .*didn't match",
             r"exceeded quota: (?P<what>\S+)",
-            r"FailedScheduling",
+            r"FailedScheduling(?! +Skip)",
             r"untolerated taint",
             r"didn't (?:match|tolerate|find)",
             r"nodes are available",
@@ -1309,6 +1456,28 @@ SIGNATURES = (
         Basis.REPORTED,
         phase=_START,
         variants=(
+            Variant(
+                r"exceeded quota|forbidden: (?:exceeded|maximum|minimum|failed)",
+                (
+                    "kubectl describe quota,limitrange -n NAMESPACE shows what is allowed and "
+                    "used: end other pods of the namespace (old ReplicaSets too), ask for less, "
+                    "or have the quota raised.",
+                ),
+                "The quota or limits of the namespace do not allow the pod.",
+            ),
+            Variant(
+                r"Too many pods|OutOfpods",
+                (
+                    "Add a node, or raise the kubelet's maxPods (110 by default; on EKS it "
+                    "follows from the instance type).",
+                ),
+                "The nodes hold as many pods as they may.",
+            ),
+            Variant(
+                r"unschedulable(?!.*taint)|cordoned",
+                ("kubectl get nodes shows SchedulingDisabled: kubectl uncordon NODE.",),
+                "The nodes are closed to new pods (cordoned).",
+            ),
             Variant(
                 r"taint|didn't match",
                 (
@@ -1332,6 +1501,7 @@ SIGNATURES = (
             r"error validating \"",
             r"no matches for kind",
             r"admission webhook .{0,120}denied",
+            r"error parsing \S+: error converting YAML to JSON: (?P<why>.+)",
             r"The \w+ \"[^\"]+\" is invalid: (?P<why>.+)",
             r"strict decoding error",
             r"unable to (?:build|recognize|decode) .{0,60}(?:kubernetes objects|manifest|"
@@ -1379,6 +1549,7 @@ SIGNATURES = (
             r"is forbidden: User \"",
             r"cannot (?:create|get|list|watch|patch|update|delete) resource",
             r"You must be logged in to the server",
+            r"failed to (?:list|watch) \*v1\.\w+: .{0,60}(?:Unauthorized|forbidden)",
             r"the server has asked for the client to provide credentials",
             r"getting credentials: exec: ",
         ),
@@ -1434,6 +1605,25 @@ SIGNATURES = (
         "Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress",
         Basis.REPORTED,
         phase=Phase.START,
+    ),
+    Signature(
+        "pod-not-running",
+        (
+            r"pod is not running\. Current status=(?P<status>\w+)",
+            r"unable to upgrade connection: container not found",
+            r"container \"[^\"]+\" in pod \"[^\"]+\" is (?:waiting to start: )?"
+            r"(?P<status>ContainerCreating|PodInitializing|not available|terminated)",
+            r"cannot exec into a container in a completed pod",
+        ),
+        "The pod that is asked for does not run yet, or any more: {status}.",
+        (
+            "kubectl describe pod NAME says what it waits for (image, volume, GPU, probe), "
+            "kubectl logs NAME --previous why it ended; then ask again.",
+        ),
+        "error: unable to forward port because pod is not running. Current status=Pending",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "pod-network",
@@ -1674,6 +1864,20 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
+        variants=(
+            Variant(
+                r"dependency failed|container \S+ is unhealthy|Healthcheck",
+                (
+                    "docker inspect -f '{{json .State.Health}}' NAME shows what the check "
+                    "answered, docker logs NAME what the program did.",
+                    "The check must use what the image has: ollama/ollama has no curl (test: "
+                    'ollama list), llama.cpp answers /health; give it start_period: 300s while '
+                    "models load.",
+                ),
+                "Docker's health check of the container fails, so what depends on it is not "
+                "started.",
+            ),
+        ),
     ),
     Signature(
         "probe-path",
@@ -1719,7 +1923,7 @@ SIGNATURES = (
         "crash-loop",
         (
             r"CrashLoopBackOff",
-            r"Back-off restarting failed container",
+            r"Back-off (?:\S+ )?restarting failed container",
             r"Start request repeated too quickly",
             r"Restarting \(\d+\)",
             r"Scheduled restart job, restart counter is at",
@@ -1728,6 +1932,8 @@ SIGNATURES = (
             r"Restarting \(\d+\) ",
             r"(?:is )?restarting(?:,| too) (?:wait|quickly)",
             r"dependency failed to start: container \S+ exited",
+            r"entered FATAL state, too many start retries",
+            r"exited: \S+ \(exit status \d+; not expected\)",
         ),
         "The container ends again and again.",
         ("kubectl logs --previous shows why it ended.",),
@@ -1735,6 +1941,28 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.GENERIC,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"dependency failed to start",
+                (
+                    "docker compose logs SERVICE shows why it ended (memory, GPU, a token that is "
+                    "missing, an option); docker compose up SERVICE alone repeats it.",
+                ),
+                "A service that others depend on ended.",
+            ),
+            Variant(
+                r"restart job|Start request repeated|restart counter",
+                (
+                    "journalctl -u NAME -e shows why it ended; start its ExecStart by hand as its "
+                    "user, then systemctl reset-failed NAME.",
+                ),
+                "The service ends again and again.",
+            ),
+            Variant(
+                r"Restarting \(",
+                ("docker logs --tail 100 NAME shows why it ended.",),
+            ),
+        ),
     ),
     Signature(
         "shared-memory",
@@ -1787,6 +2015,9 @@ SIGNATURES = (
         "antivirus",
         (
             r"WinError 225\b",
+            r"fork/exec .{0,200}: Access is denied",
+            r"Windows cannot access the specified device, path, or file",
+            r"fork/exec .{0,200}(?:contains a virus|blocked)",
             r"contains a virus or potentially unwanted software",
             r"(?:Windows )?Defender .{0,60}(?:blocked|quarantin\w+|removed|deleted)",
             r"blocked by (?:group policy|your (?:organization|administrator)|an? (?:app|"
@@ -1970,7 +2201,9 @@ SIGNATURES = (
     Signature(
         "modal-image-build",
         (
-            r"Image build for im-\S+ (?:failed|terminated)",
+            r"Image build for \S+ (?:failed|terminated)",
+            r"was modified during build process",
+            r"Terminating task due to error: (?P<why>(?!failed to run builder).{4,})",
             r"failed to run builder command",
             r"ImageBuildError",
         ),
@@ -1986,7 +2219,7 @@ SIGNATURES = (
         phase=Phase.BUILD,
         variants=(
             Variant(
-                r"im-\S+",
+                r"im-\S+|Image build for",
                 (
                     "The builder's lines above say why (modal app logs, or "
                     "MODAL_LOGLEVEL=DEBUG): a package without a wheel for the image's Python, "
@@ -2013,6 +2246,7 @@ SIGNATURES = (
             r"Token missing\. Could not authenticate client",
             r"modal token new",
             r"Token validation failed",
+            r"Status\.(?:UNAUTHENTICATED|PERMISSION_DENIED)\b[^'\"]{0,10}['\"](?P<why>[^'\"]+)",
             r"AuthError: (?P<why>.+)",
             r"Modal profile '(?P<why>[^']+)' was not found",
         ),
@@ -2045,6 +2279,9 @@ SIGNATURES = (
             r"['\"](?P<name>[\w./-]+)['\"] "
             r"(?:was )?not found",
             r"modal\.exception\.NotFoundError",
+            r"Status\.NOT_FOUND\b[^'\"]{0,10}['\"]",
+            r"No (?:App|Function|Volume|Secret|Environment) with (?:name|ID) '(?P<name>[^']+)'",
+            r"(?:Sandbox|Container|Endpoint) '(?P<name>[^']+)' not found",
             r"^NotFoundError: (?:App|Function|Volume|Environment|Cls|Server)\b.{0,80} not found",
         ),
         "Modal has no such app, function, volume or environment: {name}.",
@@ -2087,8 +2324,19 @@ SIGNATURES = (
         "modal-invalid",
         (
             r"modal\.exception\.InvalidError: (?P<why>.+)",
-            r"\bInvalidError: (?P<why>.+)",
-            r"InvalidError\([\"'](?P<why>.+)",
+            r"(?<!modal\.exception\.)\bInvalidError: (?P<why>.+)",
+            r"(?P<why>\S+ is not a valid GPU type)",
+            r"(?P<why>No \[project\.dependencies\] section in pyproject\.toml)",
+            r"(?P<why>(?:fastapi_endpoint|asgi_app|web_endpoint)\S* require FastAPI to be installed)",
+            r"(?P<why>Please specify a specific (?:method|function) of .{1,80} to run)",
+            r"(?P<why>\S+ is not a Modal (?:App|Function|Cls)\b)",
+            r"(?P<why>(?:Class|Function|Volume|Object|Dependency) .{0,60}(?:isn't|is not) hydrated)"
+            r"(?!.{0,40}bug)",
+            r"(?P<why>The definition for this Function is missing)",
+            r"(?P<why>You can't access methods on a Cls directly)",
+            r"Status\.(?:INVALID_ARGUMENT|FAILED_PRECONDITION|ALREADY_EXISTS|UNIMPLEMENTED|"
+            r"OUT_OF_RANGE|ABORTED)\b[^'\"]{0,10}['\"](?P<why>[^'\"]+)",
+            r"InvalidError\([\"'](?P<why>.+?)(?:['\"]\).?)?$",
             r"exists but has version v\d, not v\d as requested",
             r"Invalid GPU (?:type|config|count)",
             r"modal\.exception\.(?:ConflictError|AlreadyExistsError|RequestSizeError|"
@@ -2174,6 +2422,18 @@ SIGNATURES = (
         phase=Phase.START,
         variants=(
             Variant(
+                r"GPU type|GPU config|GPU count",
+                (
+                    "Name one that Modal has: T4, L4, A10, L40S, A100 (40 GB), A100-80GB, "
+                    "RTX-PRO-6000, H100, H200, B200; more than one as H100:2, a choice as "
+                    'gpu=["H100", "A100-80GB"].',
+                ),
+            ),
+            Variant(
+                r"FastAPI to be installed",
+                ('Add it to the image: .pip_install("fastapi[standard]").',),
+            ),
+            Variant(
                 r"add_local_",
                 (
                     "Put add_local_file, add_local_dir and add_local_python_source at the end of "
@@ -2181,7 +2441,8 @@ SIGNATURES = (
                 ),
             ),
             Variant(
-                r"imported lazily|global scope",
+                r"imported lazily|global scope|run an app from within a container|app is already "
+                r"running|\.run\(\) directly",
                 (
                     "Import modal and define app, image and volumes at the top of the file; run "
                     "it by modal run or modal deploy, not by calling app.run() as the module "
@@ -2250,11 +2511,14 @@ SIGNATURES = (
         "modal-service",
         (
             r"contact (?:Modal support|support@modal\.com)",
+            r"Status\.(?:UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|UNKNOWN|DATA_LOSS)\b[^'\"]{0,10}"
+            r"['\"](?P<why>[^'\"]+)",
             r"modal\.exception\.(?:ServiceError|InternalError|InternalFailure): (?P<why>.+)",
             r"Relay server is unavailable",
             r"modal\.exception\.RemoteError: (?P<why>(?!.*[Ii]mage).+)",
             r"Failed to (?:start|terminate) session: (?P<why>.+)",
             r"Internal error: (?P<why>.{0,120}Modal support)",
+            r"probably a bug in the Modal client",
         ),
         "Modal's own service failed: {why}.",
         ("Try again later; see status.modal.com.",),
@@ -2283,6 +2547,7 @@ SIGNATURES = (
         (
             r"spend(?:ing)? limit",
             r"ResourceExhaustedError",
+            r"Status\.RESOURCE_EXHAUSTED\b",
             r"billing cycle.*limit",
             r"workspace .*(?:quota|limit) (?:reached|exceeded)",
             r"workspace .{0,80}(?:budget|spend|billing)",
@@ -2346,7 +2611,10 @@ SIGNATURES = (
     ),
     Signature(
         "modal-snapshot",
-        (r"Snapshot restore failed", r"Failed to restore .*snapshot", r"snapshot.*segfault"),
+        (r"Snapshot restore failed", r"Failed to restore .*snapshot", r"snapshot.*segfault",
+            r"CudaCheckpointException",
+            r"Failed to (?:checkpoint|restore) \S+ processes",
+        ),
         "A container could not be restored from its memory snapshot.",
         ("Deploy without GPU snapshots (they are alpha).",),
         "Snapshot restore failed for function Llama",

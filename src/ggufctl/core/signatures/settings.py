@@ -129,24 +129,41 @@ SIGNATURES = (
             r"n_embd_head_[kv]",
             r"Unsupported KV type combination",
             r"K cache (?P<type>\S+) coupled with V cache \S+ is not",
+            r"(?:fattn|indexer): unsupported [KV]-type",
+            r"Unsupported [KV] type for flash",
+            r"Not match KV type in vec",
         ),
-        "This model does not take these types of cache.",
-        ("Use the same -ctk and -ctv, or f16.",),
+        "This model or device does not take these types of cache.",
+        (
+            "Use the same -ctk and -ctv (q8_0 or q4_0), or leave both out, which is f16.",
+            "Embedding and reranking models have no cache to quantise: leave both out, and -fa "
+            "off.",
+            "More pairs work with a build that has -DGGML_CUDA_FA_ALL_QUANTS=ON.",
+        ),
         "llama_init_from_model: model does not support different K (q8_0) and V (f16) cache types",
     ),
     Signature(
         "split-mode-row",
         (
-            r"device (?P<device>\S+) does not support split buffers",
+            r"does not support split buffers",
             r"GGML_ASSERT\(split_state",
             r"GGML_ASSERT\(!\(split && ",
             r"LLAMA_SPLIT_MODE_TENSOR not implemented for architecture",
-            r"SPLIT_MODE_TENSOR requires flash_attn",
+            r"SPLIT_MODE_TENSOR (?:requires|needs)",
+            r"use of (?:LLAMA_)?SPLIT_MODE_\w+ and .{1,80}not (?:implemented|supported)",
+            r"(?:tensor_axis_0|GGML_BACKEND_SPLIT_AXIS_\w+)\b.{0,40}\) failed",
+            r"ggml-backend-meta\.cpp:\d+: ",
+            r"unsupported mul_mat split states",
+            r"not implemented for SPLIT_MODE_\w+(?!, abort)",
             r"LLAMA_SPLIT_MODE_TENSOR needs >= 1 devices",
             r"Split mode '\w+' is not supported",
         ),
         "This split mode does not work on these GPUs or for this model.",
-        ("Use -sm layer.",),
+        (
+            "Use -sm layer.",
+            "-sm tensor wants -fa on, caches of f16, a newer build, and two or four like GPUs; it "
+            "does not take every architecture or draft.",
+        ),
         "llama_model_load: error loading model: device CUDA0 does not support split buffers",
     ),
     Signature(
@@ -352,7 +369,7 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
         variants=(
             Variant(
-                r"Try to load the model with a larger context|\bLM ?Studio",
+                r"Try to load the model with a larger context|Cannot truncate prompt|\bLM ?Studio",
                 (
                     "Load the model with a longer context (the gear beside it, or lms load "
                     "--context-length).",
@@ -362,6 +379,14 @@ SIGNATURES = (
                 "tokens against {n_ctx}.",
             ),
             *programs.CONTEXT,
+            Variant(
+                r"exceed context window of",
+                (
+                    "Pass a larger n_ctx to Llama or LlamaCpp (512 by default; 0 takes what the "
+                    "model was trained with), or --n_ctx to its server.",
+                    "Shorten the prompt, or lower max_tokens.",
+                ),
+            ),
         ),
     ),
     Signature(
@@ -448,7 +473,8 @@ SIGNATURES = (
             r"error (?:rendering|parsing|in) (?:the )?(?:prompt |chat |jinja )?template",
             r"(?:chat )?template .{0,60}(?:is not supported|not supported|is invalid|syntax error|"
             r"failed to)",
-            r"Unknown \(?(?:statement|filter|test|operator|built-in)",
+            r"Unknown (?:\w+ )?\(?(?:statement|filter|test|operator|built-in|method)\b",
+            r"Jinja template failed",
             r"Expected \w+ (?:token|identifier)",
             r"please consider disabling jinja",
             r"^Error: template error",
@@ -502,7 +528,10 @@ SIGNATURES = (
             r"JSON schema conversion failed",
             r"JSON schema error at (?P<why>.+)",
             r"unsupported grammar, left recursion",
-            r"(?<!what\(\):  )Unexpected empty grammar stack",
+            r"(?<!what\(\): )(?<!what\(\):  )(?<!what\(\):)Unexpected empty grammar stack",
+            r"what\(\): +expecting .{1,60} at ",
+            r"Grammar trigger word should be",
+            r"no triggers set for lazy grammar",
             r"number of (?:rules|repetitions) .*exceeds sane defaults",
             r"(?:failed|unable|error) (?:to )?(?:parse|parsing|compile|compiling|load|convert|"
             r"initialize) (?:the )?(?:json )?(?:grammar|schema)",
@@ -514,7 +543,12 @@ SIGNATURES = (
             r"llg (?:tokenizer )?error: (?P<why>.+)",
         ),
         "The grammar or JSON schema of a request cannot be used.",
-        ("Simplify the schema of the request; the server itself is well.",),
+        (
+            "Simplify the schema of the request, or of its tools: no large maxLength or maxItems, "
+            "no pattern, format or $ref to elsewhere, plain names; the server itself is well.",
+            "Leave tools out one after another to see which it is; the line with parse: before it "
+            "names the place. Newer builds take more.",
+        ),
         "failed to parse grammar",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
@@ -529,6 +563,26 @@ SIGNATURES = (
                 "The model wrote what the request's grammar does not allow, as the beginning of "
                 "a thought that the template adds.",
             ),
+            Variant(
+                r"expecting .{1,40} at \s*[{\[]",
+                (
+                    "This is JSON, not GBNF: give a schema as json_schema, response_format, or "
+                    "--json-schema (-j), or turn it into a grammar with "
+                    "examples/json_schema_to_grammar.py.",
+                ),
+                "A JSON schema was given where a grammar (GBNF) is expected.",
+            ),
+            Variant(
+                r"Undefined rule|rules is empty|does not contain|expecting |left recursion",
+                (
+                    "Correct the grammar (GBNF): a rule root, every rule defined, names of "
+                    "letters, digits and - only, one rule a line or in brackets, no left "
+                    "recursion.",
+                    "If it was made from a schema, use plain names for its fields (letters, "
+                    "digits), and a newer build.",
+                ),
+                "The grammar (GBNF) of a request has a mistake.",
+            ),
         ),
     ),
     Signature(
@@ -538,6 +592,7 @@ SIGNATURES = (
             r"Failed to parse tool call arguments",
             r"Failed to parse arguments: \[json\.exception",
             r"error parsing tool call",
+            r"what\(\): +\[json\.exception\.parse_error",
             r"unparsed peg-\w+ output",
             r"Invalid diff: .*(?:finding less tool calls|not found at start)",
             r"(?:failed|unable|error) (?:to )?(?:parse|parsing) (?:the )?tool[ _-]?call",
@@ -693,6 +748,7 @@ SIGNATURES = (
         (
             r"reached your (?:\w+ ){0,2}usage limit.{0,80}ollama\.com",
             r"ollama\.com/(?:upgrade|connect|signin)",
+            r"this model requires a subscription",
             r"(?:run|use) [`'\"]?ollama signin",
             r"You need to be signed in to Ollama",
         ),
@@ -727,6 +783,7 @@ SIGNATURES = (
         "model-lacks-capability",
         (
             r"registry\.ollama\.ai\S+ does not support (?P<what>\w+)",
+            r"(?P<what>Vision) add-on is not loaded",
             r"this model does not support (?P<what>embeddings|insert|generate|chat)\b",
             r"does not support (?P<what>generate|chat|tools|thinking|insert|vision)\b",
         ),
@@ -786,6 +843,8 @@ SIGNATURES = (
             r"Invalid authentication credentials",
             r"Error code: 403\b",
             r"(?:missing|invalid|no) bearer token",
+            r"(?:validation|request|call|completions?|chat|embeddings?|invocation|generation) "
+            r"failed with (?:status|HTTP)\W{0,3}(?:code )?40[13]\b",
         ),
         "A client sent no key, or a wrong one.",
         ("Send Authorization: Bearer KEY with the key that the server was started with.",),
@@ -822,20 +881,71 @@ SIGNATURES = (
             r"clip_\w*encode\w* failed",
         ),
         "The engine failed while computing a request.",
-        ("Look at the lines before it; a code of 1 means the cache was full.",),
+        (
+            "Leave the device more memory (a lower -ub and -c), and try -fa off and a newer build; "
+            "a code of 1 means that the cache was full.",
+            "The lines before it say in which part; -lv 4 shows more.",
+        ),
         "RuntimeError: llama_decode returned -3",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
         variants=(
             Variant(
-                r"attention ubatches|free space in the kv cache|llama_decode returned 1\b",
+                r"attention ubatches|free space in the kv cache|NoKvSlot|increase KV|"
+                r"returned 1\b|ret = 1\b|res = 1\b",
                 (
                     "Raise -c, or lower -np: the requests of all slots share a unified cache "
                     "(--no-kv-unified gives each slot its part).",
                     "Keep prompts and max_tokens of requests at once within the context.",
                 ),
                 "The cache is full: there is no room for the batches of the requests at once.",
+            ),
+            Variant(
+                r"mtmd|image|clip_|media|audio|\bchunk",
+                (
+                    "Send a smaller picture (--image-max-tokens), and give it room: a larger -c, "
+                    "-b and -ub.",
+                    "Try --no-mmproj-offload, the mmproj of the model's own repository, and a "
+                    "newer build.",
+                ),
+                "The engine failed while computing a picture or sound.",
+            ),
+            Variant(
+                r"specul|draft|ctx_dft|\bMTP\b",
+                (
+                    "Leave speculation out (--spec-type, -md), then use a newer build and a draft "
+                    "made for exactly this model.",
+                ),
+                "The engine failed while computing with the draft.",
+            ),
+            Variant(
+                r"(?:ret|res|status|returned|code)\W{1,3}-3\b|compute status: -?\d|with (?:error|"
+                r"status) -1\b",
+                (
+                    "The device gave up while computing: leave it more memory (a lower -ub and "
+                    "-c, fewer layers), and try -fa off.",
+                    "The lines of its backend (CUDA, Vulkan, Metal) just before say more; start "
+                    "with -ngl 0 to see whether it is the GPU.",
+                ),
+            ),
+            Variant(
+                r"(?:ret|res|status|returned|code)\W{1,3}-2\b|could not reserve|with (?:error|"
+                r"status) -2\b",
+                (
+                    "Memory ran short while computing: use a lower -ub and -c, a cache of q8_0 "
+                    "(-fa on), or leave more of the model in host memory.",
+                ),
+            ),
+            Variant(
+                r"(?:ret|res|returned|code)\W{1,3}-1\b|initialize batch",
+                (
+                    "The batch does not go with the context: no slot for its sequence, a position "
+                    "that is taken, or a token of another vocabulary. Use a newer build, no "
+                    "context shift or --cache-reuse, and -np 1.",
+                    "In a program of one's own clear the cache between texts, and keep n_batch no "
+                    "lower than the prompt.",
+                ),
             ),
         ),
     ),
@@ -857,6 +967,7 @@ SIGNATURES = (
             r"(?:decode|encode)\w*: embd row width \d+ does not match",
             r"(?P<why>invalid token id: .+)",
             r"(?P<why>Prompt contains invalid tokens)",
+            r"(?P<why>Invalid input batch)",
         ),
         "The engine was handed tokens or positions that it cannot take: {why}.",
         (
@@ -913,6 +1024,22 @@ SIGNATURES = (
         "The configuration of the server cannot be read: {path}.",
         ("Check the path and the syntax of the preset or models folder.",),
         "failed to parse server config file: /etc/llama.ini",
+    ),
+    Signature(
+        "text-too-short",
+        (
+            r"you need at least \d+ tokens (?:for a context|to evaluate)",
+            r"data file you provided tokenizes to only (?P<tokens>\d+) tokens",
+            r"there (?:are only \d+|will be not enough) tokens.{0,60}(?:not enough|after removing)",
+        ),
+        "The text for this measurement is shorter than one context needs: {tokens} tokens.",
+        (
+            "Use a longer text (such as wiki.test.raw of wikitext-2, or a calibration file of some "
+            "100 KB), or a smaller -c.",
+            "Check that the path after -f is the text itself.",
+        ),
+        "decode: you need at least 1024 tokens for a context of 512 tokens\n"
+        "decode: the data file you provided tokenizes to only 210 tokens",
     ),
     Signature(
         "context-beyond-training",

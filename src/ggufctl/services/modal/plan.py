@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ggufctl.catalog import load_catalogue, load_prices
+from ggufctl.catalog import load_catalogue, load_prices, with_cards
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.cold_start import predict_cold_start
 from ggufctl.core.deployment import (
@@ -44,7 +44,7 @@ from ggufctl.core.launch import (
 )
 from ggufctl.core.money import MAX_CONTAINER_MIB, Load, Prices
 from ggufctl.core.plan import Plan
-from ggufctl.core.planner import Constraints, GpuPlan
+from ggufctl.core.planner import Allowed, Constraints, GpuPlan
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import UsageError
 from ggufctl.remote.supervisor import Event, OnEvent
@@ -250,6 +250,7 @@ def plan_modal(request: ModalRequest, on_event: OnEvent = ignore) -> ModalPlan:
     def hear(event: Any) -> None:
         on_event(Event("source", 0.0, f"{event.kind}: {event.text}", {"n_bytes": event.n_bytes}))
 
+    _check_rented(constraints)
     found = plan_reference(
         request.model,
         runtime,
@@ -268,6 +269,20 @@ def plan_modal(request: ModalRequest, on_event: OnEvent = ignore) -> ModalPlan:
     planned = with_row(request, found, found.runtime, choice.row, choice.modal_gpu, tuple(said))
     few = _too_few_containers(request, planned.economics)
     return replace(planned, warnings=(*planned.warnings, *few))
+
+
+def _check_rented(constraints: Constraints) -> None:
+    """Refuse GPUs that Modal does not have, cards of one's own among them."""
+    catalogue = load_catalogue()
+    known = with_cards(catalogue, constraints.gpus)
+    Allowed.by(constraints, known)
+    for text in constraints.gpus:
+        gpu = known.find(text.partition(":")[0])
+        if gpu.is_own:
+            raise UsageError(
+                f"Modal rents no {gpu.name}.",
+                "Serve on this machine with --on local, or take a GPU of `ggufctl gpus`.",
+            )
 
 
 def _check(request: ModalRequest) -> None:
@@ -397,7 +412,8 @@ def with_row(
 
 def _too_few_containers(request: ModalRequest, economics: Economics | None) -> tuple[str, ...]:
     """What is to be said of a load that keeps more containers busy than there may be."""
-    month = economics.cost.month if economics is not None else None
+    cost = economics.cost if economics is not None else None
+    month = cost.month if cost is not None else None
     if month is None or month.containers.best <= request.max_containers:
         return ()
     busy = month.containers.best
