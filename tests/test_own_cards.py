@@ -281,6 +281,19 @@ def test_a_card_that_is_none_is_refused_with_the_file_and_the_key(config, model,
     assert str(config) in found.stderr
 
 
+def test_the_settings_and_the_doctor_know_of_them(config):
+    config.write_text("[cards.RTX-4090]\ncount = 2\n")
+    shown = run("config").stdout
+    assert f"cards.RTX-4090\tcount\t2\t{config}" in shown
+
+    config.write_text("[cards.RTX-4090]\ncount = 0\n")
+    assert run("config").returncode == 2
+    checks = json.loads(run("diagnose", "--json").stdout)["checks"]
+    (found,) = [check for check in checks if check["id"] == "config"]
+    assert found["status"] == "FAIL"
+    assert "count must be from 1 to 16" in found["text"]
+
+
 def test_what_can_be_rented_needs_no_word_of_the_cards(config, model):
     config.write_text("[cards.X]\nmemory-gib = 10\n")
 

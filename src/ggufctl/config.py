@@ -29,6 +29,7 @@ __all__ = [
     "Option",
     "Origin",
     "Setting",
+    "card_settings",
     "cards_table",
     "config_path",
     "effective_settings",
@@ -168,6 +169,19 @@ def effective_settings(
         else:
             found.append(Setting(option, option.default, Origin.DEFAULT))
     return tuple(found)
+
+
+def card_settings() -> tuple[Setting, ...]:
+    """What the file says of cards of one's own, key by key.
+
+    Raises: UsageError as `cards_table`.
+    """
+    path = str(config_path())
+    return tuple(
+        Setting(Option(f"{CARDS}.{name}", str(key), "", None), value, Origin.FILE, path)
+        for name, values in cards_table().items()
+        for key, value in values.items()
+    )
 
 
 SECRETS = frozenset(

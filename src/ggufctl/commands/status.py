@@ -152,7 +152,7 @@ def status(
         else:
             kept(lambda found: _print(found, as_json=as_json))
             if watcher.problem:
-                say(f"warning: Modal: {watcher.problem}")
+                say(f"warning: {_about_modal(watcher.problem)}")
             if name and any(each.is_broken for each in seen):
                 raise typer.Exit(CheckFailed.exit_code)
     finally:
@@ -267,10 +267,14 @@ def _watch(
     looks(lambda found: _print_lines(found, as_json=as_json))
 
 
+def _about_modal(problem: str) -> str:
+    return problem if "Modal" in problem else f"Modal: {problem}"
+
+
 def _note(watcher: _Watcher, every: float) -> str:
     from ggufctl.services.status import now_text
 
-    problem = f" · Modal: {watcher.problem}" if watcher.problem else ""
+    problem = f" · {_about_modal(watcher.problem)}" if watcher.problem else ""
     return f"{now_text()} · every {every:g} s · Ctrl-C ends{problem}"
 
 
@@ -317,7 +321,14 @@ def config(
 
     Of a secret only is said that it is set.
     """
-    from ggufctl.config import Origin, config_path, effective_settings, own_variables
+    from ggufctl.catalog import load_cards
+    from ggufctl.config import (
+        Origin,
+        card_settings,
+        config_path,
+        effective_settings,
+        own_variables,
+    )
     from ggufctl.render import config as render
     from ggufctl.report.config import config_report
     from ggufctl.services.deployments import state_dir
@@ -329,6 +340,7 @@ def config(
         raise UsageError(f"There is no command {command!r}.", f"Use {', '.join(names)}.")
     # Read as a whole, so that a mistake anywhere in the file is found.
     settings = effective_settings(options)
+    load_cards()
     shown = tuple(
         setting
         for setting in settings
@@ -336,6 +348,8 @@ def config(
         if (setting.option.command == command if command else setting.option.command != "switch")
         and (everything or command or setting.origin is not Origin.DEFAULT)
     )
+    if not command:
+        shown += card_settings()
     variables, unread = own_variables(options)
     places = {
         "config_file": (str(config_path()), config_path().exists()),

@@ -27,7 +27,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from ggufctl.catalog import load_catalogue
+from ggufctl.catalog import load_cards, load_catalogue
 from ggufctl.core._pins import (
     LLAMA_CPP_BUILD,
     OLDEST_COMPUTE_CAPABILITY,
@@ -38,7 +38,7 @@ from ggufctl.core.checks import Check, Status
 from ggufctl.core.escape import escape, redact, redact_url
 from ggufctl.core.launch import clean_environment
 from ggufctl.core.units import GIB, format_gib
-from ggufctl.errors import AccessDenied, GgufctlError
+from ggufctl.errors import AccessDenied, GgufctlError, UsageError
 from ggufctl.services.deployments import LEAST_ROOM_BYTES
 from ggufctl.services.machine import host_memory, is_port_free
 from ggufctl.services.state import state_dir
@@ -556,8 +556,11 @@ def _config(path: Path) -> Sequence[Check]:
     shown = escape(str(path))
     try:
         tomllib.loads(path.read_text(encoding="utf-8"))
+        load_cards()
     except FileNotFoundError:
         return (Check("config", Status.PASS, "There is no configuration file; defaults hold."),)
+    except UsageError as error:
+        return (Check("config", Status.FAIL, error.message, error.hint or "Correct it."),)
     except (OSError, ValueError) as error:
         text = f"{shown} cannot be used: {redact(str(error))[:120]}"
         return (Check("config", Status.FAIL, text, "Correct or remove it."),)
