@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -36,6 +37,7 @@ from ggufctl.documents.calibration import (
     CalibrationExportDocument,
 )
 from ggufctl.engines.base import Device, Found
+from ggufctl.render.calibration import show_runs
 from ggufctl.render.plan import summary
 from ggufctl.services import calibration
 from ggufctl.services.plan import plan_reference
@@ -65,6 +67,16 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "state"
     monkeypatch.setenv("GGUFCTL_STATE_DIR", str(folder))
     return folder
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_terminal_leaves_out_figures_and_not_what_they_are_of(width):
+    shown = io.StringIO()
+    show_runs(summarize([L4]), shown, width=width)
+
+    heads = shown.getvalue().split("\n")[0].split()
+    assert heads[:4] == ["GPU", "build", "model", "runs"]
+    assert ("speed" in heads) == (width >= 60)
 
 
 def test_runs_tighten_speed_and_overhead_of_their_gpu_and_build_alone():

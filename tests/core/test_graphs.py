@@ -71,3 +71,12 @@ def test_weights_in_floating_point_have_graphs_of_their_own() -> None:
     tensors = dict(header.tensors)
     tensors["output.weight"] = tensors["output.weight"]._replace(type="f16")
     assert graphs_key(header) != graphs_key(replace(header, tensors=tensors))
+
+
+def test_weights_that_are_copied_to_the_host_have_graphs_of_their_own() -> None:
+    header = headers()["Mistral-Small-4-Q4_K_M"]
+    for part, is_alike in (("ffn_down_exps", False), ("ffn_gate_up_exps", True)):
+        name = f"blk.3.{part}.weight"
+        tensors = {**header.tensors, name: header.tensors[name]._replace(type="q8_0")}
+        other = replace(header, tensors=tensors)
+        assert (graphs_key(header) == graphs_key(other)) is is_alike

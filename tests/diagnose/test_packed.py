@@ -7,6 +7,10 @@ import gzip
 import io
 import lzma
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ import pytest
 from ggufctl.errors import UsageError
 from ggufctl.services.diagnose import diagnose_log
 from ggufctl.services.packed import read_chunks
-from tests.diagnose.test_command import run, write_model
+from tests.diagnose.test_command import SOURCE, run, write_model
 
 LOG = Path(__file__).parent.parent / "serve" / "logs" / "oom_kv.log"
 RAW = LOG.read_bytes()
@@ -88,6 +92,36 @@ def test_a_rotated_log_is_diagnosed(tmp_path):
     assert b"[oom-kv]" in found.stdout
 
 
+def test_a_log_that_is_watched_is_told_of_when_somebody_ends_it(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ggufctl", "diagnose", "-"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": SOURCE},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Under nohup the tests themselves may take no notice of it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(RAW)
+    process.stdin.flush()
+    announced = process.stderr.readline()
+    idle = 0
+    while idle < 5:
+        # It waits for more of the log, and works no longer on what came.
+        time.sleep(0.1)
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        idle = idle + 1 if state == "S" else 0
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+
+    assert b"does not fit" in announced
+    assert process.returncode == 130
+    assert b"[oom-kv]" in said
+    assert b"  fix: " in said
+
+
 def test_of_several_logs_it_is_said_how_they_are_read(tmp_path):
     found = run(tmp_path, str(LOG), str(LOG))
 
@@ -126,3 +160,25 @@ def test_what_fits_by_the_plan_and_did_not_is_no_advice(tmp_path):
     assert not any("by the plan of this model" in text for text in found.diagnoses[0].fix)
     (text,) = said
     assert "look for a limit" in text
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GGUF\x03\0\0\0",
+        b"\x7fELF\x02\x01",
+        b'\x10\x20\0\0\0\0\0\0{"__metadata__": {}}',
+        bytes(range(256)) * 8,
+    ],
+    ids=["gguf", "elf", "safetensors", "bytes"],
+)
+def test_what_is_no_text_is_no_log(raw):
+    with pytest.raises(UsageError, match="That is no log"):
+        list(read_chunks(io.BytesIO(raw)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "cp1252"])
+def test_text_in_any_encoding_is_a_log(encoding):
+    raw = (RAW.decode() + "\x1b[31mNicht verf\xfcgbar\x1b[0m\r\n").encode(encoding, "replace") * 3
+
+    assert b"".join(read_chunks(io.BytesIO(raw))) == raw

@@ -264,6 +264,16 @@ def test_a_goal_that_makes_no_sense_is_a_sentence_and_exit_2(folder, command, ar
     assert not found.stdout
 
 
+def test_a_least_quant_says_that_it_chooses_nothing_where_the_quant_is_named(hub):
+    asked = Constraints(goal=Goal(objective=Objective.COST, min_quant="Q8_0"))
+    repo = repository(hub)
+    named = plan_reference(f"{repo}:Q4_K_M", Runtime(), asked, n_ctx=4096)
+    chosen = plan_reference(repo, Runtime(), asked, n_ctx=4096)
+
+    assert any("--min-quant chooses among" in text for text in named.warnings)
+    assert not any("--min-quant" in text for text in chosen.warnings)
+
+
 def test_a_dry_run_serves_what_was_picked(folder):
     arguments = ("--optimize", "latency", "--max-usd-per-hour", "2", "-c", "4096")
     picked = document(ggufctl(folder, "plan", MODEL, *arguments, "--json")).choice

@@ -291,11 +291,32 @@ def test_switching_what_has_ended_here_is_a_wrong_name_and_no_missing_token(stat
     put("ended", status="stopped")
 
     found = ggufctl("switch", "ended", "-c", "512", state=state)
-    unknown = ggufctl("switch", "unknown", "-c", "512", state=state)
 
     assert found.returncode == 3, found.stderr
-    assert unknown.returncode == 3, unknown.stderr
-    assert "Nothing called 'unknown' is deployed." in unknown.stderr
+
+
+def test_too_long_a_context_alone_is_what_is_to_be_given_up(state):
+    found = ggufctl("serve", MODEL, "--on", "local", "-c", "99999999", "-np", "1", state=state)
+
+    assert found.returncode == 5
+    assert "hint: It fits with -c 8192.\n" in found.stderr
+
+
+def test_what_runs_here_is_listed_where_modal_cannot_be_reached(state):
+    there = {
+        "MODAL_TOKEN_ID": "ak-x",
+        "MODAL_TOKEN_SECRET": "as-x",
+        "MODAL_SERVER_URL": "http://127.0.0.1:9",
+    }
+    nothing = ggufctl("ps", state=state, timeout=40, **there)
+    put("one")
+    found = ggufctl("ps", state=state, timeout=40, **there)
+    as_json = ggufctl("ps", "--json", state=state, timeout=40, **there)
+
+    assert (nothing.returncode, found.returncode, as_json.returncode) == (8, 0, 8)
+    assert "Modal cannot be reached: Connection refused." in nothing.stderr
+    assert "one\tlocal" in found.stdout
+    assert "What is on Modal is not shown: Modal cannot be reached" in found.stderr
 
 
 def test_an_answer_that_is_being_written_is_finished_before_the_end_and_that_is_said(state):

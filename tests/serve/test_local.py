@@ -454,7 +454,7 @@ def test_a_dry_run_says_everything_and_does_nothing(state):
         (["--on", "local", "-c", "much"], 2, "-c/--ctx-size"),
         (["--on", "local", "--max-attempts", "0"], 2, "--max-attempts"),
         (["--on", "local", "stray"], 2, "after --"),
-        (["--on", "local", "-c", "999999999"], 5, "-ctk"),
+        (["--on", "local", "-c", "999999999"], 5, "It fits with -c 8192."),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_at_once(state, args, code, words):

@@ -213,3 +213,12 @@ def test_prometheus_reads_any_name_and_model(text, health):
             labels = family.samples[0].labels
 
     assert labels["model"] == escape(text)
+
+
+def test_one_token_in_no_time_is_no_speed():
+    text = METRICS.replace("predicted_total 1234", "predicted_total 1")
+
+    found = parse_metrics(text.replace("seconds_total 20", "seconds_total 0.000001"))
+
+    assert found is not None
+    assert (found.predicted_tokens, found.predicted_tokens_per_second) == (1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -141,6 +141,7 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
 
     on_diagnosis = tell if is_stdin and not quiet else None
     on_note = None if quiet else note
+    interrupts: list[KeyboardInterrupt] = []
     try:
         with ExitStack() as stack:
             file = (
@@ -149,7 +150,7 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
                 else stack.enter_context(Path(os.path.expanduser(target)).open("rb"))
             )
             report = diagnose_log(
-                read_chunks(file, on_note),
+                _until_told(read_chunks(file, on_note), interrupts),
                 model=model,
                 on_diagnosis=on_diagnosis,
                 on_note=on_note,
@@ -160,8 +161,18 @@ def _log(target: str, model: str, *, as_json: bool, quiet: bool) -> None:
         print_json(log_report(report))
     elif not quiet or report.diagnoses:
         typer.echo("\n".join(log_lines(report)))
+    if interrupts:
+        raise interrupts[0]
     if not report.diagnoses:
         raise typer.Exit(NoDiagnosis.exit_code)
+
+
+def _until_told(chunks: Iterator[bytes], interrupts: list[KeyboardInterrupt]) -> Iterator[bytes]:
+    """A log that somebody watches ends with Ctrl-C: what it has shown is told all the same."""
+    try:
+        yield from chunks
+    except KeyboardInterrupt as interrupt:
+        interrupts.append(interrupt)
 
 
 def _app(name: str, *, live: bool, as_json: bool, quiet: bool) -> None:

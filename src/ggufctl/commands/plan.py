@@ -306,9 +306,7 @@ def gpus(
     ] = False,
     own: Annotated[
         bool,
-        typer.Option(
-            "--own", help="Cards of one's own instead; --gpu of plan takes them by name."
-        ),
+        typer.Option("--own", help="Cards of one's own instead; --gpu of plan takes them by name."),
     ] = False,
 ) -> None:
     """The GPUs that can be rented: what CUDA sees of their memory, and dated prices."""

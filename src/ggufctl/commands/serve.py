@@ -16,7 +16,7 @@ from ggufctl.commands import options as o
 from ggufctl.commands.goal import GoalOptions, with_goal
 from ggufctl.commands.listening import make_listener, show_key_once
 from ggufctl.commands.output import is_terminal, print_json, print_line, say
-from ggufctl.errors import GgufctlError, UsageError
+from ggufctl.errors import AccessDenied, GgufctlError, RemoteError, UsageError
 from ggufctl.report import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -420,9 +420,16 @@ def ps(
     rows = [report_serve.deployment_report(deployment) for deployment in found]
     lines = render_serve.deployment_rows(found)
     if _asks_modal(on, is_needed=not rows):
-        more_rows, more_lines = modal.ps_on_modal()
-        rows += more_rows
-        lines += more_lines
+        try:
+            more_rows, more_lines = modal.ps_on_modal()
+        except (RemoteError, AccessDenied) as error:
+            # A script that reads JSON is not to take a part for the whole.
+            if not rows or as_json:
+                raise
+            say(f"What is on Modal is not shown: {error.message}")
+        else:
+            rows += more_rows
+            lines += more_lines
     elif on == "all" and remembers_modal():
         say("What is on Modal is not shown: there is no Modal token on this machine.")
     if as_json:
@@ -587,7 +594,6 @@ def switch(
         has_ended,
     )
     from ggufctl.services.local_switch import Switch
-    from ggufctl.services.state import remembers_modal
 
     given = {
         option
@@ -609,8 +615,6 @@ def switch(
             raise
         deployment = None
     except DeploymentNotFound:
-        if not modal.has_token() and not remembers_modal(name):
-            raise
         deployment = None
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet

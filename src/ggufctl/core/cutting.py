@@ -1,9 +1,9 @@
 """Cuts a graph into stamps, see `core.stamping`.
 
 A graph that does not fit into that picture is refused (`cut` returns None), and has to be built
-for the GPUs as they are: operations on the host between blocks, what is moved from one block to
-another for fusion, results that take a place of another size. Blocks that read what others than
-the one before them computed are stamped for one GPU only.
+for the GPUs as they are: several operations of a block on the host, what is moved from one block
+to another for fusion, results that take a place of another size. Blocks that read what others
+than the one before them computed are stamped for one GPU only.
 
 Source: as for `core.ggml.scheduler` and `core.ggml.alloc`.
 """
@@ -196,13 +196,15 @@ class _Cutter:
     def _on_gpus(self, nodes: list[Tensor]) -> list[Tensor]:
         """Nodes from the first of a GPU on, with the copies for and from what is not on one."""
         host, here = self._host, -1
+        if all(t.backend != host for t in nodes):
+            return nodes
         found: list[Tensor] = []
         results: dict[int, Tensor] = {}
         for t in nodes:
             root = t.view_src
             demand(root is None or id(root) not in results)
             if t.backend == host and t.op not in VIEW_OPS:
-                detour = _Detour.of(t, here, host)
+                detour = _Detour.of(t, here)
                 results[id(t)] = detour.returned
                 self._detours.append(detour)
                 found += (detour.read, detour.returned)
@@ -371,9 +373,7 @@ class _Cutter:
                 nodes += [*read, result, keep_alive([result])]
         return _taped(leafs, nodes, copies, n_copies)
 
-    def _of_host(
-        self, n_host: int, inputs: Iterable[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def _of_host(self, n_host: int, inputs: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Leafs and first nodes of the host, of which nothing has a place yet."""
         graph, host = self._graph, self._host
         leafs = [t for t in graph.leafs if t.buffer == -1 and t.backend == host]
@@ -445,16 +445,16 @@ class _Detour(NamedTuple):
     returned: Tensor
 
     @classmethod
-    def of(cls, node: Tensor, home: int, host: int) -> _Detour:
-        """What there is to a node of the block on a device."""
+    def of(cls, node: Tensor, home: int) -> _Detour:
+        """What there is to a node of the host, for the block on a device."""
         sources = [s for s in node.src if s is not None]
         computed = [s for s in sources if s.buffer == -1]
         demand(computed and node.view_src is None and all(s.backend == home for s in sources))
+        # Blocks alike have weights of one type only where a precision is asked for.
+        demand(node.param == "f32" or not any(s.is_weight for s in sources))
         read, returned = keep_alive(computed), Tensor(node.type, node.ne, nb=node.nb)
         read.backend = returned.backend = home
-        asked = _Asked(
-            (node.type, node.ne, node.op), tuple((s.type, s.ne, s.nb) for s in sources)
-        )
+        asked = _Asked((node.type, node.ne, node.op), tuple((s.type, s.ne, s.nb) for s in sources))
         return cls(asked, read, returned)
 
 

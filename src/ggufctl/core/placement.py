@@ -13,7 +13,7 @@ import re
 import struct
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -105,6 +105,10 @@ class BlockTensor(NamedTuple):
     """Whether the loader keeps it (False = read over, as nextn blocks)."""
 
 
+_Alike = tuple[str, str, tuple[int, ...], bool]
+"""What two weights alike have in common: rest of the name, type, extents, `is_loaded`."""
+
+
 class Stock:
     """The weights of a file by blocks, and which blocks are alike.
 
@@ -114,7 +118,7 @@ class Stock:
         numbers: of signatures, where other files shall have the same.
 
     Attributes:
-        blocks: number of a block → its weights, as in the file.
+        blocks: their numbers.
         kinds: number of a block → a number that blocks with weights alike have in common.
         others: loaded weights that belong to no block.
         places: name of a weight → number of its block or None, and the rest of the name.
@@ -126,7 +130,7 @@ class Stock:
         loads: Callable[[str], bool] | None = None,
         numbers: dict[Hashable, int] | None = None,
     ) -> None:
-        by_block: dict[int, list[BlockTensor]] = {}
+        by_block: dict[int, tuple[list[TensorInfo], list[_Alike]]] = {}
         self.others: list[TensorInfo] = []
         self.places: dict[str, tuple[int | None, str]] = {}
         self._loads = loads
@@ -135,17 +139,19 @@ class Stock:
             is_loaded = self.is_loaded(name) if loads or name[:4] == "dec." else True
             if il is not None:
                 if (block := by_block.get(il)) is None:
-                    block = by_block[il] = []
-                block.append(BlockTensor(rest, info, is_loaded))
+                    block = by_block[il] = [], []
+                block[0].append(info)
+                block[1].append((rest, info.type, info.shape, is_loaded))
             elif is_loaded:
                 self.others.append(info)
-        self.blocks: Mapping[int, Sequence[BlockTensor]] = by_block
+        self.blocks: Collection[int] = by_block.keys()
+        self._by_block = by_block
         self.supported: dict[Hashable, bool] = {}
         """What CUDA can run, as placements find it out."""
         self.placed: dict[Hashable, tuple[PlacedBlock, int]] = {}
         """Blocks and their device, as the first placement has them."""
         self._numbers = {} if numbers is None else numbers
-        self.kinds = {il: self.number(_alike(block)) for il, block in self.blocks.items()}
+        self.kinds = {il: self.number(tuple(alike)) for il, (_, alike) in by_block.items()}
 
     def number(self, signature: Hashable) -> int:
         """A number for a signature, the same for equal ones."""
@@ -157,10 +163,11 @@ class Stock:
             return False
         return self._loads is None or self._loads(name)
 
-
-def _alike(tensors: Sequence[BlockTensor]) -> Hashable:
-    """What two blocks with weights alike have in common."""
-    return tuple([(rest, info.type, info.shape, is_loaded) for rest, info, is_loaded in tensors])
+    def weights(self, il: int) -> list[BlockTensor]:
+        """Weights of a block, as in the file."""
+        infos, alike = self._by_block.get(il, ((), ()))
+        both = zip(infos, alike, strict=True)
+        return [BlockTensor(rest, info, is_loaded) for info, (rest, _, _, is_loaded) in both]
 
 
 class PlacedBlock(NamedTuple):
@@ -361,24 +368,23 @@ class Placement:
 
     def block(self, il: int) -> PlacedBlock:
         """Weights of a block; blocks alike that are placed alike share the answer."""
-        tensors = self.stock.blocks.get(il, ())
         home = self.layer_backends[min(il, self.hp.n_layer_all)]
         key = (self.stock.kinds.get(il), home, il < self.n_cpu_moe)
         found = self._blocks.get(key)
         if found is None:
             # An override may name a single block.
             if self._overrides:
-                return self._place_block(tensors, il, home)
-            found = self._blocks[key] = self._placed_elsewhere(tensors, il, home)
+                return self._place_block(il, home)
+            found = self._blocks[key] = self._placed_elsewhere(il, home)
         return found
 
-    def _placed_elsewhere(self, tensors: Sequence[BlockTensor], il: int, home: int) -> PlacedBlock:
+    def _placed_elsewhere(self, il: int, home: int) -> PlacedBlock:
         """A block as another placement has it, on the device that is its own here."""
         is_on_host, host = home == self.host, self.host
         key = (self.stock.kinds.get(il), is_on_host, il < self.n_cpu_moe)
         known = self.stock.placed.get(key)
         if known is None:
-            found = self._place_block(tensors, il, home)
+            found = self._place_block(il, home)
             self.stock.placed[key] = (found, home)
             return found
         found, there = known
@@ -394,7 +400,8 @@ class Placement:
             found.kind,
         )
 
-    def _place_block(self, tensors: Sequence[BlockTensor], il: int, home: int) -> PlacedBlock:
+    def _place_block(self, il: int, home: int) -> PlacedBlock:
+        tensors = self.stock.weights(il)
         totals: dict[int, int] = {}
         loaded: list[tuple[BlockTensor, int]] = []
         parts: list[Hashable] = []

@@ -24,6 +24,9 @@ from ggufctl.core.stamps import AN_INPUT, GIVEN_UP, Name, Refused, Source, Stamp
 
 __all__ = ["Crossing", "Kind", "Pair", "Stamped", "shortened"]
 
+KEPT_CONTEXTS = 4
+"""Contexts of which it is remembered how buffers are used."""
+
 Kind = Hashable
 Pair = tuple[Kind, Kind]
 
@@ -107,10 +110,7 @@ class Stamped:
         self._others: dict[Hashable, Stamp] = {}
         self._closings: dict[tuple[int, int], tuple[Stamp, Stamp]] = {}
         self._lock = Lock()
-        self._steps = 0
-        self._rooms: dict[int, tuple[Stamp, list[int]]] = {}
-        self._moves = _Moves()
-        self._known: dict[Hashable, int] = {}
+        self._contexts: dict[int, _Context] = {}
 
     def sizes(
         self, layer_backends: Sequence[int], n_gpus: int, steps: int
@@ -129,11 +129,7 @@ class Stamped:
             return None
         where = [layer_backends[home] for home in self._homes]
         with self._lock:
-            if steps != self._steps:
-                self._steps = steps
-                self._rooms.clear()
-                self._moves = _Moves()
-                self._known.clear()
+            context = self._context(steps)
             found = []
             start, n = 0, len(where)
             for gpu in range(n_gpus):
@@ -141,20 +137,29 @@ class Stamped:
                 while end < n and where[end] == gpu:
                     end += 1
                 try:
-                    found.append(self._size(start, end, is_only=n_gpus == 1))
+                    found.append(self._size(start, end, context, is_only=n_gpus == 1))
                 except Refused:
                     return None
                 start = end
-            return (*found, self._host_size(is_only=n_gpus == 1))
+            return (*found, self._host_size(context, is_only=n_gpus == 1))
 
-    def _host_size(self, *, is_only: bool) -> int:
-        size = self._known.get(is_only)
+    def _context(self, steps: int) -> _Context:
+        """What is known of a context."""
+        found = self._contexts.get(steps)
+        if found is None:
+            if len(self._contexts) == KEPT_CONTEXTS:
+                del self._contexts[next(iter(self._contexts))]
+            found = self._contexts[steps] = _Context(steps)
+        return found
+
+    def _host_size(self, context: _Context, *, is_only: bool) -> int:
+        size = context.sizes.get(is_only)
         if size is None:
             tape = self._hosts[0 if is_only else 1]
-            size = self._known[is_only] = tape.play(self._steps).size
+            size = context.sizes[is_only] = tape.play(context.steps).size
         return size
 
-    def _size(self, start: int, end: int, *, is_only: bool) -> int:
+    def _size(self, start: int, end: int, context: _Context, *, is_only: bool) -> int:
         if start == end:
             return 0
         kinds = self._kinds
@@ -163,12 +168,15 @@ class Stamped:
         if following is not None and not self._source.ends_late(self._places[following]):
             following = None
         key = (is_only, before, following, *kinds[start:end])
-        size = self._known.get(key)
+        size = context.sizes.get(key)
         if size is None:
-            size = self._known[key] = self._played(start, end, following, is_only=is_only)
+            size = self._played(start, end, following, context, is_only=is_only)
+            context.sizes[key] = size
         return size
 
-    def _played(self, start: int, end: int, following: Pair | None, *, is_only: bool) -> int:
+    def _played(
+        self, start: int, end: int, following: Pair | None, context: _Context, *, is_only: bool
+    ) -> int:
         """Buffer of a GPU that has some blocks.  [bytes]
 
         Args:
@@ -176,18 +184,19 @@ class Stamped:
             end: the first after them.
             following: kinds of the last one and of the first of the next GPU, where that begins
                 before this one is done.
+            context: that it is played for.
             is_only: whether there is no other GPU.
         """
         if is_only or self._piped is None:
             stamps = self._steady[start:end]
-            player = _Player(self._steps, self._rooms, _Moves())
+            player = _Player(context, _Moves())
             player.take(stamps)
             first = stamps[:1] if self._asks_late else stamps
             player.place(first, self._inputs, self._preset)
             stamps = self._with_ends(stamps)
             return player.play(self._with_begins(stamps) if self._asks_late else stamps)
         stamps, pairs = self._piped[start:end], self._pairs[start:end]
-        player = _Player(self._steps, self._rooms, self._moves)
+        player = _Player(context, context.moves)
         # Stamps of the same kind read the same.
         read = {i for stamp in {id(each): each for each in stamps}.values() for i in stamp.reads}
         copies = [self._inputs[i] for i in read] + self._crossings[pairs[0]].ahead
@@ -254,7 +263,6 @@ class Stamped:
             found.append(stamp)
         return found
 
-
     def _with_begins(self, stamps: Sequence[Stamp]) -> list[Stamp]:
         """The stamps with inputs copied behind what a segment begins with, when first read."""
         seen = set(stamps[0].asked)
@@ -305,20 +313,34 @@ class _Moves:
         return found
 
 
+class _Context:
+    """What is known of one context.
+
+    Attributes:
+        steps: how much further it is than the one of the graph.
+        rooms: what slots of stamps take up, by the id of their sizes.
+        moves: of buffers whose inputs stay where they are.
+        sizes: of buffers that were played.  [bytes]
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.rooms: dict[int, tuple[Stamp, list[int]]] = {}
+        self.moves = _Moves()
+        self.sizes: dict[Hashable, int] = {}
+
+
 class _Player:
     """One buffer while stamps are played.
 
     Args:
-        steps: how much further the context is than the one of the graph.
-        rooms: what slots of stamps take up there, as far as it is known.
+        context: that they are played for.
         moves: of buffers whose inputs lie where those of this one do.
     """
 
-    def __init__(
-        self, steps: int, rooms: dict[int, tuple[Stamp, list[int]]], moves: _Moves
-    ) -> None:
-        self._steps = steps
-        self._rooms = rooms
+    def __init__(self, context: _Context, moves: _Moves) -> None:
+        self._steps = context.steps
+        self._rooms = context.rooms
         self._moves = moves
         self._arena = Arena()
         self._held: dict[Name, tuple[int, int]] = {}

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from ggufctl.core.ggml import cuda
 from ggufctl.core.ggml.alloc import IN_PLACE_OPS, left_by_reader
@@ -153,15 +153,16 @@ class Source:
         """Nodes of each segment where one GPU has all blocks."""
         self._moved: set[int] = set()
         """Segments of which something moves to the one before, if that is on the same GPU."""
+        blocks, places, names = self._blocks, self._places, self._names
         for place, (start, end) in enumerate(pairwise(starts)):
             by_block: dict[int, list[str]] = {}
             for t in nodes[start:end]:
-                block = self.block(t)
+                block = blocks.get(t.backend, -1)
                 ops = by_block.get(block)
                 if ops is None:
                     ops = by_block[block] = self._ops[place, block] = []
-                self._places[id(t)] = place
-                self._names[id(t)] = (len(ops), block)
+                places[id(t)] = place
+                names[id(t)] = (len(ops), block)
                 ops.append(t.op)
             if any(op not in VIEW_OPS for op in by_block.get(place - 1, ())):
                 self._late.add(place)
@@ -360,11 +361,6 @@ class Source:
         return foreign
 
 
-def is_of_host(t: Tensor) -> bool:
-    """Whether a node stands for what the host reads or returns."""
-    return t.op == "NONE"
-
-
 def _stretches(
     nodes: list[Tensor], after: Tensor | None
 ) -> Iterator[tuple[list[Tensor], Tensor | None]]:
@@ -374,11 +370,14 @@ def _stretches(
         nodes: in order.
         after: the node after them.
     """
+    # What has no operation stands for what the host reads or returns.
+    are_copies = [t.op == "NONE" for t in nodes]
     begun = 0
-    for i in range(1, len(nodes)):
-        if is_of_host(nodes[i]) is not is_of_host(nodes[i - 1]):
-            yield nodes[begun:i], nodes[i]
-            begun = i
+    if True in are_copies:
+        for i, (former, latter) in enumerate(pairwise(are_copies), 1):
+            if former is not latter:
+                yield nodes[begun:i], nodes[i]
+                begun = i
     yield nodes[begun:], after
 
 
@@ -390,16 +389,18 @@ def _count(segments: Iterable[Sequence[Tensor]]) -> dict[int, int]:
     """
     last: dict[int, int] = {}
     segments = list(segments)
-    touched: set[Tensor | None] = set()
     for nodes in segments:
-        touched.update(nodes)
         for t in nodes:
-            touched.update(t.src)
-            touched.add(t.view_src)
-    touched.discard(None)
-    for t in cast("set[Tensor]", touched):
-        t.n_children = t.n_views = 0
-        t.is_allocated = False
+            t.n_children = t.n_views = 0
+            t.is_allocated = False
+            root = t.view_src
+            if root is not None:
+                root.n_children = root.n_views = 0
+                root.is_allocated = False
+            for s in t.src:
+                if s is not None:
+                    s.n_children = s.n_views = 0
+                    s.is_allocated = False
     for place, nodes in enumerate(segments):
         for t in nodes:
             if t.view_src is not None and t.op != "NONE":

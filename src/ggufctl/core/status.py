@@ -222,13 +222,18 @@ def parse_metrics(text: str) -> Counters | None:
     )
 
 
+LEAST_SECONDS = 1e-3
+"""Of work that says how fast an engine is."""
+
+
 def _average(found: Mapping[str, float], tokens: str, seconds: str) -> float:
     """Tokens per second since the start.
 
     The engine's own gauges of speed begin anew each time that somebody reads them.
     """
     took = found.get(seconds, 0.0)
-    return found[tokens] / took if took > 0 else 0.0
+    # One token counts as made in no time.
+    return found[tokens] / took if took >= LEAST_SECONDS else 0.0
 
 
 def parse_slots(text: str) -> tuple[Slot, ...]:

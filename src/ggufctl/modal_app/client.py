@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import sys
+import time
+import urllib.parse
+import urllib.request
 from collections import deque
 from collections.abc import Iterator
 
@@ -15,13 +19,27 @@ import modal.exception
 from ggufctl.core.escape import escape
 from ggufctl.errors import AccessDenied, LaunchFailed, RemoteError, UsageError
 
-__all__ = ["ImageBuildFailed", "account", "check_token", "one_line", "output", "translated"]
+__all__ = [
+    "ImageBuildFailed",
+    "account",
+    "check_token",
+    "one_line",
+    "output",
+    "require_network",
+    "translated",
+]
 
 BUILDER_LINES = 4
 """Of an image that was not built: the reason is in the last few."""
 
 LOGGERS = ("modal-client", "modal-utils")
 """Of Modal's client."""
+
+REACH_SECONDS = 5.0
+"""For one attempt to reach Modal at all."""
+
+REACH_ATTEMPTS = 3
+"""Its own client tries for a minute, and says nothing meanwhile."""
 
 NO_TOKEN = "There is no Modal token on this machine, so nothing can be asked of Modal."
 
@@ -91,11 +109,40 @@ def one_line(error: BaseException) -> str:
     return escape(" ".join(str(error).split()), 400)
 
 
+def require_network() -> None:
+    """Make sure that Modal can be reached, sooner than its own client gives up.
+
+    Raises: RemoteError.
+    """
+    urls = [
+        urllib.parse.urlsplit(url.strip())
+        for url in str(modal.config.config["server_url"]).split(",")
+    ]
+    if urllib.request.getproxies() or any(url.scheme not in ("http", "https") for url in urls):
+        return
+    reason = ""
+    for attempt in range(REACH_ATTEMPTS):
+        if attempt:
+            time.sleep(1.0)
+        for url in urls:
+            port = url.port or (443 if url.scheme == "https" else 80)
+            try:
+                socket.create_connection((url.hostname or "", port), REACH_SECONDS).close()
+            except OSError as error:
+                reason = error.strerror or str(error)
+            else:
+                return
+    raise RemoteError(
+        f"Modal cannot be reached: {escape(reason, 200)}.", "Check the network and HTTPS_PROXY."
+    )
+
+
 def check_token() -> None:
     """Make sure that Modal knows us, before anything else is done.
 
     Raises: AccessDenied without a token or with a wrong one; RemoteError without a connection.
     """
+    require_network()
     with translated("signing in"):
         modal.Client.from_env().hello()
 
@@ -105,6 +152,7 @@ def account() -> str:
 
     Raises: AccessDenied without a token or with a wrong one; RemoteError without a connection.
     """
+    require_network()
     with translated("signing in"):
         client = modal.Client.from_env()
         client.hello()

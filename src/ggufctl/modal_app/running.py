@@ -12,7 +12,7 @@ import modal.exception
 
 from ggufctl.core.deployment import APP_PREFIX, ATTEMPT_TAG, SERVER_NAME, TOOL_TAG, UNTIL_TAG
 from ggufctl.errors import RemoteError
-from ggufctl.modal_app.client import translated
+from ggufctl.modal_app.client import require_network, translated
 
 __all__ = [
     "ModalDeployment",
@@ -159,6 +159,7 @@ def _described(app: modal.App, name: str, tags: Mapping[str, str]) -> ModalDeplo
 
 def live_rates() -> dict[str, str]:
     """Modal's own prices of this workspace, by Modal's names for them."""
+    require_network()
     with translated("the prices"):
         try:
             rates = modal.Workspace.from_context().billing.rates()

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["show_runs", "tsv_runs"]
 
+_NAMES = ("GPU", "build", "model")
+_NAME = 9
+"""Least width of one of them.  [characters]"""
+
+_LEAST_WANTED = ("speed", "load s", "tok/s", "memory")
+"""What a narrow terminal leaves out first."""
+
 
 def tsv_runs(runs: Sequence[Summary]) -> str:
     """Everything, figures whole; empty where nothing was seen."""
@@ -24,7 +31,9 @@ def tsv_runs(runs: Sequence[Summary]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def show_runs(runs: Sequence[Summary], stream: TextIO | None = None) -> None:
+def show_runs(
+    runs: Sequence[Summary], stream: TextIO | None = None, *, width: int | None = None
+) -> None:
     """Print a table for people."""
     import sys
 
@@ -33,21 +42,33 @@ def show_runs(runs: Sequence[Summary], stream: TextIO | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=stream or sys.stdout, width=width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("GPU", "build", "model"):
-        table.add_column(name, overflow="fold")
-    for name in ("runs", "memory", "load s", "tok/s", "speed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for each in runs:
-        table.add_row(
-            *(Text(escape(text)) for text in (each.gpu, each.build, each.model)),
-            str(each.n_runs),
-            _times(each.memory_ratio),
-            _figure(each.load_seconds),
-            _figure(each.tokens_per_s),
-            _times(each.speed_ratio),
-        )
-    Console(file=stream or sys.stdout).print(table)
+    columns = {
+        "GPU": [each.gpu for each in runs],
+        "build": [each.build for each in runs],
+        "model": [each.model for each in runs],
+        "runs": [str(each.n_runs) for each in runs],
+        "memory": [_times(each.memory_ratio) for each in runs],
+        "load s": [_figure(each.load_seconds) for each in runs],
+        "tok/s": [_figure(each.tokens_per_s) for each in runs],
+        "speed": [_times(each.speed_ratio) for each in runs],
+    }
+    for name in _LEAST_WANTED:
+        # Without what they are of, figures say nothing.
+        if len(_NAMES) * _NAME + sum(len(n) + 1 for n in columns if n not in _NAMES) <= (
+            console.width
+        ):
+            break
+        del columns[name]
+    for name in columns:
+        if name in _NAMES:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*(Text(escape(cell)) for cell in cells))
+    console.print(table)
 
 
 def _times(ratio: float | None) -> str:

@@ -156,7 +156,8 @@ def _cause_lines(found: Diagnosis, *, is_first: bool) -> list[str]:
     shown = found.evidence[: _SHOWN_EVIDENCE if is_first else 1]
     lines += [f"  line {e.line}: {e.text[:_LINE]}" for e in shown]
     if found.n_lines > len(shown):
-        lines.append(f"  and {found.n_lines - len(shown)} more lines")
+        n_more = found.n_lines - len(shown)
+        lines.append(f"  and {n_more} more line{'s' if n_more > 1 else ''}")
     lines += [f"  fix: {text}" for text in found.fix[: _SHOWN_FIXES if is_first else 1]]
     return lines
 

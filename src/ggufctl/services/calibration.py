@@ -325,6 +325,8 @@ def _measure(base_url: str, alias: str, headers: dict[str, str]) -> float | None
         "prompt": "Count from one to twenty:",
         "max_tokens": MEASURED_TOKENS,
         "temperature": 0,
+        # Else some models end at once, and nothing is measured.
+        "ignore_eos": True,
     }
     status, text = ask(f"{base_url}/v1/completions", headers, body, MEASURE_SECONDS)
     if status != 200:

@@ -22,6 +22,14 @@ _UNREAD = {
 }
 """How files begin that are not unpacked here: what they are called, and what unpacks them."""
 
+_SAMPLE_BYTES = 512
+"""From so many on, the first bytes say whether they are text."""
+
+_MOST_CONTROL_BYTES = 0.02
+"""Share of a text: terminals' own and those of UTF-16 are not counted."""
+
+_CONTROL_BYTES = bytes(i for i in range(1, 32) if i not in b"\a\b\t\n\v\f\r\x1b")
+
 
 def read_chunks(stream: BinaryIO, on_note: Callable[[str], None] | None = None) -> Iterator[bytes]:
     """A log in pieces, each as soon as something of it is there; gzip, bzip2 and xz unpacked.
@@ -30,7 +38,7 @@ def read_chunks(stream: BinaryIO, on_note: Callable[[str], None] | None = None) 
         stream: the log.
         on_note: hears that a packed one has no end.
 
-    Raises: UsageError for something that is packed otherwise, or damaged.
+    Raises: UsageError for something that is packed otherwise, damaged, or no text at all.
     """
     begun = _Begun(stream)
     head = begun.head
@@ -41,7 +49,13 @@ def read_chunks(stream: BinaryIO, on_note: Callable[[str], None] | None = None) 
                 f"Unpack it: {command} FILE | ggufctl diagnose -",
             )
     try:
-        yield from _pieces(_unpacked(begun))
+        for number, piece in enumerate(_pieces(_unpacked(begun))):
+            if not number and _is_binary(piece):
+                raise UsageError(
+                    "That is no log: its bytes are no text.",
+                    "To look at a model, name its file: ggufctl diagnose MODEL.gguf.",
+                )
+            yield piece
     except EOFError:
         # What there is has been read.
         if on_note is not None:
@@ -52,6 +66,18 @@ def read_chunks(stream: BinaryIO, on_note: Callable[[str], None] | None = None) 
         if error.errno is not None:
             raise
         raise UsageError(f"The log cannot be unpacked: {error}.") from None
+
+
+def _is_binary(piece: bytes) -> bool:
+    """Whether the first bytes are those of a program, of weights or the like."""
+    is_safetensors = piece[8:10] == b'{"' and b"\0" in piece[:8]
+    if is_safetensors or piece.startswith((b"GGUF", b"\x7fELF")):
+        return True
+    sample = piece[: 8 * _SAMPLE_BYTES]
+    if len(sample) < _SAMPLE_BYTES:
+        return False
+    n_control = len(sample) - len(sample.translate(None, _CONTROL_BYTES))
+    return n_control > _MOST_CONTROL_BYTES * len(sample)
 
 
 def _unpacked(begun: _Begun) -> BinaryIO:

@@ -391,7 +391,10 @@ def _plan_one(
         workshop,
         on_event=on_event,
         smaller=_smaller(resolved.repo, _by_label(resolved.variants), model.quant),
-        warnings=_source_warnings(resolved.ref, resolved.is_stale),
+        warnings=(
+            *_source_warnings(resolved.ref, resolved.is_stale),
+            *_goal_warnings(constraints, model),
+        ),
         brief=brief,
     )
 
@@ -551,6 +554,13 @@ class _Opener:
             )
             exact = _model(opened, self.workshop)
             known[quant] = (exact, self.workshop.planner(exact, self.catalogue, self.extras))
+
+
+def _goal_warnings(constraints: Constraints, model: Model) -> tuple[str, ...]:
+    if constraints.goal is None or not constraints.goal.min_quant:
+        return ()
+    named = model.quant or "one model"
+    return (f"--min-quant chooses among the quants of a repository: {named} is what was named.",)
 
 
 def _source_warnings(reference: Reference, is_stale: bool) -> tuple[str, ...]:

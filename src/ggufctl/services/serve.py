@@ -453,6 +453,10 @@ def _require_fit(plan: LocalPlan) -> None:
         smaller = _estimate_of(plan, option.runtime)
         if not _short_by(smaller, plan.devices, plan.host):
             hint = f"It fits with {' '.join(option.flags)}: {option.text}."
+            shorter = plan.runtime.with_(n_ctx=option.runtime.n_ctx)
+            if not _short_by(_estimate_of(plan, shorter), plan.devices, plan.host):
+                # Whoever asked for too long a context need not give up anything else.
+                hint = f"It fits with -c {shorter.n_ctx}."
             break
     else:
         model = shlex.quote(escape(plan.model.ref))

@@ -32,6 +32,12 @@ MAX_EVIDENCE = 4
 MAX_TEXT = 400
 """Characters that are kept of one line."""
 
+_HEAD = 100
+"""Characters of a long line's beginning that are kept beside what matched."""
+
+_BEFORE = 60
+"""Characters before what matched that are kept."""
+
 _MOST_VALUE = 200
 """Characters that are kept of what a pattern takes from a line."""
 
@@ -39,7 +45,8 @@ _ANNOUNCES = re.compile(
     r"\b(?:exceptions?|errors?) (?:was |were |has been |have been |has |have )?(?:raised|occurr?ed|"
     r"caught|thrown|happened|encountered)\b(?!.{0,20}:\s*\S.{8})|"
     r"^\W{0,4}(?:un(?:handled|caught|expected) )?(?:exception|error)(?: in ASGI application)?\W*$|"
-    r"\bsee (?:above|below)\b|^(?:\[\w+\] *)?(?:\(\w+\) *)?- |:\s*$|following errors?\b[^:]{0,40}:?\s*$",
+    r"\bsee (?:above|below)\b|^(?:\[\w+\] *)?(?:\(\w+\) *)?- |:\s*$|following "
+    r"errors?\b[^:]{0,40}:?\s*$",
     re.IGNORECASE,
 )
 _CAUSE = re.compile(r"\W{0,4}caused by:|.{0,4}\[cause\]:", re.IGNORECASE)
@@ -146,7 +153,7 @@ class Hit:
         self.count += 1
         self.is_warning &= line.is_error is False
         if len(self.evidence) < MAX_EVIDENCE and all(e.line != line.number for e in self.evidence):
-            self.evidence.append(Evidence(line.number, redact(line.text[:MAX_TEXT])))
+            self.evidence.append(Evidence(line.number, redact(_shown(line.text, match))))
             for key, value in match.groupdict().items():
                 if value and not self.values.get(key):
                     self.values[key] = value.strip()[:_MOST_VALUE]
@@ -164,6 +171,14 @@ class Hit:
             self.values["path"] = self.values.get("path") or path_in(why)
             self.values["program"] = speaker_of(line.text)
             self.evidence.sort(key=lambda evidence: evidence.line != line.number)
+
+
+def _shown(text: str, match: re.Match[str]) -> str:
+    """What is kept of a line: its beginning, and in a long one what matched."""
+    if len(text) <= MAX_TEXT or match.string != text or match.end() <= MAX_TEXT:
+        return text[:MAX_TEXT]
+    begin = max(_HEAD, match.start() - _BEFORE)
+    return f"{text[:_HEAD]} … {text[begin : begin + MAX_TEXT - _HEAD]}"
 
 
 def quoted_in(match: re.Match[str]) -> str:

@@ -67,13 +67,14 @@ _ACCESS = re.compile(
     r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH) \S+(?: \"?HTTP/\d| .{0,40}\b[1-5]\d\d$)"
 )
 """Lines of who asked for what: the server's own lines say why it was refused."""
-_FAILED = re.compile(r"HTTP Request: POST \S+ \W?HTTP/[\d.]+ 500\b")
+_FAILED = re.compile(r"HTTP Request: POST \S+ \W?HTTP/[\d.]+ (?:400|422|500)\b")
 """What a client says that a server failed at."""
 _NOISE = re.compile(
     # gdb, which an engine that aborts calls for a backtrace
     r"^ptrace: Operation not permitted|^Could not attach to process|^No stack\.|"
     r"^\d*\s*(?:in )?\.{1,2}/(?:nptl|sysdeps)/.{0,80}: No such file or directory|"
     r"^If your uid matches the uid of the target process|"
+    r"^Failed to retrieve error logs|"
     # PowerShell, of every program that writes to its error output
     r"^At (?:line|\S+\.ps1):\d+ char:\d+|"
     r"^\+ (?:CategoryInfo +: NotSpecified: .{0,500}RemoteException|"
@@ -101,6 +102,13 @@ _PLACES = (
     ("podman", re.compile(r"\bpodman\b|\bcrun\b")),
     ("colab", re.compile(r"/content/|google\.colab|\bColab\b")),
     ("conda", re.compile(r"/(?:ana|mini|mamba|micromamba|miniforge)\w*3?/|/envs/\w")),
+    (
+        "pip build",
+        re.compile(
+            r"build_wheel\b|Getting requirements to build|build backend returned|Failed to build `|"
+            r"egg_info did not run|metadata-generation-failed|--no-build-isolation"
+        ),
+    ),
     ("modal", re.compile(r"modal\.exception|/pkg/modal|Runner failed|^Building image im-")),
     ("snap", re.compile(r"(?:^|[\s'\"=:])/(?:var/)?snap/")),
     (
@@ -112,6 +120,11 @@ _PLACES = (
     ),
     ("lm studio", re.compile(r"\bLM ?Studio\b|\[LMSInternal\]|\.lmstudio|🥲")),
     ("koboldcpp", re.compile(r"\bkoboldcpp|\bKoboldCpp|gpttype_|Load Text Model")),
+    ("text to speech", re.compile(r"\bTTS\.CPP\b|\bKokoro\b|\bTTS (?:Memory|Model)\b|OuteTTS")),
+    (
+        "text generation web ui",
+        re.compile(r"\bText [Gg]eneration [Ww]eb ?UI\b|text-generation-webui|llama\.cpp weights"),
+    ),
     # Not as its package is called: rows about Python itself look for that.
     ("llama_cpp", re.compile(r"llama_cpp[\\/]|\bllama_cpp\.|llama-cpp-python")),
 )

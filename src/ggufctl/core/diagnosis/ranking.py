@@ -11,6 +11,7 @@ from ggufctl.core.diagnosis.upstream import (
     BUILDS,
     COMES_OF,
     CRASHES,
+    DRIVER_ENDS,
     EMPTINESS,
     ENDS,
     ENGINE_FAILED,
@@ -26,6 +27,14 @@ from ggufctl.core.signatures import Tier
 
 __all__ = ["merged", "ranked"]
 
+_OWN_CHECK = re.compile(
+    r"(?:GGML_ASSERT|Assertion [`'])(?!.{0,300}(?:CUDA|ROCm|HIP|SYCL) error)", re.IGNORECASE
+)
+"""A check of the engine that is not over what a GPU's driver answered."""
+_AT_ITS_END = re.compile(
+    r"by agent node|HSA_STATUS_ERROR|Abort was called|HW Exception by GPU", re.IGNORECASE
+)
+"""What the parts of a driver that run within a process print when it aborts."""
 _KILLED_BY_KERNEL = re.compile(r"oom|out of memory|signal: killed|Killed ", re.IGNORECASE)
 
 
@@ -91,7 +100,7 @@ def _line_of(evidence: Evidence) -> int:
 
 def _without_consequences(hits: list[Hit]) -> list[Hit]:
     """Without what only follows from a better known cause."""
-    hits = _without_kills(hits)
+    hits = _without_kills(_without_driver_ends(hits))
     absorbed = _absorbed_by({hit.id for hit in hits})
     hits = [hit for hit in hits if hit.id not in absorbed]
     if reasons := _reasons_of_waiting(hits):
@@ -136,6 +145,24 @@ def _without_kills(hits: list[Hit]) -> list[Hit]:
         hit
         for hit in hits
         if hit.id != "oom-killed" or any(_KILLED_BY_KERNEL.search(e.text) for e in hit.evidence)
+    ]
+
+
+def _without_driver_ends(hits: list[Hit]) -> list[Hit]:
+    """Without what a driver says of a process that had stopped at a check of its own before."""
+    stopped = {
+        hit.stream: hit.first_line
+        for hit in hits
+        if hit.id == "failed-check" and any(_OWN_CHECK.search(e.text) for e in hit.evidence)
+    }
+    return [
+        hit
+        for hit in hits
+        if not (
+            hit.id in DRIVER_ENDS
+            and stopped.get(hit.stream, hit.first_line) < hit.first_line
+            and all(_AT_ITS_END.search(e.text) for e in hit.evidence)
+        )
     ]
 
 

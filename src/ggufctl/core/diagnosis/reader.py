@@ -43,6 +43,14 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 """That a program goes on after what it could not do."""
+_ADVICE = re.compile(
+    r"\bif (?:you|it|there|the|your|not|memory|that|this|an?|out)\b|\bin case (?:of|you|the)\b|"
+    r"\bwhen you\b|\b(?:to|helps?) (?:avoid|prevent|reduce)\b|\b(?:may|might|can|could) (?:avoid|"
+    r"prevent|reduce|help|cause|lead|result|run)\b|\brisk of\b|\b(?:common|possible) "
+    r"(?:causes|reasons)\b",
+    re.IGNORECASE,
+)
+"""What begins an advice, or a warning of what may happen."""
 _WHOLE = re.compile(r"(?P<why>.{8,})")
 _OWN_SERVER = re.compile(
     r"\bhttps?://(?:localhost|127\.\d|0\.0\.0\.0|\[::1?\]|192\.168\.|10\.\d|"
@@ -129,7 +137,7 @@ class Diagnoser:
     def _shown(self, line: LogLine, stream: Stream) -> _Rows:
         """The signatures of a line, or that of an error in its own words."""
         found = self._index.search(line.text, _shape(line))
-        found = self._as_client(found, line.text)
+        found = _without_advice(self._as_client(found, line.text), line.text)
         if any(signature.severity is Severity.REMARK for signature, _ in found):
             # The engine says on this line that it goes on.
             found = [row for row in found if row[0].severity is Severity.REMARK]
@@ -149,7 +157,7 @@ class Diagnoser:
             return found
         if not _OWN_SERVER.search(text) or _DOWNLOADED.search(text):
             return found
-        rows = {}
+        rows: dict[str, tuple[Signature, re.Match[str]]] = {}
         for signature, match in found:
             own = row_of(FROM_OWN_SERVER.get(signature.id, signature.id))
             rows.setdefault(own.id, (own if own.id != signature.id else signature, match))
@@ -257,6 +265,19 @@ def diagnose_lines(lines: Iterable[LogLine]) -> Iterator[Diagnosis | LogReport]:
     for line in lines:
         yield from diagnoser.feed(line)
     yield diagnoser.report()
+
+
+def _without_advice(found: _Rows, text: str) -> _Rows:
+    """Without rows whose words only stand in what a line advises for the case of them."""
+    if not found or (advice := _ADVICE.search(text)) is None:
+        return found
+    begin = advice.start()
+    return [row for row in found if row[1].start() < begin or not _may_be_advised(row[0].id)]
+
+
+def _may_be_advised(id: str) -> bool:
+    """Whether programs warn of a cause where nothing of it has happened."""
+    return id.startswith(("oom-", "out-of-memory", "gpu-allocation", "disk-full", "threads-limit"))
 
 
 def _shape(line: LogLine) -> bytes | None:

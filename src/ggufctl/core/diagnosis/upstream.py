@@ -7,6 +7,7 @@ __all__ = [
     "BUILDS",
     "COMES_OF",
     "CRASHES",
+    "DRIVER_ENDS",
     "EMPTINESS",
     "ENDS",
     "ENGINE_FAILED",
@@ -43,7 +44,7 @@ SHOWS_AS = {
     "port-privileged": {"port-taken"},
     "no-tls": {"network-broken", "hub-not-found"},
     "phi3-quantized-kv": {"failed-check"},
-    "context-exceeded": {"decode-failed"},
+    "context-exceeded": {"decode-failed", "request-invalid"},
     "batch-invalid": {"decode-failed"},
     "not-executable": {"command-not-found", "docker-error"},
     "context-shift-quantized": {"failed-check"},
@@ -60,7 +61,12 @@ SHOWS_AS = {
     "oom-host-weights": {"oom-host"},
     "oom-killed": {"ollama-load-timeout", "start-timeout"},
     "package-not-found": {"package-conflict"},
-    "package-shadowed": {"binding-library-missing", "module-missing", "shared-library-missing"},
+    "package-shadowed": {
+        "binding-library-missing",
+        "client-outdated",
+        "module-missing",
+        "shared-library-missing",
+    },
     "adapter-as-model": {"key-missing", "tensor-missing"},
     "draft-as-model": {"draft-failed"},
     "image-entrypoint": {"modal-runner-failed"},
@@ -72,6 +78,10 @@ SHOWS_AS = {
     "start-timeout": {"modal-runner-failed"},
     "read-error": {"header-truncated"},
     "model-load-failed": {"python-exception"},
+    "model-file-unusable": {"model-load-failed"},
+    "gpu-unlicensed": {"cuda-error", "failed-check"},
+    "grammar-invalid": {"request-invalid"},
+    "sycl-failed": {"cuda-error", "failed-check"},
     "image-not-found": {"download-denied", "hub-not-found"},
     "hub-not-found": {"download-denied", "download-incomplete", "file-missing"},
     "gpu-not-schedulable": {"not-schedulable"},
@@ -154,6 +164,7 @@ SHOWS_AS = {
         "cuda-init-failed",
         "file-permission",
         "gpu-not-found",
+        "wsl-no-gpu",
         "vulkan-no-device",
     },
     "inotify-limit": {"disk-full", "files-limit"},
@@ -173,7 +184,8 @@ SHOWS_AS = {
         "package-not-found",
         "wheel-build-failed",
     },
-    "port-reserved": {"port-privileged", "port-taken"},
+    "ollama-no-runner": {"command-not-found"},
+    "port-reserved": {"port-privileged", "port-taken", "service-not-running"},
     "helm-failed": {"config-file-invalid", "template-invalid"},
     "probe-path": {"probe-failed"},
     "image-no-command": {"command-not-found", "docker-error", "modal-runner-failed"},
@@ -240,7 +252,7 @@ SHOWS_AS = {
     "proxy-config": {"config-file-invalid", "dns-failed"},
     "ollama-cloud": {"download-denied"},
     "pip-denied": {"file-locked", "permission-denied", "read-error"},
-    "client-outdated": {"module-missing"},
+    "client-outdated": {"argument-unknown", "argument-value", "module-missing"},
     "upstream-died": {"network-broken"},
     "tls-refused": {"certificate", "network-broken"},
     "gpu-operator-waiting": {"command-not-found", "driver-not-loaded", "gpu-not-found"},
@@ -252,6 +264,8 @@ SHOWS_AS = {
         "gpu-not-found",
     },
     "answer-not-json": {"decode-failed"},
+    "transformers-no-config": {"file-missing"},
+    "cors": {"download-denied", "key-wrong"},
     "service-not-running": {"read-error"},
     "server-error": {"decode-failed", "hub-server-error"},
     "tls-plain-http": {"request-invalid"},
@@ -301,6 +315,7 @@ SURVIVABLE = frozenset(
         "engine-built-without-gpu",
         "gpu-not-found",
         "gpu-permission",
+        "gpu-too-full",
         "package-conflict",
     }
 )
@@ -321,6 +336,9 @@ FROM_OWN_SERVER = {
 
 CRASHES = frozenset({"segfault"})
 """That a process crashed, and nothing of why."""
+
+DRIVER_ENDS = frozenset({"gpu-fault", "gpu-hang", "illegal-memory-access", "intel-driver-abort"})
+"""Causes that a driver also tells of a process that aborts for another reason."""
 
 BUILDS = frozenset({"build-step-failed", "compile-error", "wheel-build-failed"})
 """That something could not be built."""

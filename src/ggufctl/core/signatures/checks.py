@@ -34,6 +34,16 @@ BY_CONDITION = (
         "A token or position lies outside the model's table.",
     ),
     Variant(
+        r"stacks\.empty|llama-grammar",
+        (
+            "In a program of your own: llama_sampler_sample accepts the token that it chose, so do "
+            "not accept it a second time, and reset the sampler for each answer.",
+            "In the server: thinking off and no prefilled answer for requests with a grammar, "
+            "schema or tools, and a newer build.",
+        ),
+        "The grammar of a request had no way left to go on: {check}.",
+    ),
+    Variant(
         r"LLAMA_ASSERT",
         (
             "This build is of 2023: install a newer one (pip install -U llama-cpp-python), and "
@@ -51,7 +61,7 @@ BY_CONDITION = (
         "are loaded ({check}).",
     ),
     Variant(
-        r"info->|gguf_\w+\(|ctx->kv|n_dims\b.{0,20}GGML_MAX_DIMS",
+        r"info->(?!(?:t\.)?type)|gguf_\w+\(|ctx->kv|n_dims\b.{0,20}GGML_MAX_DIMS",
         (
             "Compare the file's sha256 with the source, and convert it again with the newest "
             "script: its header holds what no tensor can be.",
@@ -139,11 +149,12 @@ BY_PLACE = (
     ),
     Variant(
         r"kv-cache|kv_cache|llama-memory|llama-batch|llama-context|server-|server\.cpp|seq_|"
-        r"pos_m(?:in|ax)|n_past|n_outputs|ubatch|\bslot\b|prompt|common_batch|failed to (?:remove "
+        r"pos_m(?:in|ax)|n_past|n_outputs|ubatch|\bslot\b|prompt|common_batch|\btokens\.|n_tokens|"
+        r"n_pos\b|failed to (?:remove "
         r"sequence|add (?:token|seq|embedding))",
         (
             "Start it with --cache-ram 0 --ctx-checkpoints 0 and without --cache-reuse, context "
-            "shift or speculation; then with -np 1.",
+            "shift or speculation; then with -np 1. In requests leave cache_prompt at true.",
             "For embeddings and reranking set -ub and -b equal, no lower than the longest text.",
             _NEWER,
         ),
@@ -240,6 +251,8 @@ EXCEPTIONS = (
             "Until then turn thinking off for requests with a grammar, schema or tools "
             '("chat_template_kwargs": {"enable_thinking": false}, or --reasoning-budget 0), and '
             "use a conversion of the model with its own chat template.",
+            "End the messages of such requests with the user's: a last message of the assistant "
+            "(prefill) must itself be what the grammar allows.",
         ),
         "The model wrote what the request's grammar does not allow, and the engine ended over it: "
         "{why}.",

@@ -52,7 +52,8 @@ _ASKING = (
 _PROGRAM = (
     (
         "ollama-runner-died",
-        r"(?:llama-server|runner|model runner|mlx runner) (?:process )?(?:no longer running|error\b|crashed|"
+        r"(?:llama-server|runner|model runner|mlx runner) (?:process )?(?:no longer running|"
+        r"error\b|crashed|"
         r"exited)|see the ollama server logs",
     ),
     (
@@ -71,14 +72,17 @@ _PROGRAM = (
     (
         "request-invalid",
         r"\b(?:BadRequestError|UnprocessableEntityError)\b|^Error code: 4(?:00|22)\b|Unknown "
-        r"parameter: ",
+        r"parameter: |\b4(?:00|22) (?:status code|Client Error|Bad Request|Unprocessable)|"
+        r"(?:HTTP Error|returned(?: an?)?(?: HTTP)?(?: error| status)?(?: code)?):? 4(?:00|22)\b|"
+        r"HTTP/[\d.]+ "
+        r"4(?:00|22)\b",
     ),
     ("key-wrong", r"open_webui\.\S+.{0,20}\b401\b|/v1/\S*.{0,40}\b401\b|\b401\b.{0,80}/v1/"),
     ("upstream-timeout", r"(?:error|status|code|HTTP)\w*\W{0,6}52[24]\b"),
     (
         "argument-unknown",
         r"(?:unrecognized|unknown|invalid|no such) (?:sub)?(?:command|option|flag)\b|unexpected "
-        r"(?:argument|option)\b",
+        r"(?:extra )?(?:argument|option)s?\b",
     ),
     ("compiler-missing", r"linker `?\w+`? not found|use Visual Studio to build|no C\+* compiler"),
     (
@@ -104,7 +108,8 @@ _PROGRAM = (
     (
         "server-error",
         r"\b(?:ollama|chat|completions?|embeddings?|inference|LLM|openai|litellm|runner|llama)\b"
-        r".{0,80}\b(?:HTTP|status|code|error|failed)\W{0,12}(?:code )?50[0-9]\b",
+        r".{0,80}\b(?:HTTP|status|code|error|failed)\W{0,12}(?:code )?50[0-9]\b|"
+        r"\b(?:upstream|backend)\b.{0,40}\b50[0-9]\b",
     ),
     ("hub-server-error", r"\b(?:HTTP|status|code|error|failed)\W{0,12}5(?:0[0-9]|2[0-9])\b"),
     ("connection-refused", r"\brefused\b|(?:not|un)\s?reachable"),
@@ -166,7 +171,8 @@ _PROGRAM = (
         r"cannot be (?:used|combined|both|zero|negative|empty|less|greater|larger)|\bEINVAL\b|"
         r"cannot (?:use|specify|combine|set|mix|pass|filter|be mixed)\b.{0,120}\b(?:with|and|both|"
         r"together|same time|when|without)\b|arguments? (?:were|was) not provided|only one of\b|"
-        r"\bnot both\b|(?:requires?|expects?) a value|must provide|please (?:specify|provide|set|pass)"
+        r"\bnot both\b|(?:requires?|expects?) a value|must provide|please (?:specify|provide|set|"
+        r"pass)"
         r"\b|invalid (?:\S+ ){1,4}['\"`]|"
         r"wrong (?:type|value)|expected .{1,60} (?:got|but|found)|is required|unknown (?:\w+ )?"
         r"(?:value|type|option|mode|argument|format)",

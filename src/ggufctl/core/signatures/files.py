@@ -259,7 +259,7 @@ SIGNATURES = (
     Signature(
         "file-missing",
         (
-            r"failed to open GGUF file '(?P<path>[^']+)' \(No such file or directory\)",
+            r"failed to open GGUF file '(?P<path>[^']+)' \((?:errno )?No such file or directory\)",
             r"failed to open (?P<path>\S+\.gguf): No such file or directory",
             r"Model path does not exist: (?P<path>.+)",
             r"cannot access '(?P<path>[^']+\.(?:gguf|bin)\*?)': No such file",
@@ -279,7 +279,11 @@ SIGNATURES = (
             r"open (?P<path>\S*(?:models|blobs|cache)/\S+): no such file or directory",
             r"(?:could not|cannot|can't|unable to|failed to) (?:find|locate) (?:the )?model "
             r"(?:file|at|path)",
-            r"failed to open GGUF file (?P<path>\S+\.gguf)$",
+            # Without a reason, as builds before 2026 say it.
+            r"failed to open GGUF file '?(?P<path>[^'\"]+?\.\w+)'?\s*$",
+            r"gguf_init_from_file: failed to open '(?P<path>[^']+)'\s*$",
+            r"whisper_init\w*: failed to open '(?P<path>[^']+)'",
+            r"failed to open input gguf from (?P<path>.+)",
             r"failed to open (?:GGUF )?file '(?P<path>[^']+)' \(errno 2\)",
             r"invalid (?:model )?(?:directory|folder|path)\b",
             r"no file named (?P<path>.+)",
@@ -308,6 +312,30 @@ SIGNATURES = (
         "gguf_init_from_file: failed to open GGUF file '/models/m.gguf' (No such file "
         "or directory)",
         Basis.REAL,
+        variants=(
+            Variant(
+                r"no Modelfile or safetensors files",
+                (
+                    "Name the Modelfile: ollama create NAME -f ./Modelfile, called in its folder.",
+                    "FROM must lead to a .gguf file or to a folder with config.json and complete "
+                    "*.safetensors, written as a full path if it is not found.",
+                ),
+                "Ollama finds neither a Modelfile nor a model's files here.",
+            ),
+            Variant(
+                r"failed to open GGUF file [^(]*$|failed to open GGUF file [^(\n]*\n|"
+                r"failed to open '[^']+'\s*$|failed to open input gguf",
+                (
+                    "Look for it with ls -l, under exactly this path and name (capitals count), as "
+                    "the user that runs the engine; inside a container a path begins at the mount.",
+                    "Give that user the right to read the file and to enter every folder above it "
+                    "(with SELinux mount with :z).",
+                    "If it is not there, download it to that place, or name the one that is.",
+                ),
+                "The engine cannot open the file {path}: there is none of that name, or it may not "
+                "read it.",
+            ),
+        ),
     ),
     Signature(
         "path-encoding",
@@ -327,7 +355,7 @@ SIGNATURES = (
             r"failed to open (?P<path>\S+\.gguf): Permission denied",
             r"PermissionError: .*Permission denied: '(?P<path>[^']+\.gguf)'",
             r"open (?P<path>\S+): permission denied",
-            r"(?P<path>\S+\.gguf)['\"]?:? .{0,20}permission denied",
+            r"(?P<path>[^\s'\"]+\.gguf)['\"]?:? .{0,20}permission denied",
             r"open (?P<path>\S*(?:models|blobs|\.ollama)\S*): (?:permission denied|access is "
             r"denied)",
             r"(?:EACCES|Access is denied).{0,80}(?P<path>\S+\.gguf)",
@@ -545,6 +573,9 @@ SIGNATURES = (
             r"check_tensor_dims: tensor '(?P<tensor>[^']+)' not found",
             r"create_tensor: tensor '(?P<tensor>[^']+)' not found",
             r"missing tensor '(?P<tensor>[^']+)'",
+            # Where a terminal or a chat broke the line.
+            r"error loading model: ?missing tensor$",
+            r"^missing tensor$",
             r"tensor '(?P<tensor>[^']+)' is missing from model",
             r"missing tensor info mapping for (?P<tensor>\S+)",
             r"(?:unable|failed) to find tensor:? '?(?P<tensor>[\w.]+)",
@@ -553,7 +584,7 @@ SIGNATURES = (
             r"layer \d+: missing .{1,60}(?:weights?|projection|norm|router)",
             r"missing (?:final |output |embedding )(?:norm |embedding )?weights?\b",
         ),
-        "The file has no tensor {tensor}, which the engine needs.",
+        "The file lacks a tensor that the engine needs: {tensor}.",
         _CONVERSION,
         "llama_model_load: error loading model: check_tensor_dims: tensor "
         "'output_norm.weight' not found",
@@ -583,6 +614,7 @@ SIGNATURES = (
         "quant-type-unknown",
         (
             r"tensor '(?P<tensor>[^']+)' has invalid ggml type (?P<type>\d+)",
+            r"\binfo->(?:t\.)?type\b.{0,40}< ?GGML_TYPE_COUNT",
             r"unknown type \(?(?P<type>\d+)\)? for tensor",
             r"unsupported tensor type for dequantization",
             r"unrecognized tensor type (?P<type>\d+)",
@@ -603,8 +635,10 @@ SIGNATURES = (
         ),
         "The file uses a quant type that this build does not know.",
         (
-            "Use a newer build, or another quant of the model.",
-            "Types such as IQ4_KS or names ending in _R4 and _KT need the fork ik_llama.cpp.",
+            "Use a newer build, or another quant of the model (Q4_K_M, Q8_0).",
+            "Some types only the program knows that made them: i2_s and TL1 or TL2 (BitNet) "
+            "bitnet.cpp; IQ4_KS and other iq*_k and iq*_ks, names ending in _R4 and _KT "
+            "ik_llama.cpp; other forks name theirs on the model's page.",
         ),
         "gguf_init_from_reader: tensor 'blk.0.attn_k.weight' has invalid ggml type "
         "152. should be in [0, 43)",
@@ -979,9 +1013,106 @@ SIGNATURES = (
         "llama_model_load: error loading model: mmap failed: Cannot allocate memory",
     ),
     Signature(
+        "read-into-gpu-failed",
+        (r"read error: (?P<why>Bad address|Invalid argument)",),
+        "The weights could not be read into their buffer ({why}), which goes wrong only without "
+        "mmap: a fault of this build with this device or file system, not of the file.",
+        (
+            "Let the file be mapped: leave out --no-mmap and --direct-io (newer builds: -lm mmap).",
+            "Use a newer build, or the one before if it came with an update; or another backend "
+            "(CUDA or ROCm instead of Vulkan).",
+        ),
+        "llama_model_load: error loading model: read error: Bad address",
+        Basis.REPORTED,
+        variants=programs.by_program(
+            lm_studio=(
+                "Switch Try mmap() on in the model's load settings.",
+                "Choose another version of the runtime (Settings > Runtime): a newer one, or the "
+                "one before if it came with an update; or CUDA or ROCm instead of Vulkan.",
+            ),
+            koboldcpp=(
+                "Start it with --usemmap.",
+                "Use the newest KoboldCpp, or the one before it, or another backend.",
+            ),
+            python=(
+                "Pass use_mmap=True, which is the default.",
+                "Update llama-cpp-python, or build it for another backend.",
+            ),
+            ollama=(
+                "Let the file be mapped: use_mmap true in the options of the request, or no "
+                "use_mmap in the Modelfile.",
+                "Update Ollama, or go back to the version before; OLLAMA_VULKAN=0 leaves Vulkan "
+                "out.",
+            ),
+        ),
+    ),
+    Signature(
+        "model-file-unusable",
+        (r"(?P<why>llama_model_loader: failed to load model from (?P<path>[^\"']+))",),
+        "The engine cannot use the file {path}: it is not there, may not be read, or is no model "
+        "that this engine loads.",
+        (
+            "Look for it with ls -l as the user that runs the engine, under exactly this path (a "
+            "script's example may name a model that you have to download first); name another "
+            "with -m.",
+            "Compare its size and sha256 with the source: an error page, a git-lfs pointer or a "
+            "download that broke off is no model.",
+            "If it is whole, update the engine; ggufctl diagnose FILE says what kind of file it "
+            "is, and whether it is for llama.cpp at all.",
+        ),
+        "llama_model_load: error loading model: llama_model_loader: failed to load model from "
+        "./models/7b/ggml-model-q4_0.gguf\nllama_load_model_from_file: failed to load model",
+        Basis.REPORTED,
+        tier=Tier.KIND,
+        variants=(
+            Variant(
+                r"(?:^|[\W_])(?:wan(?:[\W_\d]|video)|flux|sd(?:xl|[\W_]?[123](?:[.\W_]|5))|"
+                r"stable[\W_]?diffusion|ltx|hunyuan[\W_]?video|cogvideo|mochi|cosmos|hidream|"
+                r"chroma[\W_\d]|qwen[\W_]?image|z[\W_]?image|lumina|kolors|pixart|aura[\W_]?flow|"
+                r"kontext|t2v|i2v|ti2v|unet|diffusion|t5[\W_]?xxl|umt5|clip[\W_]?[lgv]\b|vae[\W_.]|"
+                r"controlnet)",
+                (
+                    "A model for pictures or video (Wan, FLUX, Stable Diffusion, LTX, Hunyuan "
+                    "Video), its text encoder or its VAE is not for llama.cpp: use ComfyUI with "
+                    "the nodes ComfyUI-GGUF, stable-diffusion.cpp, or KoboldCpp's --sdmodel.",
+                    "For a chat load a text model; if the name misleads and it is one, compare "
+                    "its size and sha256 with the source and update the engine.",
+                ),
+                "The engine cannot use the file {path}: by its name it is for pictures or video, "
+                "and no language model.",
+            ),
+            Variant(
+                r"(?:^|[\W_])(?:whisper|kokoro|bark|parler|wavtokenizer|outetts|piper|xtts|"
+                r"parakeet|silero|encodec|snac|dia[\W_\d]|chatterbox|ggml-(?:tiny|base|small|"
+                r"medium|large)[\W_])",
+                (
+                    "A model for speech is not for llama.cpp's chat: Whisper's run in whisper.cpp "
+                    "(or KoboldCpp's --whispermodel), Kokoro's, Bark's and Parler's in TTS.cpp "
+                    "(--ttsmodel).",
+                    "For a chat load a text model; if it is one, compare its size and sha256 with "
+                    "the source and update the engine.",
+                ),
+                "The engine cannot use the file {path}: by its name it is for speech, and no "
+                "language model.",
+            ),
+            Variant(
+                r"blobs[/\\]sha256",
+                (
+                    "Update Ollama, then fetch the model anew: ollama rm NAME, ollama pull NAME "
+                    "(or ollama create from a GGUF whose sha256 is right).",
+                    "Let the service's user read the folder of models (OLLAMA_MODELS), and look at "
+                    "the free disk: a blob that broke off is as long as what was there.",
+                    "The line before it in the server's log (journalctl -u ollama, docker logs) "
+                    "says which it is.",
+                ),
+            ),
+        ),
+    ),
+    Signature(
         "model-load-failed",
         (
-            r"'Llama\w*' object has no attribute '_?(?:model|ctx)'",
+            r"'_?Llama\w*' object has no attribute '_?(?:model|ctx|sampler|batch|stack|"
+            r"exit_stack)'",
             r"assert self\.model is not None",
             r"error loading model: (?P<why>.+)",
             r"exiting due to model loading error",
@@ -1029,6 +1160,22 @@ SIGNATURES = (
                     "Otherwise let the engine say more: verbose=True in llama-cpp-python, -lv 4 "
                     "for llama-server.",
                 ),
+            ),
+            Variant(
+                r"object has no attribute '_?(?:sampler|batch|(?:exit_)?stack)'",
+                (
+                    "Install the newest wheel, for mostly the package is older than the model: pip "
+                    "install -U --force-reinstall --no-cache-dir llama-cpp-python; where PyPI's is "
+                    "too old as well (Qwen3-VL and other new ones), the newest of its GitHub "
+                    "releases or of a fork that keeps up (JamePeng/llama-cpp-python), for this "
+                    "Python and CUDA.",
+                    "verbose=True for Llama shows the engine's own lines, which tell the reason; "
+                    "the AttributeError only follows from the load that failed.",
+                    "Else the file is cut off, or memory short: compare its size with the source, "
+                    "and try n_gpu_layers=0.",
+                ),
+                "llama-cpp-python could not load the model, mostly because it is older than the "
+                "model: {path}.",
             ),
             Variant(
                 r"Failed to load model from file|Could not load Llama model|has no attribute|"

@@ -77,6 +77,28 @@ SIGNATURES = (
                 ),
             ),
             Variant(
+                r"(?:Exception calling|fork/exec|Start-Process|CreateProcess|setup).{0,200}Access "
+                r"is "
+                r"denied",
+                (
+                    "Let the virus scanner pass the program (Windows Security > Protection "
+                    "history), and Smart App Control; then install it again from its own page.",
+                    "End what still runs of the old version (tray icon, ollama.exe), and install "
+                    "as a user who may write there.",
+                ),
+                "Windows does not let the program be started or replaced.",
+            ),
+            Variant(
+                r"_cache\b|\.cache\b|huggingface|HF_HOME",
+                (
+                    "Name a folder that this user may write to: HF_HOME=/tmp/hf (on a Space /data "
+                    "with persistent storage, else /tmp), XDG_CACHE_HOME and the program's own "
+                    "cache_dir likewise; in a Dockerfile chown the folder to the user that runs.",
+                    "If root made it before: sudo chown -R USER ~/.cache/huggingface.",
+                ),
+                "The program may not write to its cache or working folder.",
+            ),
+            Variant(
                 r"/mnt/|:z|SELinux|containers?/|volume",
                 (
                     "Containers with SELinux (Fedora, RHEL): mount with :z (-v "
@@ -281,10 +303,16 @@ SIGNATURES = (
             r"Client error '4(?:00|22) ",
             r"Error code: 422",
             r"422 Unprocessable",
+            r"Upstream HTTP error .{0,40}: 4(?:00|22)\b",
             r"\{\"error\": ?\{\"message\": ?\"'(?P<what>\w+)'\"",
         ),
         "A request was malformed, or asks for what this server does not take.",
-        ("Compare the request with the API of exactly this server; look at its first field.",),
+        (
+            "Compare the request with the API of exactly this server; look at its first field.",
+            "Where only the status is told, send the same with curl -i: the body of the answer "
+            "names the reason (a prompt longer than the context, tools or pictures that the model "
+            "or server was not started for, a field that it does not know).",
+        ),
         'srv    operator(): got exception: {"error":{"code":400,"message":"Missing content part '
         'type: x","type":"invalid_request"}}',
         tier=Tier.REQUEST,
@@ -633,7 +661,7 @@ SIGNATURES = (
             r"has no member named",
             r"was not declared in this scope",
             r"Error compiling objects for extension",
-            r"error: command '\S*nvcc' failed",
+            r"error: command '\S*(?:nvcc|g\+\+|gcc|clang|cc|cl\.exe|hipcc)\S*' failed",
             r"ptxas (?:fatal|error|\S+, line \d+; (?:error|fatal))",
             r"nvlink (?:error|fatal) +:",
         ),
@@ -646,6 +674,20 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"compiling objects for extension|torch/include|error: command '",
+                (
+                    "Take the prebuilt wheel of its GitHub releases that names your torch, CUDA "
+                    "and Python (flash_attn-...+cu12torch2.8cxx11abiTRUE-cp312-...whl), or leave "
+                    "the package out (attn_implementation='sdpa', VLLM_ATTENTION_BACKEND).",
+                    "To build it: torch first, then ninja, packaging and wheel, nvcc of torch's "
+                    "own CUDA with a gcc that it takes, MAX_JOBS=4, and pip install "
+                    "--no-build-isolation.",
+                ),
+                "A package's own C++ or CUDA code could not be compiled.",
+            ),
+        ),
     ),
     Signature(
         "package-lock",
@@ -785,6 +827,7 @@ SIGNATURES = (
             r"got exception: (?P<why>[^{].{3,})",
             r"send_error: (?:task id = \d+, )?error: (?P<why>.{4,})",
             r"\{\"error\": ?\{.{0,60}\"message\": ?\"(?P<why>[^\"\\]{4,})",
+            r"(?P<why>HTTP Request: POST \S+ \W?HTTP/[\d.]+ 4(?:00|22)\b.{0,40})",
             r"^\{\"error\": ?\"(?P<why>[^\"]{4,})\"\}$",
         ),
         "A request failed: {why}.",

@@ -16,6 +16,15 @@ _DRIVER = (
     "13).",
 )
 
+_PLAIN_WHEEL = (
+    "Build the wheel for a CPU without AVX2, or take one that was: "
+    'CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=OFF -DGGML_FMA=OFF -DGGML_F16C=OFF" (without AVX '
+    "-DGGML_AVX=OFF as well) pip install --force-reinstall --no-cache-dir --no-binary "
+    "llama-cpp-python llama-cpp-python.",
+    "On a virtual machine, pass the host's CPU features through (type host).",
+)
+"""Where a Python wheel has code that the CPU does not know."""
+
 SIGNATURES = (
     Signature(
         "gpu-not-found",
@@ -189,6 +198,18 @@ SIGNATURES = (
         "ggml_cuda_init: failed to initialize CUDA: CUDA driver version is insufficient for CUDA "
         "runtime version",
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"cudart library|your nvidia driver is too old or missing",
+                (
+                    "Update the driver of the host: Ollama's CUDA 12 needs 525 or newer "
+                    "(nvidia-smi shows both), its CUDA 11 450.",
+                    "A Jetson needs Ollama's package for its JetPack (ollama-linux-arm64-jetpack6; "
+                    "in a container --runtime nvidia and JETSON_JETPACK=6).",
+                ),
+                "The NVIDIA driver is too old for the CUDA of Ollama, or not there.",
+            ),
+        ),
     ),
     Signature(
         "driver-mismatch",
@@ -227,14 +248,17 @@ SIGNATURES = (
             Variant(
                 r"NVML: Unknown Error",
                 (
-                    "Restart the container: systemd reloaded the cgroups of the host "
-                    "(daemon-reload) and took its GPUs away.",
+                    "If it worked before, restart the container: systemd reloaded the cgroups of "
+                    "the host (daemon-reload) and took its GPUs away.",
+                    "If it fails from the start: no-cgroups = false in "
+                    "/etc/nvidia-container-runtime/config.toml (true for rootless docker and "
+                    "podman), and with SELinux --security-opt=label=disable.",
                     "For good: pass GPUs by CDI (--device nvidia.com/gpu=all), name the device "
                     "nodes (--device /dev/nvidia0 --device /dev/nvidiactl --device "
                     '/dev/nvidia-uvm), or set "exec-opts": ["native.cgroupdriver=cgroupfs"] in '
                     "/etc/docker/daemon.json.",
                 ),
-                "The container has lost its access to the GPUs while it ran.",
+                "The container has no access to the GPUs' device files, or lost it while it ran.",
             ),
             Variant(
                 r"not yet initialized|NotReady|\b802\b|fabric",
@@ -265,7 +289,8 @@ SIGNATURES = (
     Signature(
         "cuda-init-failed",
         (
-            r"failed to initialize (?:CUDA|ROCm|HIP|MUSA): (?P<why>(?!no CUDA|CUDA driver version|"
+            r"failed to initialize (?:CUDA|ROCm|HIP|MUSA): (?P<why>(?!no \w+-capable|CUDA driver "
+            r"version|"
             r"unsupported display|system ).+)",
             r"cuInit returned \d+",
             r"cudaGetDeviceCount.*Error",
@@ -738,6 +763,32 @@ SIGNATURES = (
         ),
     ),
     Signature(
+        "gpu-unlicensed",
+        (
+            r"valid Grid licen[sc]e",
+            r"cudaErrorDeviceNotLicensed",
+            r"CUDA_ERROR_DEVICE_NOT_LICENSED",
+            r"CUDA error:? \(?102\b",
+            r"nvidia-gridd.{0,120}(?:fail\w*|error|expired|unlicensed|not (?:acquired|available))",
+            r"vGPU\b.{0,80}(?:unlicensed|not licensed|licen[sc]e (?:has )?(?:expired|not|fail\w*))",
+            r"(?:unlicensed|licen[sc]e (?:status|state)\W{1,5}unlicensed).{0,60}\b(?:vGPU|GRID|"
+            r"GPU)",
+        ),
+        "The GPU is a virtual one (NVIDIA vGPU, GRID) without a valid licence, so CUDA does not "
+        "work on it.",
+        (
+            "Configure the licence in the guest: ServerAddress in /etc/nvidia/gridd.conf or the "
+            "client token in /etc/nvidia/ClientConfigToken, FeatureType for compute, then "
+            "systemctl restart nvidia-gridd; nvidia-smi -q shows License Status.",
+            "Install the GRID driver that suits the host's, and let the guest reach the licence "
+            "server (port 7070 or 443) with a right clock.",
+            "Or take a machine with a GPU passed through whole.",
+        ),
+        "CUDA error 102 at /src/ggml-cuda.cu:7100: device doesn't have valid Grid license",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
         "vulkan-device-lost",
         (
             r"vk::DeviceLostError",
@@ -805,6 +856,7 @@ SIGNATURES = (
             r"MTL\w+.{0,120}failed assertion",
             r"SC compilation failure",
             r"metal\w*: load pipeline error",
+            r"\[metal::\w+\] (?P<why>.{8,200})",
         ),
         "Metal failed: {why}.",
         ("Update macOS and the engine; try a lower -ub, or -ngl 0 to see whether it is the GPU.",),
@@ -822,6 +874,16 @@ SIGNATURES = (
                     "GGML_METAL_BF16_DISABLE=1, or -ngl 0.",
                 ),
                 "The Metal code of this build does not compile on this macOS or chip.",
+            ),
+            Variant(
+                r"\[metal::|\bMLX\b",
+                (
+                    "MLX and the program that carries it do not fit together, or are older than "
+                    "this macOS or chip: update macOS and both; take Ollama's own app instead of "
+                    "Homebrew's, and pip install -U mlx mlx-lm for Python.",
+                    "Until then run a GGUF of the model, which needs no MLX.",
+                ),
+                "MLX cannot run its Metal code: {why}.",
             ),
             Variant(
                 r"SC compilation failure|call to an undefined label|AMD Radeon",
@@ -861,6 +923,8 @@ SIGNATURES = (
             r"code=dumped, signal=ILL",
             r"died with <Signals\.SIGILL",
             r"\bSIGILL\b",
+            r"(?:killed|died|ended|exited|stopped|terminated|shut ?down|crashed) (?:by|with|due "
+            r"to|on|from) signal:? \(?4\b",
             r"-1073741795",
             r"Windows Error 0xc000001d",
             r"3221225501",
@@ -880,7 +944,11 @@ SIGNATURES = (
         ),
         "The CPU lacks an instruction that the engine was built with, mostly AVX2 or AVX-512.",
         (
-            "Use the official image, which chooses code by CPU, or build with GGML_NATIVE=OFF.",
+            "Use llama.cpp's official image or release, which choose code by CPU, or build on this "
+            "machine itself.",
+            "A build for other machines: -DGGML_NATIVE=OFF, and for a CPU without AVX2 -DGGML_AVX2="
+            "OFF -DGGML_FMA=OFF -DGGML_BMI2=OFF as well (without AVX -DGGML_AVX=OFF "
+            "-DGGML_F16C=OFF); for a Python wheel in CMAKE_ARGS.",
             "On a virtual machine, pass the host's CPU features through.",
         ),
         "Illegal instruction (core dumped)",
@@ -897,11 +965,16 @@ SIGNATURES = (
                     "Use koboldcpp-oldpc, or --noavx2 (--usecpu --failsafe for the oldest).",
                     "On a virtual machine, pass the host's CPU features through (type host).",
                 ),
-                python=(
-                    "Build the wheel for this CPU: CMAKE_ARGS=-DGGML_NATIVE=ON (with -DGGML_AVX2="
-                    "OFF where it has none) pip install --force-reinstall --no-cache-dir "
-                    "--no-binary llama-cpp-python llama-cpp-python.",
-                    "On a virtual machine, pass the host's CPU features through (type host).",
+                python=_PLAIN_WHEEL,
+            ),
+            Variant(
+                r"text generation web ui",
+                (
+                    "Run its update script on this machine, which chooses what to install by the "
+                    "CPU, or in its environment pip install -r requirements_noavx2.txt "
+                    "(requirements_cpu_only_noavx2.txt; in newer versions below "
+                    "requirements/full).",
+                    *_PLAIN_WHEEL,
                 ),
             ),
         ),
@@ -1002,6 +1075,41 @@ SIGNATURES = (
         phase=Phase.START,
         variants=(
             Variant(
+                r"lib(?:cudnn|cusparseLt|nccl|cufile|nvJitLink|cupti|nvshmem)",
+                (
+                    "It comes with PyTorch as a package of pip: in a new environment pip install "
+                    "--force-reinstall torch --index-url https://download.pytorch.org/whl/cu128 "
+                    "brings all of them (nvidia-cudnn-cu12, nvidia-cusparselt-cu12, ...).",
+                    "Take folders of other CUDA versions out of LD_LIBRARY_PATH; uv sync removes "
+                    "what its lock file does not name.",
+                ),
+            ),
+            Variant(
+                r"(?<![\w-])lib(?:llama|ggml|mtmd|llava|llama-common|whisper|stable-diffusion)"
+                r"[\w.-]*\.(?:so|dylib)",
+                (
+                    "It is the engine's own library, and lies beside the program or in ../lib: "
+                    "unpack the whole archive (move no file out of it), and name the folder: "
+                    "LD_LIBRARY_PATH=/app (build/bin of a build; DYLD_LIBRARY_PATH on macOS).",
+                    "After cmake --install: sudo ldconfig (with /usr/local/lib in "
+                    "/etc/ld.so.conf.d). A build with -DBUILD_SHARED_LIBS=OFF needs none.",
+                    "In an image: another tag, newer or older (some lack it), and in a Dockerfile "
+                    "copy the lib*.so* of build/bin as well as the program.",
+                ),
+                "The program does not find a library of the engine itself: {library}.",
+            ),
+            Variant(
+                r"\b(?:llama|ggml|mtmd|llava)[\w.-]*\.dll['\"]? (?:was |is )?(?:not found|missing)|"
+                r"because \S*\b(?:llama|ggml|mtmd|llava)[\w.-]*\.dll",
+                (
+                    "It is the engine's own library: unpack the whole zip into one folder, and "
+                    "start the program there.",
+                    "Install the Visual C++ runtime (vc_redist.x64); a CUDA build also needs the "
+                    "release's cudart zip in the same folder.",
+                ),
+                "A DLL of the engine itself is not there, or one that it depends on: {library}.",
+            ),
+            Variant(
                 r"lib(?:gomp|curl|ssl|crypto|stdc\+\+|atomic|numa|elf|omp)\b",
                 (
                     "Install the distribution's package of it in the image (apt-get install "
@@ -1040,7 +1148,18 @@ SIGNATURES = (
     ),
     Signature(
         "package-shadowed",
-        (r"(?:should not|do not|don't) .{0,40}import \S+ from its source (?:directory|tree)",),
+        (
+            r"(?:should not|do not|don't) .{0,40}import \S+ from its source (?:directory|tree)",
+            r"No module named '(?P<module>[\w.]+)'; '(?P<package>[\w.]+)' is not a package",
+            r"partially initialized module '(?P<package>\w+)' .{0,120}circular import\) "
+            r"\((?!.{0,200}(?:site|dist)-packages).{1,200}\.py\)",
+            r"consider renaming '(?P<path>[^']+)' since it has the same name as",
+            r"partially initialized module '(?P<package>openai|ollama|modal|vllm|llama_cpp|gguf|"
+            r"anthropic|langchain|litellm|requests|httpx|huggingface_hub|transformers|random|json|"
+            r"logging|queue|types|token|select|code)' has no attribute .{0,80}circular import\)",
+            r"from partially initialized module '(?P<package>openai|ollama|modal|vllm|llama_cpp|"
+            r"gguf|anthropic|langchain|litellm)' \(most likely due to a circular import\)?\s*$",
+        ),
         "Python takes the package from the source folder that it is started in, where nothing is "
         "built, and not the one that is installed.",
         (
@@ -1053,6 +1172,20 @@ SIGNATURES = (
         "FileNotFoundError: Shared library with base name 'llama' not found",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"is not a package|circular import|consider renaming",
+                (
+                    "Rename the script or folder of your own that is called like the package "
+                    "(vllm.py, openai.py, ollama.py, modal.py), and delete the __pycache__ beside "
+                    "it; the traceback names it.",
+                    "python -c 'import NAME; print(NAME.__file__)' in the same folder shows which "
+                    "one is taken; the package itself is well.",
+                ),
+                "A script of one's own has the name of the package {package}, so that Python takes "
+                "it instead.",
+            ),
+        ),
     ),
     Signature(
         "binding-library-missing",
@@ -1511,8 +1644,6 @@ SIGNATURES = (
             r"UR backend failed",
             r"PI_ERROR_(?!OUT_OF|DEVICE_NOT_FOUND)\w+",
             r"sycl::\S*exception",
-            r"SYCL error: CHECK_TRY_ERROR",
-            r"Exception caught at file:\S*ggml-sycl",
             r"GGML_SYCL.*(?:failed|error)",
             r"ggml[-_]sycl.{0,120}failed to get device memory size",
         ),
@@ -1526,6 +1657,33 @@ SIGNATURES = (
         ),
         "Abort was called at 63 line in file:\n../../neo/shared/source/os_interface/os_interface.h",
         Basis.REPORTED,
+    ),
+    Signature(
+        "sycl-failed",
+        (
+            r"Exception caught at file:.{0,200}ggml-sycl",
+            r"SYCL error: CHECK_TRY_ERROR",
+            r"^oneapi::m(?:kl|ath)::(?P<why>\S+: .+)",
+            r"could not (?P<why>(?:create|execute|initialize|set|get|query) an? (?:memory "
+            r"(?:object|descriptor)|\w*\s?primitive\w*|engine|stream|\w+ primitive descriptor)"
+            r"\b.{0,120})",
+            r"dnnl::error",
+        ),
+        "A step of the model failed in the SYCL backend (oneDNN, oneMKL), which is a fault of this "
+        "build with this model or GPU.",
+        (
+            "Use a newer build, or the one before if it came with an update.",
+            "Take the Vulkan build for Intel GPUs, which needs no oneAPI.",
+            "To stay with SYCL: leave oneDNN out, GGML_SYCL_ENABLE_DNN=0 (GGML_SYCL_DISABLE_DNN=1 "
+            "in older builds, or -DGGML_SYCL_DNN=OFF) and GGML_SYCL_FA_ONEDNN=0; then "
+            "GGML_SYCL_ENABLE_OPT=0, -fa off and f16 caches, and the compute runtime and oneAPI "
+            "that its release names.",
+        ),
+        "could not create a primitive\nException caught at file:/src/llama.cpp/ggml/src/ggml-sycl/"
+        "ggml-sycl.cpp, line:3222, func:operator()",
+        Basis.REPORTED,
+        tier=Tier.SYMPTOM,
+        phase=Phase.SERVE,
     ),
     Signature(
         "peer-access",
@@ -1558,12 +1716,47 @@ SIGNATURES = (
         severity=Severity.REMARK,
     ),
     Signature(
+        "gpu-too-full",
+        (
+            r"offload(?: to| library)[ =](?!cpu)\w+\"? .{0,80}layers\.requested=(?:-1|[1-9]\d*) "
+            r".{0,60}"
+            r"layers\."
+            r"(?:real|offload)=0 .{0,200}memory\.available=\W{0,3}(?P<have>[\d.]+ \w+).{0,60}"
+            r"memory\.required\.full=\W{0,3}(?P<need>[\d.]+ \w+)",
+        ),
+        "No layer of the model goes to the GPU, which has {have} free for a model of {need}: it "
+        "runs on the CPU, slowly.",
+        (
+            "Free the GPU: ollama ps and ollama stop NAME for models that are loaded, nvidia-smi "
+            "for other programs and the desktop; after the machine slept restart Ollama.",
+            "Use a smaller quant or model, a lower num_ctx with OLLAMA_NUM_PARALLEL=1, and "
+            "OLLAMA_FLASH_ATTENTION=1 with OLLAMA_KV_CACHE_TYPE=q8_0.",
+            "Otherwise take a GPU with more memory (ggufctl plan says which). If what is free "
+            "would "
+            "suffice, update Ollama: it then knows the model or the GPU better.",
+        ),
+        'time=2024-05-31T01:03:30.753+03:00 level=INFO source=memory.go:133 msg="offload to gpu" '
+        'layers.requested=-1 layers.real=0 memory.available="639.8 MiB" memory.required.full='
+        '"12.5 GiB" memory.required.partial="465.5 MiB"',
+        Basis.REPORTED,
+        phase=Phase.START,
+    ),
+    Signature(
         "nothing-offloaded",
         (r"offloaded 0/(?P<layers>\d+) layers to GPU",),
         "No layer is on a GPU.",
         ("Pass -ngl 99 if the GPU was meant to be used.",),
         "load_tensors: offloaded 0/33 layers to GPU",
         severity=Severity.REMARK,
+        variants=programs.by_program(
+            ollama=(
+                "Look with ollama ps and nvidia-smi at what else fills the GPU, and take a smaller "
+                "quant, num_ctx or OLLAMA_NUM_PARALLEL; no num_gpu 0 in the Modelfile or request.",
+            ),
+            lm_studio=("Raise GPU Offload in the model's load settings.",),
+            koboldcpp=("Start it with --gpulayers 99 (-1 lets it choose).",),
+            python=("Pass n_gpu_layers=-1.",),
+        ),
     ),
     Signature(
         "unsupported-clip-ops",

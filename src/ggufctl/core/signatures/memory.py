@@ -30,6 +30,19 @@ _CUDA_ALLOC = (
     "out of memory\n"
 )
 
+_SPEECH = Variant(
+    r"\btext to speech\b|kokoro",
+    (
+        "If the speech model (Kokoro, Parler, OuteTTS) is what is loaded: use the newest KoboldCpp "
+        "or the version before (some ask for buffers of an absurd size for it), or start it "
+        "without --ttsmodel.",
+        "Otherwise free memory or enlarge the paging (swap) file, and take a smaller quant or "
+        "--contextsize of the text model.",
+    ),
+    "Memory for the speech model (TTS), or beside it, could not be had.",
+)
+"""What a model for speech asks for is no matter of the text model's settings."""
+
 _ONE_BUFFER = Variant(
     r"Vulkan\d",
     (
@@ -160,7 +173,7 @@ SIGNATURES = (
         "graph_reserve: failed to allocate compute buffers\n"
         "llama_init_from_model: failed to initialize the context: failed to allocate compute pp "
         "buffers",
-        variants=(*programs.COMPUTE, _ONE_BUFFER),
+        variants=(_SPEECH, *programs.COMPUTE, _ONE_BUFFER),
     ),
     Signature(
         "oom-scheduler-copies",
@@ -256,7 +269,7 @@ SIGNATURES = (
         _MORE_RAM,
         "ggml_aligned_malloc: insufficient memory (attempted to allocate 131072.00 MB)",
         tier=Tier.SYMPTOM,
-        variants=programs.HOST,
+        variants=(_SPEECH, *programs.HOST),
     ),
     Signature(
         "oom-killed",
@@ -281,8 +294,8 @@ SIGNATURES = (
             r"^Killed$",
             r"^\[\d+\][ +-]+\d* ?killed\b",
             r"killed by signal:? 9",
-            r"(?:terminated|exited|died|ended) (?:by|with|due to|on|from) signal:? (?:9\b|SIGKILL|"
-            r"kill)",
+            r"(?:terminated|exited|died|ended|shut ?down) (?:by|with|due to|on|from) signal:? "
+            r"(?:9\b|SIGKILL|kill)",
             r"was sent SIGKILL",
             r"received signal: 9",
             r"systemd-oomd killed",

@@ -490,7 +490,8 @@ SIGNATURES = (
             r"Internal Server Error \(ref: ",
             r"litellm\.(?:InternalServerError|ServiceUnavailableError|BadGatewayError)",
             r"openai\.InternalServerError",
-            r"(?:validation|request|call|completions?|chat|embeddings?|invocation|generation) failed "
+            r"(?:validation|request|call|completions?|chat|embeddings?|invocation|generation) "
+            r"failed "
             r"with (?:status|HTTP)\W{0,3}(?:code )?50[0234]\b",
             r"(?:Server error|HTTPStatusError\S*) .{0,30}'?50[034] .{0,200}(?:/v1/|/api/(?:chat|"
             r"gen|embed)|:11434|:8080|:8000|:1234)",
@@ -502,7 +503,7 @@ SIGNATURES = (
             "that crashed are the most frequent.",
             "Ask it directly with curl for a short answer: if that works, the length of the "
             "prompt, tools or images are what it fails at; if a proxy answers (502, 503, 504), "
-            "except the address by NO_PROXY.",
+            "name the address in NO_PROXY.",
         ),
         "ValueError: Ollama call failed with status code 500. Details:",
         Basis.REPORTED,
@@ -728,6 +729,18 @@ SIGNATURES = (
                 "The file of trusted certificates is missing.",
             ),
             Variant(
+                r"Hostname mismatch|certificate is (?:not )?valid for|does not match (?:target "
+                r"host|the host|host ?name)|doesn't match|ERR_TLS_CERT_ALTNAME",
+                (
+                    "Another machine answers under that name: look where it leads (nslookup NAME, "
+                    "curl -v https://NAME), and at /etc/hosts, VPN and proxy; use another DNS "
+                    "server (1.1.1.1, 8.8.8.8).",
+                    "Where the Hub is blocked, name a mirror: HF_ENDPOINT; for a server of one's "
+                    "own use the name that its certificate is made for.",
+                ),
+                "The certificate is for another name: DNS, a proxy or a block leads elsewhere.",
+            ),
+            Variant(
                 r"x509|docker|containerd|registry|ollama",
                 (
                     "Add the proxy's certificate to the system's: copy it to "
@@ -925,7 +938,7 @@ SIGNATURES = (
             r"early EOF",
             r"RPC failed; ",
             r"the remote end hung up",
-            r"Failed to download",
+            r"Failed to download(?! and build)",
             r"ClientPayloadError",
             r"net::ERR_\w+",
             r"由于连接方在一段时间后",
@@ -949,6 +962,22 @@ SIGNATURES = (
         tier=Tier.SYMPTOM,
         phase=_D,
         variants=(
+            Variant(
+                r"(?:host='|//|dial tcp |to )(?:10\.\d|192\.168\.|172\.(?:1[6-9]|2\d|"
+                r"3[01])\.).{0,300}"
+                r"(?:ConnectTimeout|connect timeout=|i/o timeout|connection timed out)",
+                (
+                    "Nothing answers at that address: check IP and port with curl from the same "
+                    "machine or container, and let the server listen for others (OLLAMA_HOST="
+                    "0.0.0.0, --host 0.0.0.0).",
+                    "A firewall drops it silently: open the port on the server (Windows: an "
+                    "inbound "
+                    "rule; ufw allow PORT/tcp; the cloud's security group); in WSL forward it.",
+                    "Through a proxy set NO_PROXY to that address; for the internet set "
+                    "HTTPS_PROXY.",
+                ),
+                "No connection comes about: the address is wrong, or a firewall drops it.",
+            ),
             Variant(
                 r"//(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]|host\.docker\.internal|"
                 r"192\.168\.|10\.\d)|host='(?:localhost|127\.0\.0\.1)|/v1/(?:chat|completions|"
@@ -1357,6 +1386,17 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
         variants=(
             Variant(
+                r"/home/runner/|hostedtoolcache|_diag/|GITHUB_|actions/",
+                (
+                    "GitHub's runners have some 14 GB free: as the first step remove what is not "
+                    "needed (sudo rm -rf /opt/hostedtoolcache /usr/share/dotnet "
+                    "/usr/local/lib/android, or jlumbroso/free-disk-space), then docker builder "
+                    "prune between builds.",
+                    "Or build on a larger or self-hosted runner, in several smaller stages.",
+                ),
+                "The disk of the CI runner is full.",
+            ),
+            Variant(
                 r"ephemeral|Evicted|DiskPressure|disk-?pressure|ImageGC|FreeDiskSpace|EmptyDir|"
                 r"garbage collect",
                 (
@@ -1369,7 +1409,7 @@ SIGNATURES = (
             ),
             Variant(
                 r"overlay2|/var/lib/docker|/var/lib/containers|containerd|GetImageBlob|"
-                r"register layer|extract layer|buildkit|failed to solve",
+                r"register layer|extract layer|buildkit|failed to solve|desc = write|loading layer",
                 (
                     "docker system df shows what takes room: docker system prune -a --volumes, "
                     "docker builder prune (podman system prune -a); or move data-root in "
@@ -1478,14 +1518,16 @@ SIGNATURES = (
     Signature(
         "connection-refused",
         (
-            r"(?:\w*Exception - |APIError: |APIConnectionError: )Connection error\.{0,2}(?:$|\W)",
+            r"(?:\w*Exception - |APIError: |OpenAIError: |APIConnectionError: )Connection "
+            r"error\.{0,2}(?:$|\W)",
             r"connection refused",
             r"actively refused it",
             r"could not connect to ollama",
             r"(?:could not|couldn't|cannot|can't) be reached\b(?!.{0,60}(?:host|name) resol)",
             r"(?:could not|couldn't|failed to|unable to|cannot|can't) (?:connect to|reach) "
             r"(?:(?:your|the|a|any|local|running|remote|openai|llm|ai|api|model|backend|inference|"
-            r"llama\S*|ollama|lm ?studio|vllm|localai) ){1,3}(?:instance|server|api|endpoint|engine|"
+            r"llama\S*|ollama|lm ?studio|vllm|localai) ){1,3}(?:instance|server|api|endpoint|"
+            r"engine|"
             r"backend|service|provider)",
             r"(?:ollama|server|engine|backend|API) (?:may|might) not be running",
             r"(?:is (?:it|ollama|the server)|make sure (?:\w+ ){1,3}is) (?:up and )?running\b",
@@ -1531,6 +1573,18 @@ SIGNATURES = (
                     "Check that the tunnel and the server behind it still run: such addresses "
                     "change with each start.",
                 ),
+            ),
+            Variant(
+                r"\b(?:postgres\w*|redis|mysql|mariadb|mongo\w*|qdrant|weaviate|milvus|elasticsearch)\b|"
+                r":(?:5432|6379|3306|27017|6333|19530|9200)\b",
+                (
+                    "It is a database that does not answer, not the model: docker compose ps and "
+                    "docker compose logs show whether it is up, still starting or ended (password, "
+                    "full disk, a volume of another version).",
+                    "Start what needs it again once it is up (depends_on with condition: "
+                    "service_healthy), and name it by its service's name.",
+                ),
+                "A database or store beside the program cannot be reached.",
             ),
             Variant(
                 r"11434|[Oo]llama",
@@ -1808,7 +1862,8 @@ SIGNATURES = (
             r"the client (?:disconnected|closed the connection)",
             r"(?:Headers|Body)TimeoutError",
             r"UND_ERR_(?:HEADERS|BODY)_TIMEOUT",
-            r"HTTPConnectionPool\(host='(?:localhost|127\.0\.0\.1)'.{0,60}Read timed out",
+            r"HTTPConnectionPool\(host='(?:localhost|127\.|10\.|172\.|192\.168\.|[a-z][\w-]*')"
+            r".{0,60}Read timed out",
             r"AbortError: (?:This|The) operation was aborted",
             r"operation was aborted due to timeout",
         ),
@@ -1871,6 +1926,9 @@ SIGNATURES = (
         (
             r"no longer supported in openai>=1\.0\.0",
             r"module 'openai' has no attribute",
+            r"\bhuggingface-cli: error: .{0,400}invalid choice: '(?P<what>[\w-]+)'",
+            r"\bhf: error: .{0,400}invalid choice: '(?P<what>[\w-]+)'",
+            r"\b(?:hf|huggingface-cli)\b.{0,60}No such command '(?P<what>[\w-]+)'",
             r"unexpected keyword argument 'proxies'",
             r"module 'ollama' has no attribute",
             r"cannot import name '\w+' from '(?:openai|ollama|litellm|langchain\w*)\b",
@@ -1888,6 +1946,19 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"huggingface-cli|\bhf\b",
+                (
+                    'pip install -U "huggingface_hub[cli]" with the Python that it runs in '
+                    "(newest versions need Python 3.9 or later), then hf download REPO FILE, or "
+                    "huggingface-cli download in versions before 1.0.",
+                    "which -a hf huggingface-cli shows an older copy that comes first in PATH.",
+                    "Without it: curl -L -O https://huggingface.co/OWNER/REPO/resolve/main/FILE.",
+                ),
+                "The installed huggingface_hub is too old (or too new) for this command: {what}.",
+            ),
+        ),
     ),
     Signature(
         "answer-not-json",
@@ -1895,7 +1966,8 @@ SIGNATURES = (
             r"JSONDecodeError: Expecting value: line 1 column 1 \(char 0\)",
             r"JSON ?decode error",
             r"(?:response|answer|reply|body)\b.{0,40}(?:is not|isn't|not a?) ?valid JSON",
-            r"(?:failed|unable|could not|couldn't) to (?:parse|decode) (?:the )?(?:JSON )?(?:response|"
+            r"(?:failed|unable|could not|couldn't) to (?:parse|decode) (?:the )?(?:JSON "
+            r")?(?:response|"
             r"answer|reply)",
             r"Unexpected token '?<'?,? .{0,40}is not valid JSON",
             r"invalid character '<' looking for beginning of value",
@@ -1949,7 +2021,8 @@ SIGNATURES = (
             r"404 Client Error.{0,80}//(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\S+\.internal|"
             r"192\.168\.|10\.\d)",
             r"Not found: /(?:api|v1|ollama|openai)\b",
-            r"(?:validation|request|call|completions?|chat|embeddings?|invocation|generation) failed "
+            r"(?:validation|request|call|completions?|chat|embeddings?|invocation|generation) "
+            r"failed "
             r"with (?:status|HTTP)\W{0,3}(?:code )?404\b(?!.{0,40}model is not found)",
             r"'404 Not Found' for url 'https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\S+\.internal|"
             r"192\.168\.|10\.\d)",
@@ -1985,11 +2058,17 @@ SIGNATURES = (
             r"CORS .{0,60}(?:error|missing|not allowed|failed)",
             r"not allowed by Access-Control-Allow-Origin",
             r"OPTIONS .{0,80} 405\b",
+            r"Ollama call failed with status code 403",
+            r"(?:localhost|127\.0\.0\.1|\[::1\]):11434\b.{0,80}\b403\b",
+            r"\b403\b.{0,80}(?:localhost|127\.0\.0\.1|\[::1\]):11434\b",
         ),
         "A browser refuses the answer, because the server does not allow this page to ask (CORS).",
         (
-            "Let one proxy serve both, or allow the page: OLLAMA_ORIGINS for Ollama; "
-            "llama-server allows every page unless a proxy strips the header.",
+            "Ollama: allow the page or extension in the environment of ollama serve: "
+            'OLLAMA_ORIGINS="chrome-extension://*,moz-extension://*,http://localhost:*" (or *), '
+            "then quit it wholly and start it again.",
+            "llama-server allows every page unless a proxy strips the header; else let one proxy "
+            "serve page and engine.",
         ),
         "Access to fetch at 'http://localhost:8080/v1/chat/completions' from origin "
         "'http://localhost:3000' has been blocked by CORS policy",

@@ -140,6 +140,7 @@ SIGNATURES = (
         "cuda-arch-unknown",
         (
             r"nvcc fatal +: Unsupported gpu architecture '(?P<arch>\w+)'",
+            r"nvcc fatal .{0,40}architecture '(?P<arch>(?:compute|sm)_)'",
             r"Compute capability (?P<arch>\d+) used, use",
             r"CUDA_ARCHITECTURES is set to \"?native",
             r"unsupported (?:GPU |gpu )?architecture 'compute_\w+",
@@ -158,6 +159,20 @@ SIGNATURES = (
         "nvcc fatal   : Unsupported gpu architecture 'compute_120'",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"'(?:compute|sm)_(?:native)?'|is empty|to \"?native",
+                (
+                    "Name the GPU's own: -DCMAKE_CUDA_ARCHITECTURES=86 (nvidia-smi --query-gpu="
+                    "compute_cap --format=csv: 8.6 is 86; 75 for T4, 80 A100, 89 RTX 40, 90 H100, "
+                    "120 RTX 50), after deleting the build folder.",
+                    "native works only where the GPU is seen while it is built (not in docker "
+                    "build), and with CMake 3.24 or newer.",
+                ),
+                "The architecture to compile for is empty: CMAKE_CUDA_ARCHITECTURES is unset or "
+                "native, and no GPU was found.",
+            ),
+        ),
     ),
     Signature(
         "compiler-missing",
@@ -658,7 +673,12 @@ SIGNATURES = (
             r"error: failed to (?:compile|build|run custom build)",
         ),
         "The package {package} could not be built.",
-        ("The compiler's lines above say why; a prebuilt wheel avoids the build.",),
+        (
+            "The compiler's lines above say why; a prebuilt wheel avoids the build: pip install "
+            "--only-binary :all: NAME, with a Python that it has wheels for (3.10 to 3.12 mostly).",
+            "A build wants a compiler, Python's headers (python3-dev) and CMake, for CUDA nvcc as "
+            "well: apt-get install build-essential python3-dev cmake ninja-build.",
+        ),
         "ERROR: Failed building wheel for llama-cpp-python",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
@@ -673,6 +693,28 @@ SIGNATURES = (
                     "CUDA, metal for a Mac), with Python 3.10 to 3.12.",
                     "pip install -v shows the whole log; a build for CUDA wants nvcc and a "
                     "matching gcc: CMAKE_ARGS=-DGGML_CUDA=on.",
+                ),
+            ),
+            Variant(
+                r"flash[-_]attn|xformers|causal[-_]conv1d|mamba[-_]ssm|exllama|auto[-_]gptq|"
+                r"autoawq|deepspeed|sageattention",
+                (
+                    "Take the prebuilt wheel of its GitHub releases that names your torch, CUDA "
+                    "and Python (flash_attn-...+cu12torch2.8cxx11abiTRUE-cp312-...whl), or leave "
+                    "the package out (attn_implementation='sdpa', VLLM_ATTENTION_BACKEND).",
+                    "To build it: torch first, then ninja, packaging and wheel, nvcc of torch's "
+                    "own CUDA with a gcc that it takes, MAX_JOBS=4, and pip install "
+                    "--no-build-isolation.",
+                ),
+            ),
+            Variant(
+                r"\bvllm\b",
+                (
+                    "vLLM has wheels for Linux only (x86-64 and arm64, NVIDIA): use WSL 2 or its "
+                    "image vllm/vllm-openai on Windows; on a Mac and for CPUs follow its own "
+                    "build for them.",
+                    "With a new virtual environment and Python 3.12: uv pip install vllm "
+                    "--torch-backend=auto takes the wheel.",
                 ),
             ),
         ),
@@ -718,7 +760,8 @@ SIGNATURES = (
             r"we only found wheels for `(?P<package>[^`]+)`",
             r"No interpreter found for (?P<package>Python \S+)",
             r"there (?:are|is) no versions? of (?P<package>[^\s,]+)",
-            r"(?P<package>[^\s,]+) (?:is unusable because|has) no wheels? (?:are available )?with a "
+            r"(?P<package>[^\s,]+) (?:is unusable because|has) no wheels? (?:are available )?with "
+            r"a "
             r"matching",
             r"The current Python version \(\S+\) is not (?:allowed|supported)",
             r"Python \S+ (?:is|are) (?:not|no longer) supported",
@@ -732,9 +775,25 @@ SIGNATURES = (
         phase=_B,
         variants=(
             Variant(
+                r"package registry|\+(?:cu\d+|cpu|rocm)|download\.pytorch\.org",
+                (
+                    "Builds with +cu128 and the like are on PyTorch's own index: pip "
+                    "--extra-index-url https://download.pytorch.org/whl/cu128; with uv "
+                    "--torch-backend=cu128, or an [[tool.uv.index]] with explicit = true that "
+                    "[tool.uv.sources] gives to torch alone.",
+                    "--index-url replaces PyPI, where everything else is: add it with "
+                    "--extra-index-url (pip), or --index and --index-strategy unsafe-best-match "
+                    "(uv).",
+                    "If the index is right, that version is not on it for this Python and system: "
+                    "look at the index in a browser.",
+                ),
+                "The index that is asked does not have the package: {package}.",
+            ),
+            Variant(
                 r"requires a different Python|Requires-Python|requires Python|not (?:allowed|"
                 r"supported)|no longer supported|current platform|Python requirement|"
-                r"not a supported wheel|distribution or wheel|only found wheels|no wheels? (?:are )?"
+                r"not a supported wheel|distribution or wheel|only found wheels|no wheels? (?:are "
+                r")?"
                 r"(?:available )?with a|No interpreter",
                 (
                     "Use a Python that the package has wheels for: uv venv --python 3.12 (or "
@@ -887,6 +946,27 @@ SIGNATURES = (
         phase=_B,
         variants=(
             Variant(
+                r"LibMamba|Could not solve|specifications were found|UnsatisfiableError|└─",
+                (
+                    "Make the environment anew with few pins: conda create -n x -c conda-forge "
+                    "--strict-channel-priority python=3.12, without build strings (=py38h...) and "
+                    "with channels in one order; old CUDA builds of a channel may be gone.",
+                    "Or let conda bring Python and CUDA only, and pip or uv the rest inside of it "
+                    "(pip install torch --index-url https://download.pytorch.org/whl/cu128).",
+                ),
+                "conda finds no set of versions that goes together.",
+            ),
+            Variant(
+                r"No solution found|we can conclude|unsatisfiable|depends on",
+                (
+                    "uv names the two requirements that exclude one another: loosen one, or take "
+                    "it into an environment of its own (uv tool install, --with).",
+                    "If it is about torch of one index only, name the index for it "
+                    "(--torch-backend, [tool.uv.sources]), add --index-strategy "
+                    "unsafe-best-match, or another Python (uv venv --python 3.12).",
+                ),
+            ),
+            Variant(
                 r"PydanticImportError",
                 (
                     "Take a newer version of the program, or install what it was written for: pip "
@@ -941,16 +1021,68 @@ SIGNATURES = (
         ),
         "A Python package is missing or of a wrong version: {module}.",
         (
-            "Install it in the image; the server of llama-cpp-python needs "
-            "pip install 'llama-cpp-python[server]'.",
+            "Install it with exactly the Python that runs the program (python -m pip install NAME "
+            "in its virtual environment or image; pip install -r requirements.txt of the "
+            "program). Some have another name there: cv2 opencv-python-headless, PIL pillow, yaml "
+            "pyyaml, sklearn scikit-learn, dotenv python-dotenv.",
             "If it is there but lacks something, it is too old, or a folder or node of the same "
-            "name hides it: upgrade it with exactly the Python that runs the program (ComfyUI "
-            "portable: python_embeded/python.exe -s -m pip install -U gguf).",
+            "name hides it: upgrade it the same way (ComfyUI portable: "
+            "python_embeded/python.exe -s -m pip install -U gguf).",
         ),
         "ModuleNotFoundError: No module named 'starlette_context'",
         Basis.REPORTED,
         phase=Phase.START,
         variants=(
+            Variant(
+                r"'(?:torch|numpy|packaging|wheel|psutil|setuptools|Cython)'[\s\S]*\bpip build\b",
+                (
+                    "What is missing is needed while the package is built, and an isolated build "
+                    "hides it: install that first, then pip install --no-build-isolation NAME (uv: "
+                    "no-build-isolation-package in [tool.uv]; conda: pip after the environment is "
+                    "there).",
+                ),
+                "A package that is being built does not see one that it needs: {module}.",
+            ),
+            Variant(
+                r"cannot import name (?!'Llama')|partially initialized",
+                (
+                    "Bring both to one time: pip install -U the package that is named after "
+                    "from, or pin it to what the program's requirements say; the path at the end "
+                    "is the copy that is used.",
+                    "If that path is a file of your own, it hides the package: rename it.",
+                ),
+                "A Python package is newer or older than the code that imports from it: {module}.",
+            ),
+            Variant(
+                r"No module named \W{0,2}(?:torch|numpy|vllm|transformers|huggingface_hub|fastapi|"
+                r"pydantic|requests|httpx|aiohttp|openai|hf_transfer|accelerate|safetensors|gguf|"
+                r"PIL|cv2|scipy|pandas|tqdm|yaml|starlette|uvicorn|sglang|diffusers|sentencepiece)"
+                r"\b[\s\S]*\nmodal\b",
+                (
+                    'Add it to the image that the function names: .pip_install("NAME") (PIL is '
+                    "pillow, cv2 opencv-python-headless, yaml pyyaml).",
+                    "What only the container has, import within the function or in a block with "
+                    "image.imports().",
+                ),
+                "The function's image lacks a Python package: {module}.",
+            ),
+            Variant(
+                r"No module named \W{0,2}(?:src|app|utils?|config|common|lib|core|helpers?|"
+                r"settings|scripts?|backend|pipeline|inference|"
+                r"\w*modal\w*)(?:\.[\w.]+)?\W{0,4}(?:\n|$)|No module named[\s\S]*\nmodal\b",
+                (
+                    "If it is a module or package of your own: on Modal the container gets only "
+                    "the file that you run, so add it to the image as the last step, "
+                    '.add_local_python_source("NAME") (or include_source=True of the app; with a '
+                    "current modal), and start modal run from the project's root, where the "
+                    "folder is not empty.",
+                    "Elsewhere start it from the project's root (python -m PACKAGE.MODULE, or "
+                    "PYTHONPATH=.), and copy the folder into the container.",
+                    "If it is a package of PyPI: .pip_install(...) of the image that the function "
+                    "names, or pip install with the Python that runs it.",
+                ),
+                "A Python module is not where the program runs: {module}.",
+            ),
             Variant(
                 r"unexpected keyword|has no attribute",
                 (
@@ -1038,6 +1170,7 @@ SIGNATURES = (
             r"Can't load (?:tokenizer|the configuration|config|image processor|feature "
             r"extractor) (?:for|of) '(?P<name>[^']+)'",
             r"Invalid repository ID or local directory specified",
+            r"Incorrect path_or_model_id: '(?P<name>[^']*)'",
             r"Should have a `model_type` key in its config\.json",
             r"Unable to load vocabulary from file",
         ),
@@ -1052,6 +1185,35 @@ SIGNATURES = (
         "'https://huggingface.co/org/x/tree/main' for available files.",
         Basis.REPORTED,
         phase=Phase.LOAD,
+        variants=(
+            Variant(
+                r"path_or_model_id: ''",
+                (
+                    "Set it: --model, or MODEL_NAME (MODEL_ID, HF_MODEL_ID) in the environment of "
+                    "the container or template; look whether a newer image reads another name.",
+                    "In a compose or .env file an empty line of that name overrides the default.",
+                ),
+                "No model is named: the setting that should name one is empty.",
+            ),
+            Variant(
+                r"path_or_model_id: '",
+                (
+                    "Write it as OWNER/NAME, or name a folder that is there (inside a container as "
+                    "it is mounted there, with a full path).",
+                ),
+                "The name of the model is neither a folder here nor a repository: {name}.",
+            ),
+            Variant(
+                r"pytorch_model\.bin(?![\s\S]*(?:GGUF|GGML|gguf|ggml))",
+                (
+                    "If the folder has *.safetensors, transformers is too old to read them: pip "
+                    "install -U transformers safetensors accelerate.",
+                    "If it has neither, the download is not complete (hf download REPO again), or "
+                    "the repository holds another format: GGUF wants gguf_file=, or llama.cpp.",
+                ),
+                "transformers finds no weights that it can read in the repository or folder.",
+            ),
+        ),
     ),
     Signature(
         "chat-format-unknown",
@@ -1202,6 +1364,7 @@ SIGNATURES = (
             r"(?:could not|unable to) (?:extract|unpack) .{0,40}(?:runner|payload)",
             r"may have noexec set",
             r"unable to initialize llm runners",
+            r"exec: \"[^\"]*ollama_llama_server\": executable file not found",
         ),
         "Ollama could not unpack or start its own runners.",
         (
@@ -1347,8 +1510,7 @@ SIGNATURES = (
                     "brew services stop ollama (with sudo too, if it was ever started so), remove "
                     "~/Library/LaunchAgents/homebrew.mxcl.ollama.plist, then brew services start "
                     "ollama as yourself in a terminal of the desktop.",
-                    "Run ollama serve by hand to see what it says; the app must not run beside "
-                    "it.",
+                    "Run ollama serve by hand to see what it says; the app must not run beside it.",
                 ),
                 "macOS could not start the service.",
             ),
@@ -1688,6 +1850,8 @@ SIGNATURES = (
             "It begins with FROM and the name of a model, a .gguf file or a folder with "
             "config.json and *.safetensors (FROM ./model.gguf, as seen from the Modelfile).",
             "ollama show --modelfile NAME prints a right one to compare with.",
+            "Name it: ollama create NAME -f ./Modelfile; without -f it is looked for in this "
+            "folder, and without one safetensors of a complete model.",
         ),
         "Error: no FROM line",
         phase=Phase.START,

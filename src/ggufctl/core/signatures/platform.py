@@ -87,6 +87,17 @@ SIGNATURES = (
                 "The container runtime cannot pass the Jetson's GPU on.",
             ),
             Variant(
+                r"requirement error: (?!unsatisfied)",
+                (
+                    "Start it with -e NVIDIA_DISABLE_REQUIRE=1 (environment: in Compose): the "
+                    "toolkit then does not check the driver.",
+                    "Update nvidia-container-toolkit and the driver, or take an image with an "
+                    "older CUDA, whose NVIDIA_REQUIRE_CUDA this toolkit reads.",
+                ),
+                "The container toolkit cannot read what the image demands of the driver "
+                "(NVIDIA_REQUIRE_CUDA).",
+            ),
+            Variant(
                 r"load library failed: libnvidia-ml",
                 (
                     "nvidia-smi must work on the host before it can in a container: install the "
@@ -292,6 +303,7 @@ SIGNATURES = (
         "wsl-no-gpu",
         (
             r"WSL environment detected but no adapters were found",
+            r"GPU access blocked by the operating system",
             r"driver error: failed to process request",
             r"dxcore initialization failed: ",
         ),
@@ -322,9 +334,7 @@ SIGNATURES = (
     ),
     Signature(
         "driver-in-image",
-        (
-            r"mount error: file creation failed: \S*?/(?P<file>[^/\s:]+): file exists",
-        ),
+        (r"mount error: file creation failed: \S*?/(?P<file>[^/\s:]+): file exists",),
         "The image holds files of a driver where the container toolkit puts the host's own: "
         "{file}.",
         (
@@ -573,7 +583,8 @@ SIGNATURES = (
             r"команда не найдена",
             r"не является внутренней или внешней",
             r"command not found: (?P<program>\S+)",
-            r"^(?P<program>(?!nvidia-smi|rocm-smi|rocminfo|lspci)[\w.+-]+): (?:command )?not found$",
+            r"^(?P<program>(?!nvidia-smi|rocm-smi|rocminfo|lspci)[\w.+-]+): (?:command )?not "
+            r"found$",
             r"requires (?P<program>zstd|unzip|tar|curl) for extraction",
             r"Unknown command:? (?P<program>[\w./-]*(?:llama|ollama|hf|modal|docker|cmake|"
             r"pip)\S*)",
@@ -725,6 +736,7 @@ SIGNATURES = (
         "image-no-command",
         (
             r"CMD and ENTRYPOINT are empty",
+            r"no default process a command is required",
             r"daemon: No command specified",
             r"no command (?:was )?specified",
             r"neither (?:a )?(?:CMD|command) (?:nor|or) (?:an )?ENTRYPOINT",
@@ -916,6 +928,7 @@ SIGNATURES = (
             r"(?:stat|open|lstat) (?P<device>/dev/(?:kfd|dri|nvidia|accel|dxg|davinci)\S*): "
             r"no such file",
             r"not a device node",
+            r"\bopen (?P<device>NUL): The system cannot find",
             r"(?P<device>/dev/(?:kfd|dri|nvidia|dxg)\S*)['\"]?:? .{0,30}(?:no such (?:file|"
             r"device)|does not exist|not found)",
         ),
@@ -948,6 +961,15 @@ SIGNATURES = (
                     "for Windows (HIP, Vulkan), or in WSL /dev/dxg.",
                     "An NVIDIA GPU needs --gpus all instead.",
                 ),
+            ),
+            Variant(
+                r"\bopen NUL\b",
+                (
+                    "Turn the null device of Windows on again, in a prompt of an administrator: "
+                    "sc config null start= system, sc start null (sc query null shows it); then "
+                    "restart Windows.",
+                ),
+                "Windows has no null device ({device}): its driver is turned off.",
             ),
             Variant(
                 r"/dev/dri",
@@ -1096,7 +1118,8 @@ SIGNATURES = (
             r"network bridge)",
             r"(?:netavark|aardvark|slirp4netns|pasta)\b.{0,80}(?:error|failed|not found|"
             r"unable)",
-            r"failed to set up container networking",
+            r"failed to set up container networking(?!.{0,500}(?:already (?:allocated|in use)|"
+            r"bind: |Ports are not available))",
         ),
         "Docker's own network is broken or missing.",
         (
@@ -1220,7 +1243,8 @@ SIGNATURES = (
             r"(?<!limits value Additional properties are not allowed )\('devices' was unexpected\)",
             r"value 'devices' does not match any of the regexes",
             r"'name' does not match any of the regexes",
-            r"(?<!limits )Additional property (?:devices|gpus|models|provider|secrets|profiles|name|"
+            r"(?<!limits )Additional property (?:devices|gpus|models|provider|secrets|profiles|"
+            r"name|"
             r"include|develop|extends|configs|deploy|healthcheck|post_start) is not allowed",
             r"Unsupported config option for services",
             r"You might be seeing this error because you're using the wrong Compose file version",
@@ -1350,6 +1374,7 @@ SIGNATURES = (
         "gpu-no-capacity",
         (
             r"no longer any instances available",
+            r"not enough hardware capacity",
             r"InsufficientInstanceCapacity",
             r"InsufficientHostCapacity",
             r"do not have sufficient .{0,60}capacity",
@@ -1501,8 +1526,10 @@ SIGNATURES = (
             r"error validating \"",
             r"no matches for kind",
             r"admission webhook .{0,120}denied",
+            r"(?P<why>[Nn]o runtime found to support .{0,100})",
+            r"NoSupportingRuntime",
             r"error parsing \S+: error converting YAML to JSON: (?P<why>.+)",
-            r"The \w+ \"[^\"]+\" is invalid: (?P<why>.+)",
+            r"\b(?:The )?[A-Z]\w+ \"[^\"]+\" is invalid: (?P<why>.+)",
             r"strict decoding error",
             r"unable to (?:build|recognize|decode) .{0,60}(?:kubernetes objects|manifest|"
             r"\.ya?ml)",
@@ -1871,7 +1898,7 @@ SIGNATURES = (
                     "docker inspect -f '{{json .State.Health}}' NAME shows what the check "
                     "answered, docker logs NAME what the program did.",
                     "The check must use what the image has: ollama/ollama has no curl (test: "
-                    'ollama list), llama.cpp answers /health; give it start_period: 300s while '
+                    "ollama list), llama.cpp answers /health; give it start_period: 300s while "
                     "models load.",
                 ),
                 "Docker's health check of the container fails, so what depends on it is not "
@@ -1971,6 +1998,7 @@ SIGNATURES = (
             r"unable to (?:open|write to) .*/dev/shm",
             r"/dev/shm.{0,60}(?:no space|too small|full|permission)",
             r"shared memory .{0,60}(?:too small|insufficient|exhausted|limit)",
+            r"Shard process was signaled to shutdown with signal 7\b",
         ),
         "The container has too little shared memory.",
         ("docker run --shm-size 1g, or an emptyDir with medium Memory on /dev/shm.",),
@@ -2003,6 +2031,8 @@ SIGNATURES = (
         (
             r"WinError 1314",
             r"A required privilege is not held by the client",
+            r"WinError 1463",
+            r"symbolic link cannot be followed because its type is disabled",
         ),
         "Windows lets only some users make the symbolic links of the Hub's cache.",
         ("Turn on Developer Mode, run as administrator, or download with --local-dir.",),
@@ -2010,6 +2040,19 @@ SIGNATURES = (
         "'..\\\\..\\\\blobs\\\\ab' -> 'C:\\\\x'",
         Basis.REPORTED,
         phase=Phase.DOWNLOAD,
+        variants=(
+            Variant(
+                r"1463|type is disabled",
+                (
+                    "Let it follow them, as administrator: fsutil behavior set SymlinkEvaluation "
+                    "R2L:1 R2R:1.",
+                    "Or keep the cache on a disk of this machine (HF_HOME), or download real files "
+                    "to the share: hf download REPO --local-dir DIR.",
+                ),
+                "Windows does not follow the symbolic links on this share (a cache that Linux "
+                "wrote).",
+            ),
+        ),
     ),
     Signature(
         "antivirus",
@@ -2327,7 +2370,8 @@ SIGNATURES = (
             r"(?<!modal\.exception\.)\bInvalidError: (?P<why>.+)",
             r"(?P<why>\S+ is not a valid GPU type)",
             r"(?P<why>No \[project\.dependencies\] section in pyproject\.toml)",
-            r"(?P<why>(?:fastapi_endpoint|asgi_app|web_endpoint)\S* require FastAPI to be installed)",
+            r"(?P<why>(?:fastapi_endpoint|asgi_app|web_endpoint)\S* require FastAPI to be "
+            r"installed)",
             r"(?P<why>Please specify a specific (?:method|function) of .{1,80} to run)",
             r"(?P<why>\S+ is not a Modal (?:App|Function|Cls)\b)",
             r"(?P<why>(?:Class|Function|Volume|Object|Dependency) .{0,60}(?:isn't|is not) hydrated)"
@@ -2611,7 +2655,10 @@ SIGNATURES = (
     ),
     Signature(
         "modal-snapshot",
-        (r"Snapshot restore failed", r"Failed to restore .*snapshot", r"snapshot.*segfault",
+        (
+            r"Snapshot restore failed",
+            r"Failed to restore .*snapshot",
+            r"snapshot.*segfault",
             r"CudaCheckpointException",
             r"Failed to (?:checkpoint|restore) \S+ processes",
         ),
@@ -2653,7 +2700,7 @@ SIGNATURES = (
             r"preemption notice",
             r"TerminationByKubelet",
             r"node is shutting down",
-            r"preempt(?:ed|ion)\b",
+            r"(?<!No )preempt(?:ed\b|ion\b(?!: \d| victims| is not helpful| policy))",
             r"spot (?:instance|interruption).{0,40}(?:terminat|interrupt|reclaim)",
             r"instance (?:is being|was|will be) (?:terminated|reclaimed|preempted|evicted)",
             r"imminent node shutdown",

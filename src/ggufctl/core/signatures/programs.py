@@ -22,7 +22,8 @@ __all__ = [
 ]
 
 _OLLAMA = (
-    r"\bollama\b|\bsource=\w+\.go:|\bllama runner\b|memory layout cannot be allocated|requires "
+    r"(?<![./\\])\bollama\b(?![/\\])|\bsource=\w+\.go:|\bllama runner\b|memory layout cannot be "
+    r"allocated|requires "
     r"more system memory|full model on GPU|VRAM to load requested|model runner has"
 )
 _LM_STUDIO = r"\bLM ?Studio\b|\[LMS\w*\]|🥲"

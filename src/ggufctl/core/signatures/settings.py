@@ -43,6 +43,27 @@ SIGNATURES = (
         "error: invalid argument: --flash-attention",
         variants=(
             Variant(
+                r"(?:no such|unknown|unrecognized|invalid) (?:sub)?command\b",
+                (
+                    "--help of exactly this program lists its commands: newer versions have more, "
+                    "and some are renamed (huggingface-cli became hf), so update it.",
+                    "which -a NAME (where on Windows) shows an older copy that comes first in "
+                    "PATH.",
+                ),
+                "This version of the program has no such command.",
+            ),
+            Variant(
+                r"(?:^|\n)(?!error|invalid)[\w.-]+: error: unrecognized arguments",
+                (
+                    "Compare it with --help of exactly this program: options come with newer "
+                    "versions and go with others, so update it (pip install -U NAME in the "
+                    "environment that runs it), or leave the option out.",
+                    "which -a NAME (where on Windows) shows an older copy that comes first in "
+                    "PATH.",
+                ),
+                "This version of the program has no option {argument}.",
+            ),
+            Variant(
                 r"unknown shorthand flag: '[fdp]' in -|unknown flag: --(?:env-file|profile|build|"
                 r"detach|project)",
                 (
@@ -52,6 +73,17 @@ SIGNATURES = (
                     "Or write docker-compose, where the old program is there.",
                 ),
                 "This docker has no compose, and takes compose's options for its own.",
+            ),
+            Variant(
+                r"^(?:basename|cat|cp|cut|date|df|du|find|grep|head|ln|ls|mkdir|mktemp|mv|readlink|"
+                r"realpath|rm|sed|sort|stat|tail|tar|xargs): ",
+                (
+                    "Leave the option out, or put it where it belongs: a script passed it on to a "
+                    "program that it is not meant for.",
+                    "In Alpine (BusyBox) and macOS these programs know less than GNU's: install "
+                    "coreutils, sed or findutils.",
+                ),
+                "A small program that a script calls has no option {argument}.",
             ),
             Variant(
                 r"unknown parameter '",
@@ -78,6 +110,7 @@ SIGNATURES = (
             r"n_seq_max must be <= \d+",
             r"unknown value for (?P<argument>--\S+): (?P<why>.+)",
             r"error: invalid (?:value|repeat|dry|choice).{0,80}",
+            r"^(?P<name>[\w.-]+): error: argument (?P<argument>\S+): invalid choice: (?P<why>.+)",
             r"invalid choice: (?P<why>.+)",
             r"argument (?P<argument>-\S+): (?P<why>(?:invalid|expected|not allowed).+)",
             r"requires an argument",
@@ -103,6 +136,27 @@ SIGNATURES = (
         "The engine refuses the value of an option: {argument} {why}.",
         ("Correct the value; --help lists what this build takes.",),
         'error while handling argument "--cache-type-k": Unsupported cache type: q3_0',
+        variants=(
+            Variant(
+                r"convert[-_]\w*gguf\S*: error|--outtype",
+                (
+                    "The converter writes f32, f16, bf16, q8_0 and the ternary types only: take "
+                    "one of them (--outtype bf16), then llama-quantize IN.gguf OUT.gguf Q4_K_M.",
+                ),
+                "The converter does not take this value: {argument} {why}.",
+            ),
+            Variant(
+                r"(?:^|\n)(?!error)[\w.-]+: error: ",
+                (
+                    "Take one of the values that it lists; --help of exactly this program says "
+                    "what it knows.",
+                    "If what you follow was written for another version, install that one: newest "
+                    "with pip install -U NAME, in the environment that runs it (which -a NAME "
+                    "shows an older copy that comes first).",
+                ),
+                "The program refuses an argument of its command line: {argument} {why}.",
+            ),
+        ),
     ),
     Signature(
         "quantized-v-needs-fa",
@@ -554,7 +608,23 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
         variants=(
             Variant(
-                r"empty grammar stack after accepting piece",
+                r"empty grammar stack after accepting piece:? ?\W{0,3}(?:[{\[]|\\?\"[\w{])",
+                (
+                    "End the messages of such requests with the user's: a last message of the "
+                    "assistant (prefill) goes through the grammar as well, and its beginning is "
+                    "not what the schema allows there.",
+                    "Otherwise leave the schema (response_format, json_schema, tools) out of "
+                    "requests with a prefilled answer, and check the JSON yourself.",
+                    "Use a newer engine, or the version before if it came with an update: when "
+                    "the grammar begins was changed more than once. In a program of your own do "
+                    "not accept a token twice: llama_sampler_sample has done so.",
+                ),
+                "The answer's given beginning (a prefilled message of the assistant) is not what "
+                "the request's grammar or schema allows.",
+            ),
+            Variant(
+                r"empty grammar stack after accepting piece:? ?\W{0,3}(?:think|channel|reason|"
+                r"thought|seed:|analysis|start|\|)",
                 (
                     'Turn thinking off for such requests ("chat_template_kwargs": '
                     '{"enable_thinking": false}, or --reasoning-budget 0).',
@@ -562,6 +632,36 @@ SIGNATURES = (
                 ),
                 "The model wrote what the request's grammar does not allow, as the beginning of "
                 "a thought that the template adds.",
+            ),
+            Variant(
+                r"empty grammar stack",
+                (
+                    "Use a newer engine, or the version before if it came with an update: when the "
+                    "grammar begins was changed more than once.",
+                    'Turn thinking off for such requests ("chat_template_kwargs": '
+                    '{"enable_thinking": false}, or --reasoning-budget 0), and end their '
+                    "messages with the user's, not with one that the assistant is to continue.",
+                    "Take a conversion of the model with its own chat template; then leave tools "
+                    "or the schema out to see which it is.",
+                ),
+                "What the template or the model wrote is not what the request's grammar allows.",
+            ),
+            Variant(
+                r"error initializing grammar sampler|(?:fail\w*|error) (?:to )?initializ\w+ "
+                r"(?:the )?(?:grammar|samplers)",
+                (
+                    "Update the server (or go back to the version before, if it came with an "
+                    "update): the grammar is its own, made from the schema of response_format or "
+                    "of the tools.",
+                    "Until then send a grammar (GBNF) of your own, or none and the wish for JSON "
+                    "in the prompt; turn thinking off for such requests "
+                    '("chat_template_kwargs": {"enable_thinking": false}).',
+                    "Simplify the schema: no large maxLength, minItems or maxItems, no pattern, "
+                    "format or $ref to elsewhere, plain names; leave tools out one after another "
+                    "to see which it is.",
+                ),
+                "The server cannot use the grammar that it made from the request's schema or "
+                "tools.",
             ),
             Variant(
                 r"expecting .{1,40} at \s*[{\[]",
@@ -689,8 +789,8 @@ SIGNATURES = (
             r"This model does not support (?:image|audio) input",
             r"(?:image|audio|video|vision|multimodal|multi-modal)s? (?:input |inputs |requests? |"
             r"content )?(?:is |are )?not (?:supported|enabled|available)\b(?! by the backend)",
-            r"(?:does not|doesn't|cannot|not) (?:support|process|accept) (?:image|vision|"
-            r"multimodal|audio)",
+            r"(?:does not|doesn't|cannot|not) (?:support|process|accept) (?:images?|vision|"
+            r"multimodal|audio)\b(?![-=(])",
             r"missing data required for image input",
             r"mmproj (?:is |file )?(?:required|not provided|not loaded|missing)",
             r"no (?:mmproj|vision projector|multimodal projector)",
