@@ -540,6 +540,20 @@ def test_what_a_debugger_adds_to_an_abort_is_no_failure():
     assert causes(noise) == []
 
 
+@pytest.mark.parametrize(
+    ("first", "cause"),
+    [
+        ("GGML_ASSERT(n <= tokens.size()) failed\n", "failed-check"),
+        ("server: server.cpp:9: void f(): Assertion `status == 0' failed.\n", "failed-check"),
+        ("", "gpu-hang"),
+    ],
+)
+def test_what_a_driver_says_of_an_engine_that_stopped_itself_is_not_the_root(first, cause):
+    driver = "Memory critical error by agent node-0 on address 0x7f1c0000. Reason: Memory in use.\n"
+
+    assert causes(f"{first}{driver}Aborted (core dumped)\n")[:1] == [cause]
+
+
 def test_the_same_log_can_be_reported_twice():
     diagnoser = Diagnoser()
     for number in (1, 2):

@@ -239,7 +239,72 @@ WORDINGS = [
         "llama_model_load: error loading model: error loading model hyperparameters: key "
         "qwen3.attention.head_count has wrong type str\n",
     ),
+    (
+        "file-missing",
+        "gguf_init_from_file: failed to open GGUF file '/m/x.gguf'\nllama_model_load: error "
+        "loading model: llama_model_loader: failed to load model from /m/x.gguf\n"
+        "common_init_from_params: failed to load model '/m/x.gguf', try reducing --n-gpu-layers "
+        "if you're running out of VRAM\n",
+    ),
+    ("file-missing", "whisper_init_from_file_no_state: failed to open 'models/ggml-base.bin'\n"),
+    (
+        "model-file-unusable",
+        "error loading model: llama_model_loader: failed to load model from D:\\flux1-Q4_0.gguf\n",
+    ),
+    (
+        "model-load-failed",
+        "ValueError: Failed to load model from file: /m/x.gguf (file size: 67.5 GB).\nCommon "
+        "causes: insufficient memory or out of memory, or corrupt file.\n",
+    ),
+    (
+        "model-load-failed",
+        "[node] Warning: chat handler does not support image_max_tokens\nFailed to load model from "
+        "file: /m/x.gguf\nAttributeError: 'LlamaModel' object has no attribute 'sampler'\n",
+    ),
+    (
+        "quant-type-unknown",
+        "GGML_ASSERT: ggml.c:20602: 0 <= info->type && info->type < GGML_TYPE_COUNT\n",
+    ),
+    ("tensor-missing", "llama_model_load: error loading model: missing tensor\n'output.weight'\n"),
+    (
+        "sycl-failed",
+        "could not create a primitive\nException caught at file:/x/ggml-sycl/ggml-sycl.cpp, "
+        "line:2985, func:operator()\nSYCL error: CHECK_TRY_ERROR(op(ctx)): Exception caught in "
+        "this line of code.\n/x/ggml-sycl/common.hpp:144: SYCL error\n",
+    ),
+    ("gpu-unlicensed", "CUDA error: cudaErrorDeviceNotLicensed\n"),
+    ("package-shadowed", "No module named 'openai.types'; 'openai' is not a package\n"),
+    (
+        "package-shadowed",
+        "ImportError: cannot import name 'OpenAI' from partially initialized module 'openai' (most "
+        "likely due to a circular import) (/home/me/openai.py)\n",
+    ),
+    (
+        "client-outdated",
+        "huggingface-cli: error: argument {env,login}: invalid choice: 'download' (choose from "
+        "'env', 'login')\n",
+    ),
+    (
+        "gpu-too-full",
+        "msg=offload library=cuda layers.requested=-1 layers.model=81 layers.offload=0 layers.split"
+        '="" memory.available="[2.0 GiB]" memory.gpu_overhead="0 B" memory.required.full="127.4 '
+        'GiB"\n',
+    ),
+    (
+        "gpu-not-schedulable",
+        "0/2 nodes are available: 2 Insufficient nvidia.com/gpu. preemption: 0/2 nodes are "
+        "available: 2 No preemption victims found for incoming pod..\n",
+    ),
 ]
+
+ADVICE = (
+    "main: hint: use --no-mmap if you run out of memory",
+    "large batch sizes may cause out of memory on small GPUs",
+    "set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid out of memory",
+    "try reducing --n-gpu-layers if you're running out of VRAM",
+    "reduce --contextsize in case of insufficient memory",
+)
+"""What programs advise for a case that has not happened."""
 
 
 @pytest.mark.parametrize(("cause", "log"), WORDINGS, ids=lambda value: value[:30])
@@ -248,3 +313,11 @@ def test_the_root_is_named_first(cause, log):
 
     assert isinstance(report, LogReport)
     assert [found.id for found in report.diagnoses][:1] == [cause]
+
+
+@pytest.mark.parametrize("line", ADVICE, ids=lambda value: value[:30])
+def test_advice_for_a_failure_is_no_failure(line):
+    *_, report = diagnose_chunks([f"{line}\n".encode()])
+
+    assert isinstance(report, LogReport)
+    assert report.diagnoses == ()

@@ -193,7 +193,7 @@ class GpuCatalogue:
             speeds: `data/speed.json`; without it no speed can be predicted.
             prices: of the rest; without them nothing but GPUs is priced.
         """
-        gpus = tuple(_rows(document["gpus"]))
+        gpus = tuple(_gpu(row, _overhead(row["overhead"])) for row in document["gpus"])
         return cls(with_speeds(gpus, speeds) if speeds else gpus, str(document["as_of"]), prices)
 
 
@@ -204,27 +204,23 @@ def own_cards(document: Mapping[str, Any]) -> tuple[Gpu, ...]:
         document: `data/cards.json`.
     """
     return tuple(
-        Gpu(
-            name=row["name"],
-            modal_names=(),
-            device_name=row["device_name"],
-            nominal_gb=row["nominal_gb"],
-            cuda_bytes=row["cuda_bytes"],
-            bandwidth_gb_s=row["bandwidth_gb_s"],
-            fp16_tflops=row["fp16_tflops"],
-            compute_capability=row["compute_capability"],
-            has_bf16=row["has_bf16"],
+        replace(
+            _gpu({**_UNRENTED, **row}, own_overhead(document, row["compute_capability"])),
             max_count=document["max_count"],
-            usd_per_hour=0.0,
-            price_as_of="",
-            price_source="",
-            overhead=own_overhead(document, row["compute_capability"]),
-            note=row["note"],
             n_own=1,
             aliases=tuple(row["aliases"]),
         )
         for row in document["cards"]
     )
+
+
+_UNRENTED = {
+    "modal_names": (),
+    "max_count": 1,
+    "usd_per_hour": 0.0,
+    "price_as_of": "",
+    "price_source": "",
+}
 
 
 def own_overhead(document: Mapping[str, Any], compute_capability: str) -> CudaOverhead:
@@ -268,25 +264,24 @@ def with_speeds(gpus: Iterable[Gpu], speeds: Mapping[str, Any]) -> tuple[Gpu, ..
     return tuple(replace(gpu, speed=found[gpu.name]) for gpu in gpus)
 
 
-def _rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Gpu]:
-    for row in rows:
-        yield Gpu(
-            name=row["name"],
-            modal_names=tuple(row["modal_names"]),
-            device_name=row["device_name"],
-            nominal_gb=row["nominal_gb"],
-            cuda_bytes=row["cuda_bytes"],
-            bandwidth_gb_s=row["bandwidth_gb_s"],
-            fp16_tflops=row["fp16_tflops"],
-            compute_capability=row["compute_capability"],
-            has_bf16=row["has_bf16"],
-            max_count=row["max_count"],
-            usd_per_hour=row["usd_per_hour"],
-            price_as_of=row["price_as_of"],
-            price_source=row["price_source"],
-            overhead=_overhead(row["overhead"]),
-            note=row["note"],
-        )
+def _gpu(row: Mapping[str, Any], overhead: CudaOverhead) -> Gpu:
+    return Gpu(
+        name=row["name"],
+        modal_names=tuple(row["modal_names"]),
+        device_name=row["device_name"],
+        nominal_gb=row["nominal_gb"],
+        cuda_bytes=row["cuda_bytes"],
+        bandwidth_gb_s=row["bandwidth_gb_s"],
+        fp16_tflops=row["fp16_tflops"],
+        compute_capability=row["compute_capability"],
+        has_bf16=row["has_bf16"],
+        max_count=row["max_count"],
+        usd_per_hour=row["usd_per_hour"],
+        price_as_of=row["price_as_of"],
+        price_source=row["price_source"],
+        overhead=overhead,
+        note=row["note"],
+    )
 
 
 def _overhead(row: Mapping[str, Any]) -> CudaOverhead:

@@ -402,8 +402,8 @@ def _as_utf_8(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 _PANEL = re.compile(
-    r"^[ \t]*╭─+ (?P<title>(?:Error|Warning|Fehler)\b[^\n─]{0,60}?) ─*╮[ \t\r]*\n"
-    r"(?P<body>(?:[ \t]*│[^\n]*│[ \t\r]*\n){1,60})(?=[ \t]*╰)",
+    r"^(?P<before>[^\n╭│╰]{0,120})╭─+ (?P<title>(?:Error|Warning|Fehler)\b[^\n─]{0,60}?) ─*╮"
+    r"[ \t\r]*\n(?P<body>(?:[^\n╭│╰]{0,120}│[^\n]*│[ \t\r]*\n){1,60})(?=[^\n╭│╰]{0,120}╰)",
     re.MULTILINE,
 )
 """What Rich and Typer draw around an error."""
@@ -412,8 +412,9 @@ _PANEL = re.compile(
 def _unframed(found: re.Match[str]) -> str:
     """A framed sentence in one line, and an empty one for each of the others."""
     lines = found["body"].split("\n")[:-1]
-    words = " ".join(line.strip().strip("│").strip() for line in lines)
-    return "\n".join(("", f"{found['title']}: {words.strip()}", *[""] * (len(lines) - 1), ""))
+    words = " ".join(line.partition("│")[2].strip().strip("│").strip() for line in lines)
+    told = f"{found['before']}{found['title']}: {words.strip()}"
+    return "\n".join(("", told, *[""] * (len(lines) - 1), ""))
 
 
 def _plain(piece: bytes) -> bytes:

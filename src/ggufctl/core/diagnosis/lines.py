@@ -67,7 +67,7 @@ _ACCESS = re.compile(
     r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH) \S+(?: \"?HTTP/\d| .{0,40}\b[1-5]\d\d$)"
 )
 """Lines of who asked for what: the server's own lines say why it was refused."""
-_FAILED = re.compile(r"HTTP Request: POST \S+ \W?HTTP/[\d.]+ (?:400|422|500)\b")
+_FAILED = re.compile(r"HTTP Request: POST \S+ \W{0,3}HTTP/[\d.]+ (?:400|422|500)\b")
 """What a client says that a server failed at."""
 _NOISE = re.compile(
     # gdb, which an engine that aborts calls for a backtrace

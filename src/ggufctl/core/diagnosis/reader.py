@@ -51,6 +51,8 @@ _ADVICE = re.compile(
     re.IGNORECASE,
 )
 """What begins an advice, or a warning of what may happen."""
+_WARNED_OF = ("oom-", "out-of-memory", "gpu-allocation", "disk-full", "threads-limit")
+"""Causes that programs warn of where nothing of them has happened."""
 _WHOLE = re.compile(r"(?P<why>.{8,})")
 _OWN_SERVER = re.compile(
     r"\bhttps?://(?:localhost|127\.\d|0\.0\.0\.0|\[::1?\]|192\.168\.|10\.\d|"
@@ -269,15 +271,16 @@ def diagnose_lines(lines: Iterable[LogLine]) -> Iterator[Diagnosis | LogReport]:
 
 def _without_advice(found: _Rows, text: str) -> _Rows:
     """Without rows whose words only stand in what a line advises for the case of them."""
-    if not found or (advice := _ADVICE.search(text)) is None:
+    if not any(signature.id.startswith(_WARNED_OF) for signature, _ in found):
         return found
-    begin = advice.start()
-    return [row for row in found if row[1].start() < begin or not _may_be_advised(row[0].id)]
-
-
-def _may_be_advised(id: str) -> bool:
-    """Whether programs warn of a cause where nothing of it has happened."""
-    return id.startswith(("oom-", "out-of-memory", "gpu-allocation", "disk-full", "threads-limit"))
+    advice = _ADVICE.search(text)
+    return [
+        (signature, match)
+        for signature, match in found
+        if advice is None
+        or match.start() < advice.start()
+        or not signature.id.startswith(_WARNED_OF)
+    ]
 
 
 def _shape(line: LogLine) -> bytes | None:

@@ -827,7 +827,7 @@ SIGNATURES = (
             r"got exception: (?P<why>[^{].{3,})",
             r"send_error: (?:task id = \d+, )?error: (?P<why>.{4,})",
             r"\{\"error\": ?\{.{0,60}\"message\": ?\"(?P<why>[^\"\\]{4,})",
-            r"(?P<why>HTTP Request: POST \S+ \W?HTTP/[\d.]+ 4(?:00|22)\b.{0,40})",
+            r"(?P<why>HTTP Request: POST \S+ \W{0,3}HTTP/[\d.]+ 4(?:00|22)\b.{0,40})",
             r"^\{\"error\": ?\"(?P<why>[^\"]{4,})\"\}$",
         ),
         "A request failed: {why}.",

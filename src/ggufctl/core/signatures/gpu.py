@@ -1719,10 +1719,8 @@ SIGNATURES = (
         "gpu-too-full",
         (
             r"offload(?: to| library)[ =](?!cpu)\w+\"? .{0,80}layers\.requested=(?:-1|[1-9]\d*) "
-            r".{0,60}"
-            r"layers\."
-            r"(?:real|offload)=0 .{0,200}memory\.available=\W{0,3}(?P<have>[\d.]+ \w+).{0,60}"
-            r"memory\.required\.full=\W{0,3}(?P<need>[\d.]+ \w+)",
+            r".{0,60}layers\.(?:real|offload)=0 .{0,200}memory\.available=\W{0,3}(?P<have>[\d.]+ "
+            r"\w+).{0,60}memory\.required\.full=\W{0,3}(?P<need>[\d.]+ \w+)",
         ),
         "No layer of the model goes to the GPU, which has {have} free for a model of {need}: it "
         "runs on the CPU, slowly.",
@@ -1732,8 +1730,7 @@ SIGNATURES = (
             "Use a smaller quant or model, a lower num_ctx with OLLAMA_NUM_PARALLEL=1, and "
             "OLLAMA_FLASH_ATTENTION=1 with OLLAMA_KV_CACHE_TYPE=q8_0.",
             "Otherwise take a GPU with more memory (ggufctl plan says which). If what is free "
-            "would "
-            "suffice, update Ollama: it then knows the model or the GPU better.",
+            "would suffice, update Ollama: it then knows the model or the GPU better.",
         ),
         'time=2024-05-31T01:03:30.753+03:00 level=INFO source=memory.go:133 msg="offload to gpu" '
         'layers.requested=-1 layers.real=0 memory.available="639.8 MiB" memory.required.full='

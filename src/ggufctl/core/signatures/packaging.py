@@ -1364,7 +1364,7 @@ SIGNATURES = (
             r"(?:could not|unable to) (?:extract|unpack) .{0,40}(?:runner|payload)",
             r"may have noexec set",
             r"unable to initialize llm runners",
-            r"exec: \"[^\"]*ollama_llama_server\": executable file not found",
+            r"exec: \W{1,3}\S{0,200}ollama_llama_server\W{1,4}executable file not found",
         ),
         "Ollama could not unpack or start its own runners.",
         (

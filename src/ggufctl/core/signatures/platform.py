@@ -1529,7 +1529,7 @@ SIGNATURES = (
             r"(?P<why>[Nn]o runtime found to support .{0,100})",
             r"NoSupportingRuntime",
             r"error parsing \S+: error converting YAML to JSON: (?P<why>.+)",
-            r"\b(?:The )?[A-Z]\w+ \"[^\"]+\" is invalid: (?P<why>.+)",
+            r"\b[A-Z]\w+ \\?\"[^\"]+\" is invalid: (?P<why>.+)",
             r"strict decoding error",
             r"unable to (?:build|recognize|decode) .{0,60}(?:kubernetes objects|manifest|"
             r"\.ya?ml)",

@@ -28,6 +28,8 @@ SIGNATURES = (
             r"arguments are not used by",
             r"option '(?P<argument>[^']+)' not recognized in preset",
             r"arguments? (?:was|were) not expected: (?P<argument>.+)",
+            r"Got unexpected extra arguments? \((?P<argument>[^)]+)\)",
+            r"\bNo such command '(?P<argument>[^']+)'",
             r"invalid option -- '?(?P<argument>\w)",
             r"^Error: unknown parameter '(?P<argument>[^']+)'",
         ),
