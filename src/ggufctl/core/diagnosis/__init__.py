@@ -8,6 +8,7 @@ nothing later shows that it was survived.
     lines      what a line may matter for, by its words
     repeats    lines that say nothing new, which need not be read again
     streams    what lines before a line make of it
+    meaning    what rows mean on a line, by who answers and what is only advice
     ledger     what each stream showed, and what it survived
     upstream   which cause is behind which: data
     ranking    the root first, without what follows from it

@@ -6,17 +6,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
-from typing import TypeAlias
 
 from ggufctl.core.diagnosis.findings import MAX_TEXT, Diagnosis, Hit, LogReport, quoted_in, row_of
 from ggufctl.core.diagnosis.ledger import Ledger
 from ggufctl.core.diagnosis.lines import FILTER_WORDS as MARK_WORDS
 from ggufctl.core.diagnosis.lines import Traits, is_access
+from ggufctl.core.diagnosis.meaning import Rows, closest, meant
 from ggufctl.core.diagnosis.ranking import merged, ranked
 from ggufctl.core.diagnosis.repeats import MAX_SHAPES, Repeats
-from ggufctl.core.diagnosis.streams import Stream
+from ggufctl.core.diagnosis.streams import MAX_STREAMS, Stream
 from ggufctl.core.diagnosis.telling import told
-from ggufctl.core.diagnosis.upstream import ANY_PROGRAM, FROM_OWN_SERVER
 from ggufctl.core.logfacts import FILTER_TEXTS, FILTER_WORDS, FactReader
 from ggufctl.core.logtext import Filter, LogLine, LogReader, shape_of
 from ggufctl.core.signatures import (
@@ -30,9 +29,6 @@ from ggufctl.core.signatures.families import QUOTING, family_of
 
 __all__ = ["Diagnoser", "diagnose_chunks", "diagnose_lines", "log_filter"]
 
-_Rows: TypeAlias = list[tuple[Signature, re.Match[str]]]
-"""What a line shows, and where."""
-
 _STATUS = re.compile(r"(?<![3-5\d])\d+|\d{4,}|\b[3-5]\d?\b")
 """Numbers that are no status of HTTP."""
 
@@ -43,27 +39,9 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 """That a program goes on after what it could not do."""
-_ADVICE = re.compile(
-    r"\bif (?:you|it|there|the|your|not|memory|that|this|an?|out)\b|\bin case (?:of|you|the)\b|"
-    r"\bwhen you\b|\b(?:to|helps?) (?:avoid|prevent|reduce)\b|\b(?:may|might|can|could) (?:avoid|"
-    r"prevent|reduce|help|cause|lead|result|run)\b|\brisk of\b|\b(?:common|possible) "
-    r"(?:causes|reasons)\b",
-    re.IGNORECASE,
-)
-"""What begins an advice, or a warning of what may happen."""
-_WARNED_OF = ("oom-", "out-of-memory", "gpu-allocation", "disk-full", "threads-limit")
-"""Causes that programs warn of where nothing of them has happened."""
 _WHOLE = re.compile(r"(?P<why>.{8,})")
-_OWN_SERVER = re.compile(
-    r"\bhttps?://(?:localhost|127\.\d|0\.0\.0\.0|\[::1?\]|192\.168\.|10\.\d|"
-    r"172\.(?:1[6-9]|2\d|3[01])\.|[\w.-]+\.(?:internal|local|svc)\b|[a-z][\w-]*:\d{2,5}\b)",
-    re.IGNORECASE,
-)
-"""An address that is not one of the internet."""
 _STREAMS = ("ollama", "koboldcpp", "modal")
 """Programs that a container or unit is named after."""
-_DOWNLOADED = re.compile(r"/v2/|/resolve/|manifest|mirror|\.gguf\b|pypi|/simple/", re.IGNORECASE)
-"""What is fetched from copies of registries and of the Hub, wherever they stand."""
 
 
 class Diagnoser:
@@ -105,6 +83,8 @@ class Diagnoser:
     ) -> tuple[Diagnosis, ...]:
         self._places.update(traits.places)
         if line.stream not in self._streams:
+            if len(self._streams) >= MAX_STREAMS:
+                self._streams.clear()
             self._streams.add(line.stream)
             self._places.update(name for name in _STREAMS if name in line.stream.lower())
         if traits.is_timing:
@@ -136,10 +116,10 @@ class Diagnoser:
                     new.append(told(hit, self._places))
         return tuple(new)
 
-    def _shown(self, line: LogLine, stream: Stream) -> _Rows:
+    def _shown(self, line: LogLine, stream: Stream) -> Rows:
         """The signatures of a line, or that of an error in its own words."""
         found = self._index.search(line.text, _shape(line))
-        found = _without_advice(self._as_client(found, line.text), line.text)
+        found = meant(found, line.text)
         if any(signature.severity is Severity.REMARK for signature, _ in found):
             # The engine says on this line that it goes on.
             found = [row for row in found if row[0].severity is Severity.REMARK]
@@ -153,22 +133,10 @@ class Diagnoser:
             stream.panic_line = line.number
         return found
 
-    def _as_client(self, found: _Rows, text: str) -> _Rows:
-        """What a line shows, answers of a server of one's own not taken for the Hub's."""
-        if not any(signature.id in FROM_OWN_SERVER for signature, _ in found):
-            return found
-        if not _OWN_SERVER.search(text) or _DOWNLOADED.search(text):
-            return found
-        rows: dict[str, tuple[Signature, re.Match[str]]] = {}
-        for signature, match in found:
-            own = row_of(FROM_OWN_SERVER.get(signature.id, signature.id))
-            rows.setdefault(own.id, (own if own.id != signature.id else signature, match))
-        return list(rows.values())
-
-    def _by_kind(self, found: _Rows, line: LogLine, stream: Stream) -> _Rows:
+    def _by_kind(self, found: Rows, line: LogLine, stream: Stream) -> Rows:
         """What a line shows, its own words taken for a cause where no row is closer."""
         if len(found) > 1:
-            found = _closest(found)
+            found = closest(found)
         if not line.is_error and any(row[0].id == "told-by-itself" for row in found):
             found = [] if _GOES_ON.search(line.text) else found
         if any(signature.id not in QUOTING for signature, _ in found):
@@ -269,29 +237,6 @@ def diagnose_lines(lines: Iterable[LogLine]) -> Iterator[Diagnosis | LogReport]:
     yield diagnoser.report()
 
 
-def _without_advice(found: _Rows, text: str) -> _Rows:
-    """Without rows whose words only stand in what a line advises for the case of them."""
-    if not any(signature.id.startswith(_WARNED_OF) for signature, _ in found):
-        return found
-    advice = _ADVICE.search(text)
-    return [
-        (signature, match)
-        for signature, match in found
-        if advice is None
-        or match.start() < advice.start()
-        or not signature.id.startswith(_WARNED_OF)
-    ]
-
-
 def _shape(line: LogLine) -> bytes | None:
     """What all lines have that differ in their digits only; None if their bytes do not say."""
     return shape_of(line.raw) if line.raw and b"\\u" not in line.raw else None
-
-
-def _closest(found: _Rows) -> _Rows:
-    """Without rows that quote whatever a program says, if another knows it."""
-    closer = [row for row in found if row[0].id not in ANY_PROGRAM]
-    quoted = [row for row in found if row[0].id in ANY_PROGRAM]
-    if {signature.id for signature, _ in closer} == {"aborted"}:
-        closer += [row for row in quoted if row[0].id == "cxx-exception"]
-    return closer or quoted[:1]
