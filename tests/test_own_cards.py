@@ -278,7 +278,7 @@ def test_a_card_that_is_none_is_refused_with_the_file_and_the_key(config, model,
 
     assert found.returncode == 2
     assert said in found.stderr
-    assert str(config) in found.stderr
+    assert config.name in found.stderr
 
 
 def test_the_settings_and_the_doctor_know_of_them(config):
