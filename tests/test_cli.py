@@ -364,7 +364,7 @@ def test_the_shell_completes_gpus_and_quants(tmp_path):
         )
         return found.stdout.split()
 
-    assert completed("--gpu L") == ["L4", "L40S"]
+    assert completed("--gpu L") == ["L4", "L40S", "L20"]
     assert "Q4_K_M" in completed("--quant Q4")
 
 

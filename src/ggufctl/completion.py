@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "CACHE_TYPES",
+    "CARD_NAMES",
     "GPU_NAMES",
     "QUANTS",
     "SCHEMAS",
@@ -34,6 +35,34 @@ GPU_NAMES = [
     "B300",
 ]
 """Every name the catalogue knows."""
+
+CARD_NAMES = [
+    "RTX-3060-12GB",
+    "RTX-3080-10GB",
+    "RTX-3090",
+    "RTX-4060-Ti-16GB",
+    "RTX-4070",
+    "RTX-4070-Ti-SUPER",
+    "RTX-4080",
+    "RTX-4090",
+    "RTX-5060-Ti-16GB",
+    "RTX-5070-Ti",
+    "RTX-5080",
+    "RTX-5090",
+    "RTX-2080-Ti",
+    "RTX-A4000",
+    "RTX-A5000",
+    "RTX-A6000",
+    "RTX-4000-Ada",
+    "RTX-6000-Ada",
+    "A40",
+    "L20",
+    "A30",
+    "H20",
+    "RTX-PRO-4000-Blackwell",
+    "RTX-PRO-5000-Blackwell",
+]
+"""Every card of one's own that is known without the configuration file."""
 
 QUANTS = [
     "auto",
@@ -102,11 +131,15 @@ SCHEMAS = (
 
 
 def gpus(incomplete: str) -> list[str]:
-    """GPU names that continue the last of a list separated by commas."""
+    """GPU names that continue the last of a list separated by commas.
+
+    Cards of one's own only where something of their name is there: most look for what is rented.
+    """
     head, comma, last = incomplete.rpartition(",")
+    cards = CARD_NAMES if last else []
     return [
         f"{head}{comma}{name}"
-        for name in ("auto", *GPU_NAMES)
+        for name in ("auto", *GPU_NAMES, *cards)
         if name.casefold().startswith(last.casefold()) and not (comma and name == "auto")
     ]
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ggufctl.catalog import load_catalogue
+from ggufctl.catalog import load_cards, load_catalogue
 from ggufctl.completion import CACHE_TYPES as COMPLETED_CACHE_TYPES
-from ggufctl.completion import GPU_NAMES, QUANTS, SCHEMAS, gpus, quants
+from ggufctl.completion import CARD_NAMES, GPU_NAMES, QUANTS, SCHEMAS, gpus, quants
 from ggufctl.core.estimate import Basis
 from ggufctl.core.names import normalize_quant
 from ggufctl.core.runtime import CACHE_TYPES
@@ -88,11 +88,14 @@ def test_completion_knows_every_name_of_the_catalogue_and_no_other():
     names = {name for gpu in load_catalogue() for name in (gpu.name, *gpu.modal_names)}
 
     assert set(GPU_NAMES) == names
+    assert [card.name for card in load_cards()] == CARD_NAMES
 
 
 def test_completion_continues_the_last_gpu_of_a_list():
-    assert gpus("L") == ["L4", "L40S"]
-    assert gpus("T4,h2") == ["T4,H200"]
+    assert gpus("L") == ["L4", "L40S", "L20"]
+    assert gpus("T4,h2") == ["T4,H200", "T4,H20"]
+    assert "RTX-4090" in gpus("rtx")
+    assert "RTX-4090" not in gpus("")
     assert "auto" in gpus("")
     assert not any("auto" in name for name in gpus("T4,"))
 
