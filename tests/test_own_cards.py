@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fakehub import FakeFile
 from ggufctl.catalog import all_known, load_cards, load_catalogue, with_cards
-from ggufctl.core.goal import Goal, Objective
+from ggufctl.core.calibration import Run, calibrated, gpu_name
+from ggufctl.core.goal import Goal, Limits, Objective
 from ggufctl.core.gpus import is_called
 from ggufctl.core.money import Load
 from ggufctl.core.planner import Constraints
 from ggufctl.core.runtime import Runtime
 from ggufctl.core.units import GIB
 from ggufctl.documents.plan import GpusDocument, PlanDocument
-from ggufctl.errors import UsageError
+from ggufctl.engines.base import Device, Found
+from ggufctl.errors import DoesNotFit, UsageError
 from ggufctl.report.plan import plan_report
+from ggufctl.services.download import choose_files
+from ggufctl.services.local_gpus import on_gpus
 from ggufctl.services.modal.plan import ModalRequest, plan_modal
 from ggufctl.services.picture import picture
 from ggufctl.services.plan import estimate, plan_reference, read_model
@@ -165,6 +171,68 @@ def test_a_load_has_no_month_on_a_card_of_ones_own(model):
     assert found.speed.prompt_tokens == load.prompt_tokens
 
 
+def test_the_month_of_a_card_of_ones_own_is_compared_with_what_modal_bills(model, config):
+    load = Load(requests_per_day=1000)
+    constraints = Constraints(gpus=("L4", "RTX-4090"), load=load)
+    goal = Goal(objective=Objective.COST)
+
+    free = plan_reference(str(model), Runtime(), constraints).require_choice()
+    assert free.row.gpu.name == "RTX-4090"
+    assert "$" not in free.reason
+
+    config.write_text("[cards.RTX-4090]\nusd-per-hour = 0.34\n")
+    for asked in (constraints, replace(constraints, goal=goal)):
+        priced = plan_reference(str(model), Runtime(), asked).require_choice()
+        assert priced.row.gpu.name == "RTX-4090"
+        assert "$248 a month" in priced.reason
+        assert "never stopped" in priced.reason
+
+    rare = replace(constraints, load=Load(requests_per_day=1), goal=goal)
+    assert plan_reference(str(model), Runtime(), rare).require_choice().row.gpu.name == "L4"
+
+
+def test_no_start_of_a_container_is_held_against_a_card_of_ones_own(model):
+    limits = Limits(max_cold_start_seconds=0.1)
+    for objective in (None, Objective.LATENCY):
+        goal = Goal(objective=objective, limits=limits)
+        plan = plan_reference(
+            str(model), Runtime(), Constraints(gpus=("L4", "RTX-4090"), goal=goal)
+        )
+
+        assert plan.require_choice().row.gpu.name == "RTX-4090"
+    (pick,) = plan_report(plan)["optimization"]["front"]
+    assert pick["cold_start_seconds"] is None
+
+
+def test_no_rent_is_never_a_price(model):
+    gpus = ("RTX-4090", "H100")
+    goal = Goal(objective=Objective.LATENCY)
+    plan = plan_reference(str(model), Runtime(), Constraints(gpus=gpus, goal=goal))
+
+    assert "times as long at no rent" in plan.require_choice().reason
+    found = run("plan", model, "--gpu", ",".join(gpus), "--optimize", "latency")
+    rows = [line.split("\t") for line in found.stdout.splitlines()]
+    starts = {row[2]: row[10] for row in rows}
+    assert starts["RTX-4090"] == ""
+    assert float(starts["H100"]) > 0
+
+
+def test_runs_from_before_a_card_was_known_tighten_its_plans():
+    run = Run(
+        at="2026-11-23T00:00:00Z",
+        where="local",
+        gpu="NVIDIA GeForce RTX 4090",
+        count=1,
+        build="b11434",
+        engine="llama-server",
+        model="m.gguf",
+        overhead_bytes=700 << 20,
+    )
+    card = calibrated(with_cards(load_catalogue(), ("RTX-4090",)), [run], "b11434").find("RTX-4090")
+
+    assert card.overhead.is_calibrated
+
+
 def test_a_picture_has_limits_of_cards_and_no_prices(model):
     plan = plan_reference(str(model), Runtime(), Constraints(gpus=("RTX-4090", "L4")))
     drawn = picture(plan)
@@ -222,6 +290,25 @@ def test_lines_of_a_batch_may_name_them(model, tmp_path):
     assert lines[2]["count"] == 2
 
 
+def test_files_are_chosen_for_them(hub):
+    metadata, tensors = llama(llama__context_length=32768, **SHAPE)
+    hub.add("org/Mine-7B-GGUF", {"Mine-7B-Q4_K_M.gguf": FakeFile(*gguf(metadata, tensors))})
+
+    selection = choose_files("org/Mine-7B-GGUF", gpu="RTX-3080")
+
+    assert selection.quant == "Q4_K_M"
+    assert "RTX-3080-10GB" in selection.reason
+
+
+def test_this_machines_card_is_found_by_the_name_that_a_plan_says():
+    device = Device("CUDA0", "NVIDIA GeForce RTX 4060 Ti", 16 * GIB, 15 * GIB)
+    found = Found("llama-server", ("llama-server",), "b11434", (device,))
+
+    assert on_gpus(found, "RTX-4060-Ti-16GB", {}).devices == (device,)
+    with pytest.raises(DoesNotFit, match="no GPU RTX-5070-Ti"):
+        on_gpus(found, "RTX-5070-Ti", {})
+
+
 def test_they_are_listed_apart(config):
     found = run("gpus", "--own", "--json")
 
@@ -243,6 +330,22 @@ def test_a_card_may_be_corrected_and_given_a_price(config, model):
     assert card.cuda_bytes == int(22.5 * GIB)
     assert plan.require_choice().row.usd_per_hour == 0.34
     assert plan.require_choice().row.gpu.counts == (1, 2, 3, 4)
+
+
+def test_a_price_of_less_than_nothing_is_none(config):
+    config.write_text("[cards.RTX-4090]\nusd-per-hour = -0.0\n")
+
+    (card,) = [card for card in load_cards() if card.name == "RTX-4090"]
+    assert str(card.usd_per_hour) == "0.0"
+
+
+def test_a_card_that_was_added_is_known_as_its_driver_calls_it(config):
+    config.write_text(
+        "[cards.RTX-4090-D]\nmemory-gib = 47\nbandwidth-gb-s = 1008\nfp16-tflops = 150\n"
+        "compute-capability = 8.9\n"
+    )
+
+    assert gpu_name(all_known(), "NVIDIA GeForce RTX 4090 D") == "RTX-4090-D"
 
 
 def test_a_card_may_be_added(config, model):
@@ -267,6 +370,18 @@ def test_a_card_may_be_added(config, model):
         ("[cards.RTX-4090]\nusd-per-hour = -1\n", "usd-per-hour must be from 0 to 1000"),
         ("[cards.RTX-4090]\ncount = 0\n", "count must be from 1 to 16"),
         ("[cards.RTX-4090]\ncount = true\n", "count must be a number"),
+        ("[cards.RTX-4090]\ncount = 2.5\n", "count must be a whole number"),
+        ("[cards.RTX-4090]\n[cards.'rtx 4090']\n", "a table for RTX-4090 already"),
+        ("[cards.L4]\nmemory-gib = 10\n", "L4 is what Modal rents"),
+        ("[cards.'NVIDIA H100 80GB HBM3']\n", "H100 is what Modal rents"),
+        ("[cards.'']\n", "is no name for --gpu"),
+        ("[cards.auto]\n", "is no name for --gpu"),
+        ("[cards.'!!!']\n", "is no name for --gpu"),
+        ("[cards.NVIDIA]\n", "is no name for --gpu"),
+        ("[cards.'[/b]48']\n", "is no name for --gpu"),
+        ("[cards.'a:2,b']\n", "is no name for --gpu"),
+        ('[cards."a\\nb"]\n', "is no name for --gpu"),
+        (f"[cards.{'x' * 99}]\n", "is no name for --gpu"),
         ("cards = 3\n", "cards must hold one table for each card"),
         ("[cards]\nRTX-4090 = 1\n", "cards must hold one table for each card"),
     ],

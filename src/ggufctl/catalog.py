@@ -15,6 +15,7 @@ from ggufctl.core.gpus import (
     Gpu,
     GpuCatalogue,
     is_called,
+    letters_of,
     own_cards,
     own_overhead,
     with_speeds,
@@ -62,12 +63,15 @@ def load_cards() -> tuple[Gpu, ...]:
     Raises: UsageError for a card in that file that cannot be planned with.
     """
     cards = list(_shipped_cards())
+    said: set[int] = set()
     for name, values in cards_table().items():
-        place = next((i for i, card in enumerate(cards) if is_called(card, name)), None)
-        if place is None:
-            cards.append(_own_card(name, values, None))
-        else:
-            cards[place] = _own_card(name, values, cards[place])
+        _check_name(name)
+        place = next((i for i, card in enumerate(cards) if is_called(card, name)), len(cards))
+        if place in said:
+            raise UsageError(f"{_where(name)}: there is a table for {cards[place].name} already.")
+        said.add(place)
+        known = cards[place] if place < len(cards) else None
+        cards[place : place + 1] = [_own_card(name, values, known)]
     return with_speeds(cards, _card_speeds())
 
 
@@ -142,6 +146,29 @@ _LEAST = _KEYS[:4]
 """What has to be said of a card that nothing is known of."""
 
 
+_LONGEST_NAME = 60
+
+
+def _where(name: str) -> str:
+    return f"{quoted(str(config_path()))}: {CARDS}.{quoted(name)}"
+
+
+def _check_name(name: str) -> None:
+    """Raises: UsageError for a name that `--gpu` cannot ask for, or that is Modal's."""
+    is_plain = all(letter.isalnum() or letter in " -_.+()" for letter in name)
+    if not is_plain or len(name) > _LONGEST_NAME or letters_of(name) in ("", "auto"):
+        raise UsageError(
+            f"{_where(name)} is no name for --gpu.",
+            f"Take up to {_LONGEST_NAME} letters, digits, dashes and spaces, such as My-48.",
+        )
+    rented = next((gpu for gpu in shipped_catalogue() if is_called(gpu, name)), None)
+    if rented is not None:
+        raise UsageError(
+            f"{_where(name)}: {rented.name} is what Modal rents.",
+            f"Call your own something else, such as My-{rented.name}.",
+        )
+
+
 def _own_card(name: str, values: Mapping[str, object], known: Gpu | None) -> Gpu:
     """A card as the configuration file describes it.
 
@@ -152,7 +179,7 @@ def _own_card(name: str, values: Mapping[str, object], known: Gpu | None) -> Gpu
 
     Raises: UsageError for what no card is like.
     """
-    where = f"{quoted(str(config_path()))}: {CARDS}.{quoted(name)}"
+    where = _where(name)
     values = {key.replace("_", "-"): value for key, value in values.items()}
     unknown = sorted(set(values) - {*_KEYS, "usd-per-hour"})
     missing = [key for key in _LEAST if key not in values] if known is None else []
@@ -188,10 +215,12 @@ def _own_card(name: str, values: Mapping[str, object], known: Gpu | None) -> Gpu
         }
     if "count" in values:
         count = int(number("count", 1, 16))
+        if count != values["count"]:
+            raise UsageError(f"{where}: count must be a whole number.")
         changes |= {"n_own": count, "max_count": max(count, base.max_count)}
     if "usd-per-hour" in values:
         changes |= {
-            "usd_per_hour": float(number("usd-per-hour", 0, 1000)),
+            "usd_per_hour": abs(float(number("usd-per-hour", 0, 1000))),
             "price_source": "the configuration file",
         }
     return replace(base, **changes)

@@ -12,7 +12,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from statistics import median
 
-from ggufctl.core.gpus import POOL_BYTES, POOL_COMPUTE_SHARE, CudaOverhead, Gpu, GpuCatalogue
+from ggufctl.core.gpus import (
+    POOL_BYTES,
+    POOL_COMPUTE_SHARE,
+    CudaOverhead,
+    Gpu,
+    GpuCatalogue,
+    is_called,
+)
 from ggufctl.core.ranges import Range
 
 __all__ = [
@@ -152,10 +159,12 @@ def calibrated(catalogue: GpuCatalogue, runs: Sequence[Run], build: str) -> GpuC
         runs: all there are.
         build: that plans are made for.
     """
+    # A card may have become known, or been given a name, after its first runs.
+    names = {name: gpu_name(catalogue, name) for name in {run.gpu for run in runs}}
     by_gpu: dict[str, list[Run]] = {}
     for run in runs:
         if is_same_build(run.build, build):
-            by_gpu.setdefault(run.gpu, []).append(run)
+            by_gpu.setdefault(names[run.gpu], []).append(run)
     if not any(gpu.name in by_gpu for gpu in catalogue):
         return catalogue
     gpus = tuple(_calibrated(gpu, by_gpu.get(gpu.name, ())) for gpu in catalogue)
@@ -273,6 +282,8 @@ def gpu_name(catalogue: GpuCatalogue, description: str) -> str:
     for gpu in catalogue:
         names = (gpu.name, *gpu.device_name.split(" / "))
         if wanted in {name.casefold().removeprefix("nvidia ") for name in names}:
+            return gpu.name
+        if gpu.is_own and is_called(gpu, description):
             return gpu.name
     return description.strip()[:80]
 

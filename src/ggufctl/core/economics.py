@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ggufctl.core.cold_start import ColdStart, predict_cold_start
-from ggufctl.core.money import Cost, Load, Prices, cost_of, cpu_and_memory
+from ggufctl.core.money import HOURS_PER_MONTH, Cost, Load, Prices, cost_of, cpu_and_memory
 from ggufctl.core.speed import Calibration, Speed, predict_speed
 
 if TYPE_CHECKING:
@@ -100,15 +100,23 @@ def choose_by_month(
 ) -> tuple[GpuPlan, float] | None:
     """The row whose month costs least for a load, and that price; one card before several.
 
-    None where no row may be chosen, or no speed is known.
+    A card of one's own is paid for all month, if it is. None where no row may be chosen, or no
+    speed is known.
     """
-    found: list[tuple[bool, float, GpuPlan]] = []
+    found: list[tuple[bool, float, int, GpuPlan]] = []
     for row in rows:
         each = economics_of(model, row, runtime, prices, load=load) if row.is_candidate else None
-        if each is not None and each.cost is not None and each.cost.month is not None:
-            found.append((row.count > 1, each.cost.month.usd.best, row))
-    best = min(found, key=lambda item: item[:2], default=None)
-    return None if best is None else (best[2], best[1])
+        if each is None:
+            continue
+        if row.gpu.is_own:
+            usd = row.usd_per_hour * HOURS_PER_MONTH
+        elif each.cost is not None and each.cost.month is not None:
+            usd = each.cost.month.usd.best
+        else:
+            continue
+        found.append((row.count > 1, usd, -row.gpu.bandwidth_gb_s, row))
+    best = min(found, key=lambda item: item[:3], default=None)
+    return None if best is None else (best[3], best[1])
 
 
 def priced(plan: Plan, load: Load | None = None, *, only_choice: bool = False) -> Plan:

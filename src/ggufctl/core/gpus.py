@@ -16,6 +16,7 @@ __all__ = [
     "Gpu",
     "GpuCatalogue",
     "is_called",
+    "letters_of",
     "own_cards",
     "own_overhead",
     "with_overhead",
@@ -239,13 +240,14 @@ def own_overhead(document: Mapping[str, Any], compute_capability: str) -> CudaOv
 
 def is_called(card: Gpu, name: str) -> bool:
     """Whether a card is called so: `RTX-4090`, `rtx 4090` and what its driver calls it."""
-    drivers = card.device_name.split(" / ")
-    short = (each.removeprefix("NVIDIA ") for each in drivers)
-    return _letters(name) in map(_letters, (card.name, *drivers, *short, *card.aliases))
+    names = (card.name, *card.modal_names, *card.device_name.split(" / "), *card.aliases)
+    return letters_of(name) in map(letters_of, names)
 
 
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+def letters_of(name: str) -> str:
+    """What names are told apart by; empty where nothing is left of one."""
+    letters = "".join(letter for letter in name.casefold() if letter.isalnum())
+    return letters.removeprefix("nvidia").removeprefix("geforce")
 
 
 def with_speeds(gpus: Iterable[Gpu], speeds: Mapping[str, Any]) -> tuple[Gpu, ...]:

@@ -39,6 +39,7 @@ USUAL_CONTAINER_MIB = 16 * 1024
 """Host memory that no budget counts: what a container has whose weights are all on GPUs.  [MiB]"""
 
 DAYS_PER_MONTH = 365.25 / 12
+HOURS_PER_MONTH = 24 * DAYS_PER_MONTH
 SECONDS_PER_DAY = 86400.0
 MOST_REQUESTS = 1_000_000_000
 MOST_TOKENS = 100_000_000

@@ -79,14 +79,15 @@ class Candidate:
     request_seconds: float
     """The same of a whole request: the latency."""
     cold_start_seconds: float
-    """The same of a start."""
+    """The same of a start; 0 on a card of one's own, for which no container is asked."""
     speed: Speed
     memory_bytes: int
     """On all GPUs together: exact where there is a row, else what it is at least."""
     beyond_usd_per_hour: float = 0.0
     """Part of the price that only weights left on the host cause."""
     month_usd: float | None = None
-    """Of a month with the load that was given; None without one.  [US dollars]"""
+    """Of a month with the load that was given, of a card of one's own never stopped; None
+    without a load.  [US dollars]"""
     row: GpuPlan | None = None
     """What the planner says; None where nobody asked it yet."""
     figures: tuple[float, ...] = field(init=False, repr=False, compare=False)
@@ -315,8 +316,9 @@ def _praise(found: Optimization) -> str:
         f"{_hourly(pick)}, {figure(pick.tokens_per_s)} tokens/s and "
         f"{pick.ttft_seconds:.2g} s to the first token {sure}"
     )
-    if pick.month_usd is not None:
-        parts[-1] = f"${format_usd(pick.month_usd)} a month with that load, {parts[-1]}"
+    if pick.month_usd:
+        kept = "never stopped" if pick.gpu.is_own else "with that load"
+        parts[-1] = f"${format_usd(pick.month_usd)} a month {kept}, {parts[-1]}"
     given_up = pick.changes(found.asked)
     if given_up:
         parts[-1] += f" with {' '.join(given_up)}"
@@ -327,7 +329,11 @@ def _praise(found: Optimization) -> str:
 
 
 def _hourly(each: Candidate) -> str:
-    return f"${format_usd(each.usd_per_hour)}/h in use" if each.usd_per_hour else "no rent"
+    return f"{_rent(each)} in use" if each.usd_per_hour else _rent(each)
+
+
+def _rent(each: Candidate) -> str:
+    return f"${format_usd(each.usd_per_hour)}/h" if each.usd_per_hour else "no rent"
 
 
 def _place(found: Optimization, pick: Candidate) -> str:
@@ -349,10 +355,7 @@ def _next_better(found: Optimization) -> str:
             return "nothing cheaper is on the front"
         near = min(cheaper, key=lambda c: c.request_seconds)
         slower = near.request_seconds / pick.request_seconds
-        return (
-            f"{near.quant} on {near.label} takes {slower:.2g} times as long at "
-            f"${format_usd(near.usd_per_hour)}/h"
-        )
+        return f"{near.quant} on {near.label} takes {slower:.2g} times as long at {_rent(near)}"
     faster = [c for c in found.front if c.tokens_per_s > 1.2 * pick.tokens_per_s]
     faster = [c for c in faster if c.bits_per_weight >= pick.bits_per_weight]
     if not faster:
@@ -360,7 +363,7 @@ def _next_better(found: Optimization) -> str:
     near = min(faster, key=lambda c: c.usd_per_hour)
     return (
         f"{figure(near.tokens_per_s)} tokens/s of no worse quality start at "
-        f"${format_usd(near.usd_per_hour)}/h ({near.quant} on {near.label})"
+        f"{_rent(near)} ({near.quant} on {near.label})"
     )
 
 

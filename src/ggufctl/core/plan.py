@@ -483,10 +483,11 @@ def _choice(
     )
     praise = "cheapest single GPU" if has_cheaper_split else "cheapest"
     reason = f"{praise} that holds {held}" if chosen.usd_per_hour else f"holds {held}"
-    if month_usd is not None:
+    if month_usd:
         compared = "single GPUs" if chosen.count == 1 else "all"
+        kept = ", never stopped," if chosen.gpu.is_own else ""
         reason = (
-            f"${format_usd(month_usd)} a month is the least for that load of {compared} that "
+            f"${format_usd(month_usd)} a month{kept} is the least for that load of {compared} that "
             f"hold {held}"
         )
     reason += f": {chosen.utilization:.0%} of what may be filled, {free:.1f} GiB to spare"

@@ -25,7 +25,14 @@ from ggufctl.core.estimate import DeviceEstimate, Estimate, HostEstimate, Term
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.goal import Goal, Limits, Objective
 from ggufctl.core.gpus import Gpu, GpuCatalogue
-from ggufctl.core.money import MAX_CONTAINER_MIB, Load, Prices, cpu_and_memory, month_bill
+from ggufctl.core.money import (
+    HOURS_PER_MONTH,
+    MAX_CONTAINER_MIB,
+    Load,
+    Prices,
+    cpu_and_memory,
+    month_bill,
+)
 from ggufctl.core.optimize import (
     READING_TOKENS_PER_S,
     Binding,
@@ -334,7 +341,7 @@ class Search:
             tokens_per_s=judge.of_speed(speed.decode_tokens_per_s),
             ttft_seconds=judge.of_time(speed.ttft_seconds(goal.prompt_tokens)),
             request_seconds=judge.of_time(speed.request_seconds(goal.prompt_tokens, n_out)),
-            cold_start_seconds=judge.of_time(start.seconds),
+            cold_start_seconds=0.0 if gpu.is_own else judge.of_time(start.seconds),
             speed=speed,
             memory_bytes=sum(self.least_bytes(option, gpu, count, runtime)),
             beyond_usd_per_hour=beyond,
@@ -352,8 +359,10 @@ class Search:
     ) -> float | None:
         """The likeliest price of a month with the load, if there is one.  [US dollars]"""
         load = self.load
-        if load is None or gpu.is_own:
+        if load is None:
             return None
+        if gpu.is_own:
+            return usd_per_hour * HOURS_PER_MONTH
         speed = predict_speed(
             option.planner.shape,
             _weights_only(weights),
@@ -724,7 +733,7 @@ def _missed(row: GpuPlan, planner: Planner, runtime: Runtime, goal: Goal, size_b
     on_gpus = sum(device.weights_bytes for device in row.estimate.devices)
     start = predict_cold_start(size_bytes, row.gpu, row.count, device_bytes=on_gpus)
     seconds, most = judge.of_time(start.seconds), limits.max_cold_start_seconds
-    if most is not None and seconds > most:
+    if most is not None and seconds > most and not row.gpu.is_own:
         return f"{figure(seconds)} s to start ({judge} estimate), above {most:g}"
     return ""
 

@@ -34,11 +34,13 @@ class CandidateDocument(Document):
     changes: list[str] = Field(description="llama-server's flags that differ from those asked for")
     usd_per_hour: float = Field(description="GPUs, cores and host memory")
     gpu_usd_per_hour: float
-    month_usd: float | None = Field(description="with the load that was given, else null")
+    month_usd: float | None = Field(
+        description="with the load that was given (a card of one's own: never stopped), else null"
+    )
     tokens_per_s: float = Field(description="of one request's answer")
     ttft_seconds: float
     request_seconds: float = Field(description="the latency: from a request to its last token")
-    cold_start_seconds: float
+    cold_start_seconds: float | None = Field(description="null for a card of one's own")
     memory_bytes: int = Field(description="on all GPUs together")
     is_pick: bool
 

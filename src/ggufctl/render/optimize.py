@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ggufctl.core.escape import escape
-from ggufctl.core.units import format_gib, format_usd
+from ggufctl.core.units import format_gib
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +49,7 @@ def tsv_front(found: Optimization) -> str:
             f"{each.tokens_per_s:.4f}",
             f"{each.ttft_seconds:.4f}",
             f"{each.request_seconds:.4f}",
-            f"{each.cold_start_seconds:.3f}",
+            "" if each.gpu.is_own else f"{each.cold_start_seconds:.3f}",
             each.memory_bytes,
             "yes" if each is found.pick else "no",
         )
@@ -59,7 +59,7 @@ def tsv_front(found: Optimization) -> str:
 
 def front_table(found: Optimization, width: int) -> Table:
     """The front as people want it: of each GPU the fastest and the best, and the pick."""
-    from ggufctl.render.plan import NARROW, new_table
+    from ggufctl.render.plan import NARROW, new_table, rent
 
     table = new_table()
     numbers = ["$/h", "tok/s", "TTFT", *(("start", "GiB") if width >= NARROW else ())]
@@ -71,10 +71,10 @@ def front_table(found: Optimization, width: int) -> Table:
     for each in _shown(found):
         is_pick = each is found.pick
         figures = {
-            "$/h": format_usd(each.usd_per_hour),
+            "$/h": rent(each),
             "tok/s": _figure(each.tokens_per_s),
             "TTFT": f"{each.ttft_seconds:.2g}",
-            "start": f"{each.cold_start_seconds:.0f}",
+            "start": "-" if each.gpu.is_own else f"{each.cold_start_seconds:.0f}",
             "GiB": format_gib(each.memory_bytes),
         }
         table.add_row(

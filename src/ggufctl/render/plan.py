@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ggufctl.core.ggml.alloc import Live
     from ggufctl.core.gpus import Gpu, GpuCatalogue
     from ggufctl.core.ladder import Step
+    from ggufctl.core.optimize import Candidate
     from ggufctl.core.plan import Plan, QuantPlan
     from ggufctl.core.planner import GpuPlan
     from ggufctl.core.ranges import Range
@@ -667,7 +668,7 @@ def _short(row: GpuPlan) -> str:
     return name if row.count == 1 else f"{row.count}×{name}"
 
 
-def rent(row: GpuPlan) -> str:
+def rent(row: GpuPlan | Candidate) -> str:
     """Price of an hour, or whose the GPUs are."""
     is_free = row.gpu.is_own and not row.usd_per_hour
     return "own" if is_free else format_usd(row.usd_per_hour)

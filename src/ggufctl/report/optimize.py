@@ -56,7 +56,7 @@ def candidate_report(each: Candidate, found: Optimization) -> dict[str, Any]:
         "tokens_per_s": round(each.tokens_per_s, 4),
         "ttft_seconds": round(each.ttft_seconds, 4),
         "request_seconds": round(each.request_seconds, 4),
-        "cold_start_seconds": round(each.cold_start_seconds, 3),
+        "cold_start_seconds": None if each.gpu.is_own else round(each.cold_start_seconds, 3),
         "memory_bytes": each.memory_bytes,
         "is_pick": each is found.pick,
     }

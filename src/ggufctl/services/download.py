@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ggufctl.catalog import load_catalogue
+from ggufctl.catalog import load_catalogue, with_cards
 from ggufctl.core.escape import quoted
 from ggufctl.core.planner import Allowed, Constraints, parse_gpu_list
 from ggufctl.core.runtime import Runtime
@@ -155,7 +155,8 @@ def choose_files(
     """
     reference = parse_reference(ref)
     # Looked at also where the quant is named: a GPU that does not exist is a mistake.
-    Allowed.by(Constraints(gpus=parse_gpu_list(gpu)), load_catalogue())
+    gpus = parse_gpu_list(gpu)
+    Allowed.by(Constraints(gpus=gpus), with_cards(load_catalogue(), gpus))
     is_auto = quant.casefold() in ("", "auto")
     if reference.kind is ReferenceKind.LOCAL:
         raise UsageError(f"{reference.text!r} is on this machine already.")

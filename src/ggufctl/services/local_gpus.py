@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ggufctl.catalog import load_catalogue
+from ggufctl.catalog import load_catalogue, with_cards
 from ggufctl.core.escape import escape, quoted
+from ggufctl.core.gpus import Gpu, is_called
 from ggufctl.core.units import format_gib
 from ggufctl.engines.base import Device, Found
 from ggufctl.errors import DoesNotFit, GgufctlError, UsageError
@@ -71,7 +72,7 @@ def _pick(item: str, devices: Sequence[Device], taken: Sequence[Device]) -> list
         matching = matching or [d for d in devices if _is_called(d, name)]
         if not matching:
             error = _not_here(f"This machine has no GPU {escape(name, 40)}", devices)
-            is_gpu = is_number or _is_a_card(name)
+            is_gpu = is_number or _card(name) is not None
             raise error if is_gpu else UsageError(error.message, error.hint)
     left = [device for device in matching if device not in taken]
     if len(left) < count:
@@ -82,13 +83,9 @@ def _pick(item: str, devices: Sequence[Device], taken: Sequence[Device]) -> list
 
 def _is_called(device: Device, name: str) -> bool:
     """Whether a card is called so: by the catalogue, or by words of its own description."""
-    try:
-        card = load_catalogue().find(name)
-    except GgufctlError:
-        pass
-    else:
-        if card.device_name.casefold() == device.description.casefold():
-            return True
+    card = _card(name)
+    if card is not None and is_called(card, device.description):
+        return True
     own, asked = _words(device.description), _words(name)
     runs = {
         "".join(own[start:end])
@@ -98,12 +95,12 @@ def _is_called(device: Device, name: str) -> bool:
     return bool(asked) and (set(asked) <= set(own) or "".join(asked) in runs)
 
 
-def _is_a_card(name: str) -> bool:
+def _card(name: str) -> Gpu | None:
+    """What can be rented, or a card of one's own; None for anything else."""
     try:
-        load_catalogue().find(name)
+        return with_cards(load_catalogue(), (name,)).find(name)
     except GgufctlError:
-        return False
-    return True
+        return None
 
 
 def _words(text: str) -> list[str]:
