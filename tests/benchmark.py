@@ -213,10 +213,13 @@ def _different_models() -> None:
             models[str(path)] = open_model(str(path))
     workshop = _Opened(models)
     sizes = [(0, 16), (16, 48), (48, 1024)]
+    every: list[float] = []
     for low, high in sizes:
         chosen = [ref for ref, m in models.items() if low << 30 <= m.header.file_size < high << 30]
         spent = [_plan_seconds(ref, workshop) for ref in chosen[::3]]
         _print_rate(f"{len(spent)} different models of {low} to {high} GiB", spent)
+        every += spent
+    _print_rate(f"{len(every)} different models, all of these", every)
 
 
 class _Collection(SharedWorkshop):
@@ -236,6 +239,7 @@ class _Collection(SharedWorkshop):
 def _quants() -> None:
     """CPU of a catalogue as the Hub's are: a dozen quants of every recorded model of a size."""
     known = {name: header for name, header in headers().items() if name[:4] not in ("tiny", "mid-")}
+    every: list[float] = []
     for low, high in ((0, 16), (16, 48), (48, 1024)):
         chosen = {n: h for n, h in known.items() if low << 30 <= h.file_size < high << 30}
         with tempfile.TemporaryDirectory() as folder:
@@ -253,6 +257,8 @@ def _quants() -> None:
                 spent = [_plan_seconds(ref, workshop) for ref in models]
         what = f"{len(spent)} models of {low} to {high} GiB, {N_QUANTS} quants each"
         _print_rate(what, spent)
+        every += spent
+    _print_rate(f"{len(every)} models, {N_QUANTS} quants each, all of these", every)
 
 
 def other_quant(header: Header, seed: int) -> Header:
