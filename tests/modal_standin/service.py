@@ -355,6 +355,8 @@ class Service:
             last = len(self.state.logs)
         while True:
             found = [line for line in self.state.logs[last:] if self._selected(request, line)]
+            if "no first" in shape:
+                found = [line for line in found if '"event": "container"' not in line.text]
             last = len(self.state.logs)
             for batch in self._batches([] if "late" in shape else found):
                 if self.state.faults.cut_logs_after == sent:

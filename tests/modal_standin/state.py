@@ -96,7 +96,8 @@ class Faults:
     """What logs are like, against what they usually are: `joined` = all lines of a batch in one
     item, `parts` = long lines in several, `twice` = each line with another time once more,
     `no task`, `no time`, `no source`, `no end` = without these, `no replay` = streams begin with
-    what comes, `silent` = Modal itself says nothing, `late` = stored lines alone."""
+    what comes, `no first` = streams begin after a container's first event, `silent` = Modal itself
+    says nothing, `late` = stored lines alone."""
     counts_nothing: bool = False
     """Modal says that no container runs."""
     end_words: str = ""

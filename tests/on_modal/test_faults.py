@@ -135,6 +135,7 @@ SHAPES = [
     ("twice", "no task"),
     ("no time", "no source"),
     ("no replay", "silent"),
+    ("no first", "silent"),
     ("late",),
 ]
 

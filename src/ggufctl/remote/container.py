@@ -110,7 +110,8 @@ def _keep_letting_go(
 def _serve(config: Mapping[str, Any]) -> Serving:
     attempt = str(config["attempt"])
     try:
-        _say(attempt, "container", **_surroundings())
+        surroundings = _surroundings()
+        _say(attempt, "container", **surroundings)
         _check_files(config)
         spec = _spec(config)
     except StartFailed as error:
@@ -129,6 +130,8 @@ def _serve(config: Mapping[str, Any]) -> Serving:
         "devices": supervisor.log.devices,
         "durations": {name: round(took, 3) for name, took in supervisor.durations.items()},
         "free_mib": [row[3] for row in gpus() or ()],
+        # Whoever began to listen late has not heard of them.
+        "gpus": surroundings["gpus"],
     }
     _say(attempt, "ready", **found)
     return Serving(supervisor, attempt)

@@ -275,11 +275,10 @@ class Watch:
         self._note_container()
         kind, text = str(event.get("event")), escape(str(event.get("text", "")), 2000)
         self._count_container(str(event.get("by", "")))
+        if gpus := event.get("gpus"):
+            self.server.gpu = {str(k): escape(str(v), 100) for k, v in gpus[0].items()}
         if kind == "container":
-            gpus = event.get("gpus") or []
-            if gpus:
-                self.server.gpu = {str(k): escape(str(v), 100) for k, v in gpus[0].items()}
-            self.server.say("container", self._surroundings(), gpus=gpus)
+            self.server.say("container", self._surroundings(), gpus=gpus or [])
         elif kind in ("failed", "died"):
             raise AttemptFailed(self._failure(event, text))
         elif kind == "ready":
