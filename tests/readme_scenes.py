@@ -90,6 +90,7 @@ STDIN = {"ggufctl chat smollm2": "What is gravity?\n"}
 """What a person types where a conversation is shown."""
 
 _SERVES = re.compile(r"^ggufctl serve .*--on local")
+_RETURNS = re.compile(r" (--dry-run|-d)\b")
 _STAYS = re.compile(r"^ggufctl (logs .*-f\b|status .*--watch)")
 
 
@@ -177,6 +178,8 @@ class Stage:
         self.url = ""
         """Of the last server that was started here; README's readers have https://host/v1."""
         self.executed: list[str] = []
+        self.is_left_behind = False
+        """Whether something was started that goes on without the command."""
 
     def play(self, line: str, codes: frozenset[int] = frozenset({0})) -> None:
         """Run one command to its end, or until it does what it goes on doing.
@@ -184,7 +187,7 @@ class Stage:
         Raises: AssertionError with all that it said when it ends otherwise than README says.
         """
         running = self._start(line)
-        if _SERVES.search(line) and "--dry-run" not in line:
+        if _SERVES.search(line) and not _RETURNS.search(line):
             self.serving.append(running)
             running.wait_for("stop     Ctrl-C")
             self._know(running.text())
@@ -192,6 +195,7 @@ class Stage:
             running.wait_for("")
             self._check(running, running.interrupt(), frozenset({130}))
         else:
+            self.is_left_behind |= " -d " in line
             self._check(running, running.process.wait(SECONDS), codes)
         self.executed.append(line)
 
@@ -289,6 +293,8 @@ def _staged(made: Stage) -> Iterator[Stage]:
     finally:
         for running in made.serving:
             running.interrupt()
+        if made.is_left_behind:
+            subprocess.run(("ggufctl", "stop", "--all", "--on", "local"), env=made.environment)
 
 
 def _program(path: Path, line: str) -> None:

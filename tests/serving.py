@@ -38,7 +38,7 @@ def environment(state: Path, **more: str) -> dict[str, str]:
     for name in {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_PROFILE", "NO_COLOR"} - {*more}:
         env.pop(name, None)
     env["MODAL_CONFIG_PATH"] = os.devnull
-    env["PYTHONPATH"] = os.pathsep.join([str(SOURCE), env.get("PYTHONPATH", "")])
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE), env.get("PYTHONPATH", "")]))
     return env
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ggufctl import completion
-from ggufctl.commands import modal
+from ggufctl.commands import detached, modal
 from ggufctl.commands import options as o
 from ggufctl.commands.goal import GoalOptions, with_goal
 from ggufctl.commands.listening import make_listener, show_key_once
@@ -211,6 +211,12 @@ def serve(
     chat_format: Annotated[
         str, o.option("--chat-format", env="CHAT_FORMAT", help="Of llama-cpp-python.")
     ] = "",
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "-d", "--detach", help="On this machine: return once it answers; ggufctl stop ends it."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say everything that would happen; do nothing.")
     ] = False,
@@ -224,11 +230,13 @@ def serve(
     """Serve a model behind an OpenAI-compatible URL of your own, with a key of its own.
 
     On Modal this returns once the server answers; the price is said before anything is spent.
-    On this machine it stays in front until stopped; nothing is left behind. --gpu picks among
-    its GPUs there, all used together: numbers, CUDA1, RTX 4090:2, or cpu.
+    On this machine it stays in front until stopped, or goes on in the background with -d;
+    nothing is left behind. --gpu picks among its GPUs there, all used together: numbers, CUDA1,
+    RTX 4090:2, or cpu.
     """
     if on not in ("modal", "local"):
         raise UsageError(f"--on is modal or local, not {on!r}.")
+    release = detached.detach() if detach and on == "local" and not dry_run else None
     o.named_gpus(gpu)
     _check_numbers(threads, startup_timeout)
     if not (quiet or ctx.obj["quiet"]):
@@ -309,7 +317,15 @@ def serve(
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
     listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)
-    _serve_local(request, listener, as_json=as_json, dry_run=dry_run, quiet=quiet, events=events)
+    _serve_local(
+        request,
+        listener,
+        as_json=as_json,
+        dry_run=dry_run,
+        quiet=quiet,
+        events=events,
+        release=release,
+    )
 
 
 def _check_numbers(threads: int, startup_timeout: float | None) -> None:
@@ -355,6 +371,7 @@ def _serve_local(
     dry_run: bool,
     quiet: bool,
     events: bool,
+    release: detached.Release | None,
 ) -> None:
     from ggufctl.render import serve as render_serve
     from ggufctl.report import serve as report_serve
@@ -380,8 +397,11 @@ def _serve_local(
         elif events:
             print_line({"event": "ready", **report_serve.local_server_report(server)})
         else:
-            typer.echo("\n".join(render_serve.summary_lines(server)))
+            lines = render_serve.summary_lines(server, is_in_front=release is None)
+            typer.echo("\n".join(lines))
         sys.stdout.flush()
+        if release is not None:
+            release()
         server.wait(report_serve.local_server_report)
     except GgufctlError:
         server.stop(status="failed")

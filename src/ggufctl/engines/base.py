@@ -123,7 +123,7 @@ def run_python(code: str) -> str | None:
 
     An engine's library is never loaded here: it is large, and it may crash.
     """
-    return run_for_text((sys.executable, "-c", code))
+    return run_for_text((sys.executable, "-P", "-c", code))
 
 
 def parse_devices(text: str) -> tuple[Device, ...]:

@@ -48,7 +48,7 @@ class Embedded:
             Device(str(name), str(description), int(total), int(free))
             for name, description, total, free in rows
         )
-        program = (sys.executable, "-m", "ggufctl.remote.embedded_server")
+        program = (sys.executable, "-P", "-m", "ggufctl.remote.embedded_server")
         return Found(self.name, program, str(build), devices)
 
     def check(self, runtime: Runtime, extra: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ class LlamaCppPython:
         version, fields = json.loads(line.removeprefix("PROBE"))
         # Every setting is an environment variable as well, and HOST and PORT even win.
         variables = frozenset(str(field).upper() for field in fields) | {"CONFIG_FILE"}
-        program = (sys.executable, "-m", "llama_cpp.server")
+        program = (sys.executable, "-P", "-m", "llama_cpp.server")
         return Found(self.name, program, str(version), variables=variables)
 
     def check(self, runtime: Runtime, extra: Sequence[str]) -> None:

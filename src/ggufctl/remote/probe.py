@@ -51,7 +51,7 @@ def _engine(config: Mapping[str, Any]) -> tuple[str, str]:
         return "", str(error)
     command = (*program, "--version")
     if config["engine"] == "llama-cpp-python":
-        command = (sys.executable, "-c", "import llama_cpp; print(llama_cpp.__version__)")
+        command = (sys.executable, "-P", "-c", "import llama_cpp; print(llama_cpp.__version__)")
     done = output_of(command)
     if done is None:
         return "", f"It cannot be started, or says nothing within {PROBE_SECONDS:.0f} s."

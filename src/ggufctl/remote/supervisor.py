@@ -316,7 +316,7 @@ class Supervisor:
     def _launch(self) -> None:
         spec = self.spec
         self._started = time.monotonic()
-        argv = (sys.executable, "-m", "ggufctl.remote.tether", str(os.getpid()), *spec.argv)
+        argv = (sys.executable, "-P", "-m", "ggufctl.remote.tether", str(os.getpid()), *spec.argv)
         try:
             file = None if spec.log_path is None else LogFile(spec.log_path)
             self._process = subprocess.Popen(

@@ -40,7 +40,7 @@ def program_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     Raises: StartFailed when the image has no such program.
     """
     if config["engine"] == "llama-cpp-python":
-        return (sys.executable, "-m", "llama_cpp.server")
+        return (sys.executable, "-P", "-m", "llama_cpp.server")
     # The image has its program outside PATH.
     search = os.pathsep.join((os.environ.get("PATH", os.defpath), "/app"))
     program = shutil.which("llama-server", path=search)

