@@ -420,8 +420,9 @@ def test_what_llama_server_says_otherwise_means_the_same(folder):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("-ts", "1,1"), "-ts/--tensor-split is not planned: "),
-        (("--tensor-split=1,1",), "-ts/--tensor-split is not planned: "),
+        (("-mg", "1"), "-mg/--main-gpu is not planned: --gpu says"),
+        (("--rope-scale=2",), "--rope-scale is not planned: "),
+        (("-ts", "-3,1"), "-ts/--tensor-split takes numbers of 0 or more, not '-3'."),
         (("-dev", "CUDA0"), "-dev/--device is not planned: --gpu says"),
         (("--rope-scaling", "yarn"), "--rope-scaling is not planned: "),
         (("-hf", "org/repo"), "-hf/--hf-repo is not taken: the model is the command's argument"),
@@ -435,6 +436,29 @@ def test_options_that_are_not_taken_are_named_in_full_with_the_reason(folder, op
 
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.startswith(f"error: {said}")
+
+
+def test_shares_of_gpus_are_planned_from_an_option_a_variable_or_a_file(folder, tmp_path):
+    def row(*options: str, **environ: str) -> tuple[list[float], list[int], list[str]]:
+        done = ggufctl(folder, "plan", MODEL, "--json", "--gpu", "L4:2", *options, **environ)
+        plan = json.loads(done.stdout)
+        devices = plan["gpus"][0]["memory"]["devices"]
+        weights = [device["weights_bytes"] for device in devices]
+        return plan["runtime"]["tensor_split"], weights, plan["choice"]["engine_args"]
+
+    config = tmp_path / "config.toml"
+    config.write_text('[plan]\ntensor-split = "3,1"\n')
+    _, even, args = row()
+    found = row("-ts", "3,1")
+    shares, weights, told = found
+
+    assert "-ts" not in args
+    assert shares == [3.0, 1.0]
+    assert sum(weights) == sum(even)
+    assert weights[0] > even[0]
+    assert told[told.index("-ts") + 1] == "3,1"
+    assert found == row("--tensor-split=3/1,") == row(GGUFCTL_TENSOR_SPLIT="3,1")
+    assert found == row(GGUFCTL_CONFIG=str(config))
 
 
 def test_a_configuration_file_that_is_named_has_to_be_there(folder):

@@ -65,6 +65,8 @@ def test_a_line_is_a_reference_or_json_and_comments_are_left_out():
                 "cpu_moe": True,
                 "lora": "x",
             },
+            {"model": "org/d", "tensor-split": "3,1"},
+            {"model": "org/e", "tensor_split": [3, 1]},
         )
     )
 
@@ -72,12 +74,16 @@ def test_a_line_is_a_reference_or_json_and_comments_are_left_out():
         (1, "org/a-GGUF", None, None),
         (4, "org/b", 7, None),
         (5, "org/c", None, None),
+        (6, "org/d", None, None),
+        (7, "org/e", None, None),
     ]
     assert found[1].settings.n_ctx == 4096
     assert found[1].settings.constraints.gpus == ("L4", "H100:2")
     assert found[1].settings.quant == "Q8_0"
     assert found[2].settings.constraints.max_context
     assert found[2].settings.runtime == Runtime(n_gpu_layers=-1, n_cpu_moe=512, lora=("x",))
+    for row in found[3:]:
+        assert row.settings.runtime == Runtime(tensor_split=(3.0, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,8 @@ def test_a_line_is_a_reference_or_json_and_comments_are_left_out():
         b'{"model": "a/b", "ctx_size": true}',
         b'{"model": "a/b", "ctx_size": -1}',
         b'{"model": "a/b", "parallel": "many"}',
+        b'{"model": "a/b", "tensor_split": 3}',
+        b'{"model": "a/b", "tensor_split": [3, true]}',
         b'{"model": "a/b", "cache_type_k": 8}',
         b'{"model": "a/b", "max_usd_per_hour": -1}',
         b'{"model": "a/b", "gpu": 7}',

@@ -4,7 +4,7 @@
     python -m tests.truth.pack --add runs.jsonl
 
 `few-tokens` is micro-batches of a few tokens on every kind of GPU, whose flash-attention
-kernels differ then; `cache-on-host` is `-nkvo`; `overridden` is `-ot`.
+kernels differ then; `cache-on-host` is `-nkvo`; `overridden` is `-ot`; `uneven` is `-ts`.
 """
 
 from __future__ import annotations
@@ -140,10 +140,57 @@ def overridden(header: Header) -> list[Row]:
     return rows
 
 
+def _shared(device: str, tensor_split: str, **changed: object) -> Row:
+    return {"device": device, "tensor_split": tensor_split, **changed}
+
+
+UNEVEN: tuple[Row, ...] = (
+    _shared("h100x2", "3,1"),
+    _shared("l4x2", "1,3", **Q8),
+    _shared("h100x3", "5,1,2"),
+    _shared("h100x4", "1,2,3,4", **SLOTS),
+    # A GPU without a layer: in the middle, the first, and those without a value.
+    _shared("h100x3", "1,0,2"),
+    _shared("h100x2", "0,1"),
+    _shared("h100x4", "2,1"),
+    _shared("h100x2", "1,0", **Q4),
+    _shared("h100x4", "1,0.02,0.02,1"),
+    # What is beyond the GPUs is not read, and where nothing is left llama.cpp divides by itself.
+    _shared("h100x3", "3,2,1,7"),
+    _shared("h100x2", "0,0,1"),
+    _shared("h100x2", "0,1", split_mode="none"),
+    _shared("h100", "3,1"),
+    _shared("h100x2", "3,1", **NO_FA),
+    _shared("a100-80x3", "1,1,4", n_ctx=32768, n_ubatch=1024),
+    _shared("h100x2", "1,3", **ON_HOST),
+    _shared("h100x3", "1,0,1", **ON_HOST, **NO_FA),
+    _shared("h100x2", "3,1", overrides=["ffn_(up|gate).*=CPU"]),
+    _shared("h100x3", "1,0,1", overrides=["ffn_down=CUDA1"]),
+)
+
+
+def uneven(header: Header) -> list[Row]:
+    """`-ts` on two to four GPUs, with all layers on them and with some."""
+    half = _half(header)
+    rows = [
+        *UNEVEN,
+        _shared("h100x2", "3,1", n_gpu_layers=half),
+        _shared("h100x3", "1,4,1", n_gpu_layers=half, **Q8),
+        _shared("h100x4", "0,1,1", n_gpu_layers=half, **ON_HOST),
+    ]
+    if any("_exps" in name for name in header.tensors):
+        rows += [
+            _shared("h100x2", "1,3", n_cpu_moe=2),
+            _shared("h100x3", "2,1", n_cpu_moe=half, **Q8),
+        ]
+    return rows
+
+
 SPREADS: dict[str, Callable[[Header], list[Row]]] = {
     "few-tokens": few_tokens,
     "cache-on-host": cache_on_host,
     "overridden": overridden,
+    "uneven": uneven,
 }
 
 

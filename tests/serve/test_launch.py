@@ -78,6 +78,7 @@ def test_the_embedded_server_takes_every_argument_of_ours():
         override_tensor="ffn=CPU",
         no_kv_offload=True,
         split_mode="none",
+        tensor_split=(3, 0.5),
         swa_full=True,
         embeddings=True,
         load_mode="mmap",
@@ -92,6 +93,7 @@ def test_the_embedded_server_takes_every_argument_of_ours():
     assert found["lora"] == ["/lora.gguf"]
     assert found["n_cpu_moe"] == "3"
     assert found["override_tensor"] == "ffn=CPU"
+    assert found["tensor_split"] == "3,0.5"
     assert found["no_kv_offload"] is True
     assert found["kv_unified"] is False
     assert found["slots"] is False
@@ -106,6 +108,20 @@ def test_llama_cpp_python_is_told_its_own_words():
     assert "--n_gpu_layers -1" in " ".join(args)
     # Its server keeps logits of every token of the context otherwise.
     assert "--logits_all False" in " ".join(args)
+
+
+def test_every_engine_is_told_the_shares_of_gpus_in_its_own_words():
+    split = launch(Runtime(n_ctx=2048, tensor_split="3/0.5"))
+    python = llama_cpp_python_args(split)
+    at = python.index("--tensor_split")
+    settings = parse(("-ts", "3/0.5,"))
+    params = embedded_server._configure(xllamacpp, settings)
+
+    assert "-ts 3,0.5" in " ".join(llama_server_args(split))
+    assert python[at + 1 : at + 3] == ("3", "0.5")
+    assert params.tensor_split[:3] == [3.0, 0.5, 0.0]
+    assert not any(params.tensor_split[2:])
+    assert planned_again(("-ts", "3,1")) == ("-ts",)
 
 
 @pytest.mark.parametrize(

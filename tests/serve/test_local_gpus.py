@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from tests.ggufs import header, llama
 
+from ggufctl.core.header import parse_header
+from ggufctl.core.memory import Extras, ModelShape
+from ggufctl.core.runtime import Runtime
 from ggufctl.engines.base import Device, Found
 from ggufctl.errors import DoesNotFit, UsageError
 from ggufctl.services.local_gpus import on_gpus
+from ggufctl.services.serve import estimate_here
 
 GIB = 1 << 30
 
@@ -102,3 +107,20 @@ def test_a_backend_that_cannot_be_told_is_named():
 
     with pytest.raises(UsageError, match="cannot be told"):
         on_gpus(vulkan, "0", {})
+
+
+def test_blocks_are_divided_by_free_memory_unless_shares_are_given():
+    shape = ModelShape(parse_header(*header(*llama(n_layer=32, n_embd=512, type_="q8_0"))))
+    here = found(device(0, "A10", free=5), device(1, "A10", free=15))
+
+    def layers(**settings: object) -> list[int]:
+        runtime = Runtime(n_ctx=512, **settings)
+        estimate = estimate_here(shape, runtime, here, here.devices, Extras())
+        # A block has as much cache as any other.
+        caches = [each.kv_cache_bytes for each in estimate.devices]
+        return [32 * n // sum(caches) for n in caches]
+
+    assert layers() == [9, 23]
+    assert layers(tensor_split="3,1") == [25, 7]
+    assert layers(tensor_split="0,0") == layers()
+    assert layers(tensor_split="1") == [32, 0]

@@ -86,17 +86,19 @@ def runs(every: int = 1) -> Iterator[Run]:
 
 
 def as_run(row: dict[str, Any]) -> Run | None:
-    """A packed run, or None for one on unequal GPUs or split in a way that is not planned."""
-    if row.get("tensor_split", "-") != "-" or row["split_mode"] not in ("layer", "none"):
+    """A packed run, or None for one split in a way that is not planned."""
+    if row["split_mode"] not in ("layer", "none"):
         return None
     name, _, count = row["device"].partition("x")
     gpus: tuple[Gpu, ...] = ()
     if name != "cpu":
         gpus = (_catalogue().find(OTHER_NAMES.get(name, name)),) * int(count or 1)
-    shown = ("model", "device", *FIELDS, "no_kv_offload", "overrides")
+    shown = ("model", "device", *FIELDS, "tensor_split", "no_kv_offload", "overrides")
+    shares = row.get("tensor_split", "-")
     runtime = Runtime(
         **{name: row[name] for name in FIELDS},
         load_mode="none",
+        tensor_split=() if shares == "-" else shares,
         no_kv_offload=row.get("no_kv_offload", False),
         override_tensor=tuple(row.get("overrides", ())),
     )

@@ -166,6 +166,16 @@ _SplitMode = Annotated[
     str,
     option("-sm", "--split-mode", env="SPLIT_MODE", help="Several GPUs: layer or none."),
 ]
+_TensorSplit = Annotated[
+    str | None,
+    option(
+        "-ts",
+        "--tensor-split",
+        metavar="N0,N1,...",
+        env="TENSOR_SPLIT",
+        help="Several GPUs: share of the layers of each, such as 3,1.",
+    ),
+]
 _Embedding = Annotated[
     bool, option("--embedding", "--embeddings", env="EMBEDDING", help="Serve embeddings.")
 ]
@@ -205,6 +215,7 @@ _RUNTIME: dict[str, tuple[Any, Any]] = {
     "override_tensor": (_OverrideTensor, None),
     "kv_offload": (_KvOffload, True),
     "split_mode": (_SplitMode, "layer"),
+    "tensor_split": (_TensorSplit, None),
     "embedding": (_Embedding, False),
     "swa_full": (_SwaFull, False),
     "load_mode": (_LoadMode, "auto"),
@@ -433,6 +444,7 @@ def _runtime(values: Mapping[str, Any]) -> Runtime:
         override_tensor=tuple(values["override_tensor"] or ()),
         no_kv_offload=not values["kv_offload"],
         split_mode=values["split_mode"],
+        tensor_split=values["tensor_split"],
         embeddings=values["embedding"],
         swa_full=values["swa_full"],
         load_mode=values["load_mode"],

@@ -9,14 +9,12 @@ __all__ = ["explain_unplanned"]
 COMMANDS = frozenset({"plan", "serve", "switch"})
 """Commands that llama-server's options are pasted to."""
 
-_SHARES = "plans divide a model among equal GPUs evenly, as llama.cpp does by itself"
 _ONE_DEVICE = "--gpu says what it runs on"
 _ROPE = "the model's own positions are planned with"
 _MODEL = "the model is the command's argument: ggufctl {command} MODEL"
 _FIT = "plans are exact, so the engine is started with -fit off"
 _DRAFT = "a draft is planned as -md alone describes it"
 _REASONS: dict[tuple[str, ...], str] = {
-    ("-ts", "--tensor-split"): _SHARES,
     ("-mg", "--main-gpu"): _ONE_DEVICE,
     ("-dev", "--device"): _ONE_DEVICE,
     ("--rope-scaling",): _ROPE,

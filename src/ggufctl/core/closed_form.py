@@ -48,7 +48,12 @@ def compute_terms(
     host = 16 * hp.n_embd * n_tokens + masks
     if not placement.n_gpus:
         return [_term(device + masks)]
-    return [_term(device + staged)] * placement.n_gpus + [_term(host)]
+    used = set(placement.layer_backends)
+    if not placement.full_offload:
+        # What is left on the host is computed on any GPU for a large batch.
+        used.update(range(placement.n_gpus))
+    on_gpus = [_term(device + staged if i in used else 0) for i in range(placement.n_gpus)]
+    return [*on_gpus, _term(host)]
 
 
 def _term(n_bytes: int) -> Term:

@@ -201,6 +201,9 @@ def _without_effect(hp: HParams, runtime: Runtime) -> Iterator[str]:
         pattern = entry.rpartition("=")[0]
         if pattern != NO_TENSOR and not any(re.search(pattern, name) for name in hp.tensors):
             yield f"-ot {quoted(entry)} matches no tensor of this model."
+    if runtime.tensor_split and not runtime.n_shares:
+        why = "with -sm none" if any(runtime.tensor_split) else "where all its values are 0"
+        yield f"-ts {runtime.tensor_split_text} has no effect {why}."
     if runtime.n_cpu_moe and not hp.n_expert:
         yield "-ncmoe/-cmoe has no effect: the model has no experts."
     if runtime.draft_model:
@@ -208,6 +211,9 @@ def _without_effect(hp: HParams, runtime: Runtime) -> Iterator[str]:
             "Speculation is not modelled: memory counts the draft, speed is that of the model "
             "alone."
         )
+
+
+_OLDEST = tuple(int(part) for part in OLDEST_COMPUTE_CAPABILITY.split("."))
 
 
 def gpu_objection(gpu: Gpu, shape: ModelShape, runtime: Runtime, quant: str = "") -> str:
@@ -219,8 +225,7 @@ def gpu_objection(gpu: Gpu, shape: ModelShape, runtime: Runtime, quant: str = ""
         runtime: settings.
         quant: the one that is meant, where the header that was read is of another.
     """
-    oldest = tuple(int(part) for part in OLDEST_COMPUTE_CAPABILITY.split("."))
-    if gpu.capability < oldest:
+    if gpu.capability < _OLDEST:
         return (
             f"compute capability {gpu.compute_capability}: the pinned build has kernels from "
             f"{OLDEST_COMPUTE_CAPABILITY} on"
@@ -235,4 +240,4 @@ def gpu_objection(gpu: Gpu, shape: ModelShape, runtime: Runtime, quant: str = ""
 
 def shape_has_bf16(shape: ModelShape) -> bool:
     """Whether matrices of the model are stored in bf16."""
-    return any(t.type == "bf16" and len(t.shape) > 1 for t in shape.hp.tensors.values())
+    return shape.has_bf16

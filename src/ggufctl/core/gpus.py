@@ -301,7 +301,18 @@ def with_overhead(estimate: Estimate, gpus: Iterable[Gpu]) -> Estimate:
     """The same estimate with each device named for its GPU and given its CUDA overhead."""
 
     def on(device: DeviceEstimate, gpu: Gpu) -> DeviceEstimate:
-        return replace(device, gpu=gpu.name, overhead=gpu.overhead.term(device.compute_bytes))
+        # Made anew, not replaced: that is looked up field by field, for every row of a plan.
+        return DeviceEstimate(
+            name=device.name,
+            gpu=gpu.name,
+            weights=device.weights,
+            kv_cache=device.kv_cache,
+            recurrent=device.recurrent,
+            compute=device.compute,
+            overhead=gpu.overhead.term(device.compute_bytes),
+            extras=device.extras,
+            peak=device.peak,
+        )
 
     devices = tuple(on(device, gpu) for device, gpu in zip(estimate.devices, gpus, strict=False))
     return replace(estimate, devices=devices)

@@ -49,6 +49,7 @@ NEXT_QUANTS = 2
 class StepKind(StrEnum):
     """What a step changes."""
 
+    TENSOR_SPLIT = "tensor_split"
     CONTEXT = "context"
     CACHE_TYPE = "cache_type"
     SLOTS = "slots"
@@ -133,7 +134,8 @@ def ladder(
         for row in planner.every_row(runtime, allowed)
     ]
     search = _Search(planner, runtime, rows, budget=budget)
-    steps: list[Step | None] = [search.shorter_context(), *search.cache_types()]
+    steps: list[Step | None] = [_split_evenly(planner, runtime, allowed)]
+    steps += [search.shorter_context(), *search.cache_types()]
     steps += [search.fewer_slots(), search.smaller_ubatch(), search.without_pipeline()]
     # Experts on the host cost less speed than whole blocks there.
     steps.append(search.more_cpu_moe() or search.fewer_gpu_layers())
@@ -207,6 +209,19 @@ def _next_gpu(
         text = f"a budget of ${format_usd(whole_cents)} per hour rents {row.label}, "
         text += "which holds it as asked"
     return _step(planner, StepKind.GPU, (), text, row, runtime)
+
+
+def _split_evenly(planner: Planner, runtime: Runtime, allowed: Allowed) -> Step | None:
+    """What holds it when llama.cpp divides the blocks, as it does where all shares are 0."""
+    if not runtime.n_shares:
+        return None
+    runtime = runtime.with_(tensor_split=())
+    row = choose(planner.rows(runtime, allowed, with_max_n_ctx=False))
+    if row is None:
+        return None
+    row = planner.row(row.gpu, row.count, runtime)
+    text = f"without -ts, divided evenly, it fits {row.label}"
+    return _step(planner, StepKind.TENSOR_SPLIT, ("-ts", "0"), text, row, runtime)
 
 
 def _all_on_gpus(planner: Planner, runtime: Runtime, everything: Allowed) -> Step | None:

@@ -136,6 +136,8 @@ _PLANNED = frozenset(
         "--ubatch-size",
         "-sm",
         "--split-mode",
+        "-ts",
+        "--tensor-split",
         "--swa-full",
         "-lm",
         "--load-mode",
@@ -154,7 +156,6 @@ _PLANNED = frozenset(
         "--type-k",
         "--type-v",
         "--offload-kqv",
-        "--tensor-split",
         "--cache",
         "--lora-path",
         "--clip-model-path",
@@ -352,6 +353,8 @@ def llama_cpp_python_args(launch: Launch) -> tuple[str, ...]:
         args += ["--embedding", "True"]
     if runtime.split_mode == "none":
         args += ["--split_mode", "0"]
+    if runtime.tensor_split:
+        args += ["--tensor_split", *runtime.tensor_split_text.split(",")]
     if runtime.no_kv_offload:
         args += ["--offload_kqv", "False"]
     if launch.files.lora:

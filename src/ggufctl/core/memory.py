@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import repeat
@@ -177,6 +177,15 @@ class ModelShape:
         self._apart: Apart | None = None
         self._is_apart_known = False
         self._placed: dict[Hashable, _Placed] = {}
+        self._has_bf16: bool | None = None
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether matrices are stored in bf16."""
+        if self._has_bf16 is None:
+            tensors = self.hp.tensors.values()
+            self._has_bf16 = any(t.type == "bf16" and len(t.shape) > 1 for t in tensors)
+        return self._has_bf16
 
     def states(self, ctx: ContextParams) -> _States:
         """Caches and states of every block, for this context among others."""
@@ -222,8 +231,11 @@ class ModelShape:
         ctx: ContextParams,
         proportions: Sequence[float] | None = None,
     ) -> _Placed:
-        """Devices of blocks and weights, computed once per setting."""
-        shares = tuple(proportions or ())
+        """Devices of blocks and weights, computed once per setting.
+
+        `-ts` comes before the proportions, which stand for free memory.
+        """
+        shares = runtime.shares(n_gpus) or tuple(proportions or ())
         key = (
             *(n_gpus, shares, runtime.n_gpu_layers, runtime.n_cpu_moe),
             *(runtime.override_tensor, runtime.no_kv_offload),
@@ -238,7 +250,7 @@ class ModelShape:
                 n_cpu_moe=runtime.n_cpu_moe,
                 override_tensor=runtime.override_tensor,
                 kv_offload=not runtime.no_kv_offload,
-                proportions=proportions,
+                proportions=shares,
                 ties_output=arch.ties_output if arch else True,
                 stock=self.stock,
             )
@@ -246,8 +258,7 @@ class ModelShape:
             folds: Callable[[], tuple[Fold, ...]] = tuple
             apart = None
             if arch:
-                period = arch.period
-                folds = cache(lambda: find_folds(self.hp, placement, self.layout(ctx), period))
+                folds = cache(partial(_folds, arch, self.hp, placement, ctx))
                 if placement.is_regular:
                     apart = self._set_apart(arch, placement, ctx)
             found = self._placed[key] = _Placed(key, placement, weights, folds, apart)
@@ -269,6 +280,13 @@ class ModelShape:
                 kinds = [(n, il % arch.period) for il, (_, n) in enumerate(signatures)]
                 self._apart = Apart.of(Placement.apart(hp, self.stock, arch.ties_output), kinds)
         return self._apart
+
+
+def _folds(
+    arch: Architecture, hp: HParams, placement: Placement, ctx: ContextParams
+) -> tuple[Fold, ...]:
+    """What can be left out; without the shape, which keeps this and would be kept by it."""
+    return find_folds(hp, placement, arch.lay_out(hp, ctx), arch.period)
 
 
 _NO_OVERHEAD = Term("overhead", 0, Basis.ESTIMATED)
@@ -329,7 +347,7 @@ def estimate_memory(
         shape: the model.
         runtime: settings.
         gpus: names of the GPUs taking part; none = CPU only.
-        proportions: share of the blocks per GPU, by default equal.
+        proportions: share of the blocks per GPU where the settings give none, by default equal.
         overhead: CUDA overhead per GPU.
         dry_run: what llama.cpp's own dry run reports instead of what it allocates.
         explain: record what is alive at the peaks.
@@ -355,6 +373,7 @@ def estimate_memory(
     kv, recurrent = placed.states(shape, ctx)
     adapters = tuple(read_adapter(header, hp) for header in extras.lora)
     warnings = [arch.caveat] if arch is not None and arch.caveat else []
+    warnings += _uneven(runtime, placement)
     buffers = None
     if arch is not None:
         engine = Engine(
@@ -424,6 +443,19 @@ def estimate_memory(
     )
 
 
+def _uneven(runtime: Runtime, placement: Placement) -> Iterator[str]:
+    """What a `-ts` of more or fewer values than GPUs does, one sentence each."""
+    n_gpus = placement.n_gpus
+    if not runtime.shares(n_gpus):
+        return
+    option = f"-ts {runtime.tensor_split_text}"
+    if runtime.n_shares > n_gpus:
+        yield f"{option} has more values than {n_gpus} GPUs: the last are not read."
+    idle = [f"CUDA{i}" for i in range(n_gpus) if i not in placement.layer_backends]
+    if idle:
+        yield f"{option} leaves {' and '.join(idle)} of {n_gpus} GPUs without a layer."
+
+
 def _extra_terms(
     extras: Extras,
     adapters: Sequence[Adapter],
@@ -476,6 +508,7 @@ def _draft_terms(
         n_ubatch=runtime.n_ubatch,
         n_outputs=ctx.n_seq_max,
         split_mode=runtime.split_mode,
+        tensor_split=runtime.tensor_split,
         swa_full=runtime.swa_full,
         no_kv_offload=runtime.no_kv_offload,
     )

@@ -203,30 +203,28 @@ def graph_classes(architecture: str, tensors: Mapping[str, TensorInfo]) -> Hasha
     copied = _COPIED_TO_HOST.get(architecture)
     for name, info in tensors.items():
         shape, type_name = info.shape, info.type
-        if (block := _block_of_experts(name)) is not None:
-            il, rest = block
-            experts.setdefault(il, []).append(BlockTensor(rest, info, True))
-        kind: Hashable = type_name
-        if copied is None or copied not in name:
-            kind = _graph_class(name, type_name, shape[0] if shape else 1)
+        block, kind = _graph_class(name, type_name, shape[0] if shape else 1)
+        if block is not None:
+            experts.setdefault(block[0], []).append(BlockTensor(block[1], info, True))
+        if copied is not None and copied in name:
+            kind = type_name
         weights.append((name, shape, kind))
     return tuple(weights), tuple((il, _fuses_experts(found)) for il, found in experts.items())
 
 
-@lru_cache(maxsize=1 << 15)
-def _block_of_experts(name: str) -> tuple[int, str] | None:
-    """Block, and rest of the name, of an expert's weight whose type decides what is fused."""
-    il, rest = split_block(name)
-    is_fused = il is not None and rest.removesuffix(".weight") in _FUSED_EXPERTS
-    return (il, rest) if is_fused and il is not None else None
-
-
 @lru_cache(maxsize=1 << 16)
-def _graph_class(name: str, type_name: str, row: int) -> Hashable:
+def _graph_class(name: str, type_name: str, row: int) -> tuple[tuple[int, str] | None, Hashable]:
+    """What a graph depends on of a weight's type.
+
+    Before it, of an expert's weight whose type decides what is fused, its block and the rest of
+    its name.
+    """
+    il, rest = split_block(name)
+    kind = rest.removesuffix(".weight")
+    expert = (il, rest) if il is not None and kind in _FUSED_EXPERTS else None
     if not TYPES[type_name].is_quantized or not cuda.can_multiply(type_name):
-        return type_name
-    kind = split_block(name)[1].removesuffix(".weight")
-    return kind in _GATHERED and cuda.can_gather(type_name, row)
+        return expert, type_name
+    return expert, kind in _GATHERED and cuda.can_gather(type_name, row)
 
 
 def _f32(x: float) -> float:
@@ -251,8 +249,8 @@ class Placement:
         n_cpu_moe: as `-ncmoe`.
         override_tensor: as `-ot`.
         kv_offload: whether caches and states lie with their blocks.
-        proportions: share of the blocks per GPU, by default equal; llama.cpp takes
-            each card's free memory.
+        proportions: share of the blocks per GPU, as `-ts` or, without it, each card's free
+            memory; by default equal.
         ties_output: whether `token_embd` doubles as the output matrix when the model
             has none.
         stock: the weights by blocks, which placements of one model share.

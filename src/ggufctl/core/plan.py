@@ -208,6 +208,8 @@ def engine_args(runtime: Runtime, beside: Sequence[str] | None = None) -> tuple[
     ):
         if value != default:
             args += [flag, value]
+    if runtime.tensor_split:
+        args += ["-ts", runtime.tensor_split_text]
     args += ["-nkvo"] * runtime.no_kv_offload
     args += ["--swa-full"] * runtime.swa_full + ["--embedding"] * runtime.embeddings
     args += _beside(runtime) if beside is None else beside
@@ -326,6 +328,8 @@ def make_plan(
             "The repository holds an image projector (mmproj): planned without it, as --no-mmproj; "
             "name it with --mmproj to plan with it."
         )
+    if runtime.n_shares and choice is not None and choice.row.count == 1:
+        said.append(f"-ts {runtime.tensor_split_text} has no effect on one GPU.")
     own = list(dict.fromkeys(row.gpu.name for row in rows if row.gpu.is_own))
     if own:
         said.append(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from weakref import WeakMethod
 
 from ggufctl.core.compat import gpu_objection, settled
 from ggufctl.core.curve import ContextCurve
@@ -33,6 +34,7 @@ __all__ = [
     "Planner",
     "Scale",
     "choose",
+    "counts_under",
     "parse_gpu_list",
     "usable_permille",
 ]
@@ -100,6 +102,17 @@ class Constraints:
             raise UsageError(
                 "-c max and --optimize exclude each other.", "Say the context that is needed."
             )
+
+
+def counts_under(runtime: Runtime, counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Of some numbers of GPUs those to look at under `-ts`, all of them without.
+
+    These are one, which ignores it, and as many as it gives a share: more would have nothing to
+    hold, and fewer are not what it was written for. Where neither is among them, somebody asked
+    for others by their number, and gets those.
+    """
+    n = runtime.n_shares
+    return tuple(count for count in counts if count in (1, n)) or counts if n else counts
 
 
 def parse_gpu_list(text: str) -> tuple[str, ...]:
@@ -479,9 +492,10 @@ class Planner:
                 )
             ]
 
-        marked = rows(FEW_COUNTS[:1] if single_first else FEW_COUNTS)
+        several = tuple(sorted({*FEW_COUNTS, runtime.n_shares} - {0}))
+        marked = rows(FEW_COUNTS[:1] if single_first else several)
         if single_first and choose(marked) is None:
-            marked = rows(FEW_COUNTS)
+            marked = rows(several)
         if not any(row.is_candidate and row.count == 1 for row in marked):
             between = self._between(marked, runtime, allowed, scale, with_max_n_ctx)
             marked = sorted(
@@ -497,7 +511,7 @@ class Planner:
         return tuple(
             _marked(self.row(gpu, count, runtime, with_max_n_ctx=False), allowed)
             for gpu in map(allowed.as_asked, self.catalogue)
-            for count in allowed.counts_of(gpu)
+            for count in counts_under(runtime, allowed.counts_of(gpu))
             if runtime.split_mode != "none" or count == 1
         )
 
@@ -513,7 +527,7 @@ class Planner:
         scale: Scale | None,
         with_max_n_ctx: bool,
     ) -> list[GpuPlan]:
-        counts = allowed.counts_of(gpu)
+        counts = counts_under(runtime, allowed.counts_of(gpu))
         if not counts:
             return []
         if len(counts) > 1:
@@ -545,6 +559,8 @@ class Planner:
             by_gpu.setdefault(row.gpu.name, []).append(row)
         for of_one in by_gpu.values():
             last = of_one[-1]
+            if runtime.n_shares:
+                continue
             if last.reason or last.gpu.cuda_bytes is None or runtime.split_mode == "none":
                 continue
             tried = {row.count for row in of_one}
@@ -555,8 +571,10 @@ class Planner:
                     continue
                 if count < runtime.least_gpus or not self._may_fit(last, count):
                     continue
-                row = self.row(last.gpu, count, runtime, scale=scale, with_max_n_ctx=with_max_n_ctx)
+                row = self.row(last.gpu, count, runtime, scale=scale, with_max_n_ctx=False)
                 if row.fits:
+                    if with_max_n_ctx:
+                        row = self.row(last.gpu, count, runtime, scale=scale)
                     found.append(_marked(row, allowed))
                     break
         return found
@@ -630,14 +648,21 @@ class Planner:
         train = hp.n_ctx_train * streams // step * step
         last = max(step, asked, train)
 
+        # A planner keeps its curves: kept by them in turn, all it has made would be garbage that
+        # only the search for cycles finds.
+        method = WeakMethod(self.estimate)
+        leaves_on_host = runtime.leaves_on_host
+
         def measure(n_ctx: int) -> tuple[int, ...]:
-            estimate = self.estimate(runtime.with_(n_ctx=n_ctx), cards)
+            estimate_at = method()
+            assert estimate_at is not None
+            estimate = estimate_at(runtime.with_(n_ctx=n_ctx), cards)
             point = []
             for device in estimate.devices:
                 pool = device.compute_bytes // 10
                 point.append(device.total_bytes + pool)
                 point.append(device.high_bytes + 2 * pool)
-            if runtime.leaves_on_host:
+            if leaves_on_host:
                 point.append(estimate.host.total_bytes)
             return tuple(point)
 

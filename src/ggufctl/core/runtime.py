@@ -24,6 +24,15 @@ Source: llama.cpp tools/server/server.cpp.
 MAX_SEQUENCES = 256
 """LLAMA_MAX_SEQ."""
 
+MAX_SHARES = 15
+"""Values of `-ts`: llama.cpp refuses as many as it can have devices (16), or more.
+
+Source: llama.cpp common/arg.cpp, src/llama.cpp `llama_max_devices`.
+"""
+
+_SHARE_RANGE = 1e-30, 1e30
+"""What single precision has for values of `-ts` and their sum, with room to spare."""
+
 _FLASH_ATTN = ("auto", "on", "off")
 _SPLIT_MODES = ("none", "layer", "row", "tensor")
 _LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
@@ -32,6 +41,8 @@ _LOAD_MODES = ("auto", "none", "mmap", "mlock", "mmap+mlock", "dio")
 _BUFFER = re.compile(r"CPU|CUDA[0-9]{1,2}")
 _NOT_ECMASCRIPT = re.compile(r"\(\?[^:=!]|[*+?}]\+")
 """Groups and quantifiers that Python has and ECMAScript lacks."""
+_SHARE = re.compile(r"\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.ASCII | re.IGNORECASE)
+_SHARE_HINT = "Write one number of 0 or more for each GPU, as in 3,1."
 _OVERRIDE_HINT = "Write PATTERN=CPU or PATTERN=CUDA0, as in \\.ffn_up_exps=CPU."
 
 
@@ -76,6 +87,35 @@ def _overrides(given: object) -> Iterator[str]:
             yield entry
 
 
+def _shares(given: object) -> tuple[float, ...]:
+    """Values of `-ts`, checked; commas and slashes divide them, as for llama.cpp.
+
+    Raises: UsageError for those that it would not take, or that make no shares.
+    """
+    parts: object = given
+    if isinstance(given, str):
+        parts = re.split("[,/]+", given.rstrip(",/"))
+    if not isinstance(parts, Iterable) or isinstance(parts, bytes):
+        raise UsageError(f"-ts/--tensor-split takes numbers, not {given!r}.", _SHARE_HINT)
+    found = tuple(map(_share, parts))
+    if len(found) > MAX_SHARES:
+        raise UsageError(
+            f"-ts/--tensor-split takes at most {MAX_SHARES} numbers, not {len(found)}.", _SHARE_HINT
+        )
+    return found
+
+
+def _share(given: object) -> float:
+    number: object = given
+    if isinstance(given, str) and _SHARE.fullmatch(given):
+        number = float(given)
+    if isinstance(number, int | float) and not isinstance(number, bool):
+        low, high = _SHARE_RANGE
+        if number == 0 or low <= number <= high:
+            return abs(float(number))
+    raise UsageError(f"-ts/--tensor-split takes numbers of 0 or more, not {given!r}.", _SHARE_HINT)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """Settings of one llama-server, defaulted to what it would do itself.
@@ -95,6 +135,8 @@ class Runtime:
             `PATTERN=CPU` or `PATTERN=CUDA0`, the first that matches counts, before `-ncmoe`.
         no_kv_offload: keep the cache in host memory, as `-nkvo`.
         split_mode: "layer" or "none", as `-sm`.
+        tensor_split: share of the layers per GPU, as `-ts`: numbers, or text such as "3,1"; none,
+            or zeros alone = by free memory, which equal GPUs have the same of.
         n_outputs: rows of logits per batch: None = as llama-server reserves,
             0 = as many as the batch (llama-fit-params, llama-bench).
         embeddings: serve embeddings, as `--embedding`.
@@ -121,6 +163,7 @@ class Runtime:
     override_tensor: tuple[str, ...] = ()
     no_kv_offload: bool = False
     split_mode: str = "layer"
+    tensor_split: tuple[float, ...] = ()
     n_outputs: int | None = None
     embeddings: bool = False
     swa_full: bool = False
@@ -136,6 +179,9 @@ class Runtime:
             object.__setattr__(self, "lora", tuple(map(_reference, many)))
         if self.override_tensor != ():
             object.__setattr__(self, "override_tensor", tuple(_overrides(self.override_tensor)))
+        if self.tensor_split != ():
+            shares = () if self.tensor_split is None else _shares(self.tensor_split)
+            object.__setattr__(self, "tensor_split", shares)
         if self.mmproj is not None:
             object.__setattr__(self, "mmproj", _reference(self.mmproj))
         if self.draft_model is not None:
@@ -201,6 +247,29 @@ class Runtime:
         """GPUs that there must be for the overrides to name no other."""
         buffers = (entry.rpartition("=")[2] for entry in self.override_tensor)
         return 1 + max((int(name[4:]) for name in buffers if name != "CPU"), default=-1)
+
+    @property
+    def n_shares(self) -> int:
+        """GPUs up to the last one that `-ts` gives something; 0 where it does not count."""
+        if self.split_mode == "none":
+            return 0
+        return max((i for i, share in enumerate(self.tensor_split, 1) if share), default=0)
+
+    @property
+    def tensor_split_text(self) -> str:
+        """The values of `-ts` as llama-server takes them."""
+        return ",".join(repr(share).removesuffix(".0") for share in self.tensor_split)
+
+    def shares(self, n_gpus: int) -> tuple[float, ...]:
+        """Share of the layers that `-ts` gives each of so many GPUs.
+
+        Values beyond the GPUs are not read, GPUs beyond the values get nothing. Empty where
+        llama.cpp divides by itself: where nothing is left to divide by, or to divide among.
+
+        Source: llama.cpp common/arg.cpp, src/llama-model.cpp `load_tensors`.
+        """
+        found = (*self.tensor_split, *(0.0,) * n_gpus)[:n_gpus]
+        return found if n_gpus > 1 and any(found) else ()
 
     @property
     def has_quantized_v(self) -> bool:

@@ -50,6 +50,7 @@ from ggufctl.core.planner import (
     Allowed,
     GpuPlan,
     Planner,
+    counts_under,
 )
 from ggufctl.core.ranges import Range
 from ggufctl.core.runtime import Runtime
@@ -249,7 +250,7 @@ class Search:
         for option in self.options:
             planner = option.planner
             for gpu in planner.catalogue:
-                counts = self.allowed.counts_of(gpu)
+                counts = counts_under(self.runtime, self.allowed.counts_of(gpu))
                 if self.runtime.split_mode == "none":
                     counts = counts[:1]
                 can_be_had = gpu.modal_names or gpu.is_own

@@ -10,6 +10,22 @@ from ggufctl.core.placement import graph_classes
 __all__ = ["graphs_key", "shape_key"]
 
 
+class _Key:
+    """A key that is as long as a header and hashed once, not at every look into a table."""
+
+    __slots__ = ("_hash", "_parts")
+
+    def __init__(self, *parts: Hashable) -> None:
+        self._parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._parts == other._parts
+
+
 def shape_key(header: Header) -> Hashable:
     """What estimates depend on: two headers with equal keys make equal `ModelShape`s.
 
@@ -18,12 +34,12 @@ def shape_key(header: Header) -> Hashable:
     """
     # As a list first: a tuple of a generator takes twice as long.
     weights = tuple([(t.name, t.type, t.shape, t.n_bytes) for t in header.tensors.values()])
-    return _parameters(header), weights
+    return _Key(_parameters(header), weights)
 
 
 def graphs_key(header: Header) -> Hashable:
     """What `core.memory.Graphs` depend on: quants of one model have most of them in common."""
-    return _parameters(header), graph_classes(header.architecture, header.tensors)
+    return _Key(_parameters(header), graph_classes(header.architecture, header.tensors))
 
 
 def _parameters(header: Header) -> Hashable:

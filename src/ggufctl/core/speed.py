@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.ggml.types import TYPES, row_bytes
-from ggufctl.core.placement import Placement, block_of
+from ggufctl.core.placement import Placement
 from ggufctl.core.ranges import Range
 from ggufctl.errors import UsageError
 
@@ -340,6 +340,7 @@ def traffic(
         runtime.n_cpu_moe,
         runtime.override_tensor,
         runtime.no_kv_offload,
+        runtime.shares(n_gpus),
         runtime.flash_attn,
         runtime.embeddings,
         plain_types,
@@ -418,22 +419,32 @@ def _active(shape: ModelShape, plain_types: frozenset[str], share: float) -> _Ac
     known = _kept(shape).active
     found = known.get(plain_types)
     if found is None:
-        hp = shape.hp
-        plain = params = 0.0
-        moe_layers: set[int] = set()
-        for name, info in hp.tensors.items():
-            if not shape.stock.is_loaded(name) or _is_gathered(name):
+        found = known[plain_types] = _new_active(shape, plain_types, share)
+    return found
+
+
+def _new_active(shape: ModelShape, plain_types: frozenset[str], share: float) -> _Active:
+    stock, is_moe = shape.stock, shape.hp.n_expert > 1
+    params = plain = 0.0
+    n_moe_layer = 0
+    one_of = {kind: il for il, kind in stock.kinds.items()}
+    alike = [
+        (n_blocks, [t.info for t in stock.weights(one_of[kind]) if t.is_loaded])
+        for kind, n_blocks in Counter(stock.kinds.values()).items()
+    ]
+    for n_blocks, infos in [(0, stock.others), *alike]:
+        has_experts = False
+        for info in infos:
+            if _is_gathered(info.name):
                 continue
-            is_expert = hp.n_expert > 1 and "exps." in name
-            used = share if is_expert else 1.0
+            is_expert = is_moe and "exps." in info.name
+            has_experts |= is_expert
+            used = (n_blocks or 1) * (share if is_expert else 1.0)
             params += prod(info.shape) * used
             if info.type in plain_types:
                 plain += info.n_bytes * used
-            block = block_of(name) if is_expert else None
-            if block is not None:
-                moe_layers.add(block)
-        found = known[plain_types] = _Active(params, plain, len(moe_layers))
-    return found
+        n_moe_layer += n_blocks * has_experts
+    return _Active(params, plain, n_moe_layer)
 
 
 _GATHERED = ("token_embd.", "position_embd.", "token_types.", "per_layer_token_embd.")

@@ -86,6 +86,7 @@ class RuntimeDocument(Document):
     override_tensor: list[str]
     no_kv_offload: bool
     split_mode: str
+    tensor_split: list[float] = Field(description="share of the layers per GPU; empty = by memory")
     n_outputs: int | None
     embeddings: bool
     swa_full: bool
@@ -253,6 +254,7 @@ class StepDocument(Document):
     """One change that would make the model fit."""
 
     kind: Literal[
+        "tensor_split",
         "context",
         "cache_type",
         "slots",

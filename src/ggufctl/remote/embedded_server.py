@@ -33,6 +33,7 @@ _NEEDS_VALUE = {
     "-b": "n_batch",
     "-ub": "n_ubatch",
     "-sm": "split_mode",
+    "-ts": "tensor_split",
     "-lm": "load_mode",
     "-mm": "mmproj",
     "-md": "draft",
@@ -88,6 +89,7 @@ _SYNONYMS = {
     "--batch-size": "-b",
     "--ubatch-size": "-ub",
     "--split-mode": "-sm",
+    "--tensor-split": "-ts",
     "--load-mode": "-lm",
     "--mmproj": "-mm",
     "--spec-draft-model": "-md",
@@ -202,6 +204,7 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
             xlc.llama_flash_attn_type, "LLAMA_FLASH_ATTN_TYPE_", "flash_attn_type", _FLASH
         ),
         "split_mode": member(xlc.llama_split_mode, "LLAMA_SPLIT_MODE_", "split_mode", {}),
+        "tensor_split": lambda text: _split(params, text),
         "load_mode": member(xlc.llama_load_mode, "LLAMA_LOAD_MODE_", "load_mode", _LOAD),
         "fit": lambda text: setattr(params, "fit_params", text == "on"),
         "cache_ram": number("cache_ram_mib"),
@@ -246,6 +249,12 @@ def _override(params: Any, entries: str) -> None:
 
 def _on_cpu(n_blocks: int) -> str:
     return ",".join(f"blk\\.{i}{_EXPERTS}=CPU" for i in range(n_blocks))
+
+
+def _split(params: Any, text: str) -> None:
+    """Give each GPU its share of the layers, and nothing to those that are not named."""
+    shares = list(map(float, re.split("[,/]+", text.rstrip(",/"))))
+    params.tensor_split = (shares + [0.0] * len(params.tensor_split))[: len(params.tensor_split)]
 
 
 def _timeout(params: Any, seconds: int) -> None:

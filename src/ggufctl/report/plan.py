@@ -154,7 +154,9 @@ def _runtime(runtime: Runtime) -> dict[str, Any]:
     places = {name: _place(values[name]) for name in ("mmproj", "draft_model")}
     adapters = [_place(each) for each in runtime.lora]
     overrides = list(runtime.override_tensor)
-    return {**values, **places, "lora": adapters, "override_tensor": overrides}
+    shares = list(runtime.tensor_split)
+    lists = {"lora": adapters, "override_tensor": overrides, "tensor_split": shares}
+    return {**values, **places, **lists}
 
 
 def _place(ref: str | None) -> str | None:

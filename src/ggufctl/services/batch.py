@@ -170,6 +170,7 @@ _RUNTIME: dict[str, tuple[str, Callable[[object], Any]]] = {
     "override_tensor": ("override_tensor", _overrides),
     "kv_offload": ("no_kv_offload", _negated("kv_offload")),
     "split_mode": ("split_mode", _text("split_mode")),
+    "tensor_split": ("tensor_split", _as_is),
     "embedding": ("embeddings", _as_is),
     "swa_full": ("swa_full", _as_is),
     "load_mode": ("load_mode", _text("load_mode")),

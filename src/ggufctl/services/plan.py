@@ -159,7 +159,8 @@ def estimate(
     Args:
         model: from `read_model`.
         runtime: settings.
-        gpus: one name per GPU in the container; none means CPU only.
+        gpus: one name per GPU in the container; none means CPU only. Unequal ones get layers by
+            their memory, unless the settings have a `tensor_split`.
         dry_run: what llama.cpp's own dry run reports instead.
         explain: record what is alive when the compute buffers are fullest.
 

@@ -398,7 +398,7 @@ def estimate_here(
     devices: Sequence[Device],
     extras: Extras,
 ) -> Estimate:
-    """Memory on the GPUs the engine sees, each given its share by what it has free."""
+    """Memory on the GPUs the engine sees, each given its share by `-ts` or what it has free."""
     check_settings(shape, runtime)
     check_gpus(runtime, len(devices))
     build = build_of(found.engine, found.build)
@@ -434,6 +434,8 @@ def _warnings(request: LocalRequest, found: Found, estimate: Estimate) -> tuple[
         )
     if not found.devices and request.runtime.n_gpu_layers > 0:
         said.append(f"-ngl {request.runtime.n_gpu_layers} has no effect: there is no GPU to use.")
+    if request.runtime.n_shares and len(found.devices) == 1:
+        said.append(f"-ts {request.runtime.tensor_split_text} has no effect on one GPU.")
     again = planned_again(request.engine_args)
     if again:
         said.append(
