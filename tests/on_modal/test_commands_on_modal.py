@@ -137,7 +137,6 @@ def test_an_unknown_name_has_exit_code_3(run, command):
         ("ps", "--on", "modal"),
         ("logs", "x", "--on", "modal"),
         ("stop", "x", "--on", "modal"),
-        ("switch", "x"),
         ("serve", "org/repo"),
     ],
 )
@@ -149,7 +148,9 @@ def test_no_token_has_exit_code_4(modal, run, command):
     assert modal.records == []
 
 
-@pytest.mark.parametrize("command", [("ps",), ("logs", NAME), ("stop", NAME)])
+@pytest.mark.parametrize(
+    "command", [("ps",), ("logs", NAME), ("stop", NAME), ("switch", NAME, "-c", "512")]
+)
 def test_what_was_deployed_from_here_needs_a_token_without_being_told_where_it_is(
     modal, run, own_state, command
 ):

@@ -287,12 +287,16 @@ def test_kills_for_memory_are_counted_where_the_system_counts_them():
     assert counted is None or counted >= 0
 
 
-def test_switching_what_has_ended_here_is_a_wrong_name_and_no_missing_token(state):
+@pytest.mark.parametrize(
+    ("name", "said"), [("ended", "was stopped"), ("nonesuch", "Nothing called 'nonesuch'")]
+)
+def test_switching_what_is_not_here_is_a_wrong_name_and_no_missing_token(state, name, said):
     put("ended", status="stopped")
 
-    found = ggufctl("switch", "ended", "-c", "512", state=state)
+    found = ggufctl("switch", name, "-c", "512", state=state)
 
     assert found.returncode == 3, found.stderr
+    assert said in found.stderr
 
 
 def test_too_long_a_context_alone_is_what_is_to_be_given_up(state):

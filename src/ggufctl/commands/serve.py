@@ -607,12 +607,7 @@ def switch(
     the new one does not come up, the former is brought back. On this machine requests that are
     being answered are finished first; new ones wait until the new engine answers them.
     """
-    from ggufctl.services.deployments import (
-        DeploymentEnded,
-        DeploymentNotFound,
-        find,
-        has_ended,
-    )
+    from ggufctl.services.deployments import DeploymentNotFound, find, has_ended
     from ggufctl.services.local_switch import Switch
 
     given = {
@@ -628,27 +623,24 @@ def switch(
         max_context=o.is_max(ctx_size) and "ctx_size" in given,
         runtime={field: getattr(runtime, field) for field in sorted(fields)},
     )
+    deployment = missing = None
     try:
         deployment = find(name)
-    except DeploymentEnded:
-        if not modal.has_token():
-            raise
-        deployment = None
-    except DeploymentNotFound:
-        deployment = None
+    except DeploymentNotFound as error:
+        missing = error
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
-    is_here = deployment is not None and deployment.is_alive
-    if not is_here:
-        if deployment is not None and not modal.has_token():
-            raise has_ended(deployment)
-        modal.require_token()
+    if deployment is not None and not deployment.is_alive:
+        missing = has_ended(deployment)
+    if missing is not None:
+        if not _asks_modal("all", name, is_needed=True):
+            raise missing
         modal.require_deployment(name)
     if wanted.is_nothing:
         raise UsageError(
             "Nothing is to be changed.", f"Say what: ggufctl switch {name} --gpu 1, or -c 8192."
         )
-    if deployment is None or not is_here:
+    if deployment is None or missing is not None:
         if wanted.max_context:
             raise UsageError("On Modal a switch takes -c as a number of tokens.")
         modal.switch_on_modal(
