@@ -23,6 +23,8 @@ from pathlib import Path
 
 from ggufctl.catalog import load_catalogue
 from ggufctl.core.ggml.types import TYPES, row_bytes
+from ggufctl.core.graphs.index import FAMILIES
+from ggufctl.core.graphs.registry import find
 from ggufctl.core.header import Header, parse_header
 from ggufctl.core.ladder import QuantSize
 from ggufctl.core.memory import ModelShape
@@ -201,8 +203,11 @@ def _different_models() -> None:
 
     A plan is that of `plan REFERENCE`: every type of GPU, with one card and, where one is not
     enough, with two, four, eight and what lies between, each with its largest context; then the
-    pick, its speed and its price. Nothing is known of a model but its parsed header.
+    pick, its speed and its price. Nothing is known of a model but its parsed header; the modules
+    of all architectures are imported, which is the start of a program and not part of a plan.
     """
+    for name in FAMILIES:
+        find(name)
     known = {name: header for name, header in headers().items() if name[:4] not in ("tiny", "mid-")}
     with tempfile.TemporaryDirectory() as folder:
         models = {}
