@@ -27,15 +27,28 @@ STILL_WRONG = {
     "t-lemonade-409",
     "u-lcpp-server-no-v1",
     "u-wsl-amd-core-not-found",
+    "y-cv04",
+    "y-cv09",
+    "y-ol04",
+    "z-a40-cvec",
+    "z-a42-draft-vocab",
+    "z-b21-truncated-ctx",
+    "z-b27-mlock",
 }
-"""Known to be told wrongly or not at all, or as a remark only: three of `r`, with a fix."""
+"""Known to be told wrongly or not at all, or as a remark only: with a fix three of `r`, four of `z`
+and y-ol04.
+
+y-cv04 and y-cv09 are cut off before the line that says why.
+"""
 
 
 def test_there_are_many_logs_from_many_reports():
     assert len(FAILING) >= 400
     assert len(HEALTHY) >= 50
     assert len({case.source for case in cases()}) >= 400
-    assert all(case.source.startswith("https://") for case in cases())
+    assert all(
+        case.source.startswith("made: " if case.group == "z" else "https://") for case in cases()
+    )
 
 
 @pytest.mark.parametrize(

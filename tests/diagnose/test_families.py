@@ -39,7 +39,7 @@ def causes(log: str) -> list[str]:
         ("not-supported", "frobnication is not supported on this card"),
         ("argument-value", "frob must be between 0 and 7"),
         ("network-broken", "connection to the frob was lost"),
-        ("connection-refused", "frob refused the call"),
+        ("connection-refused", "frob refused the connection"),
         ("start-timeout", "frob did not start: timed out"),
         ("hub-rate-limit", "GET failed (429): <!DOCTYPE html>"),
         ("download-denied", "frob answered with status code 403"),

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from ggufctl.core.diagnosis.findings import Hit, quoted_in, row_of
-from ggufctl.core.diagnosis.lines import LOADED, LOADING, RETRYING
+from ggufctl.core.diagnosis.lines import DOWNLOADED, LOADED, LOADING, RETRYING
 from ggufctl.core.diagnosis.repeats import Repeats
 from ggufctl.core.diagnosis.streams import MAX_STREAMS, Stream, closer_id
 from ggufctl.core.logfacts import FactReader
@@ -33,6 +33,8 @@ class Ledger:
         """Cause → what was gone on after."""
         self.undelivered: dict[str, Hit] = {}
         """The same of downloads, which may be why a file then cannot be loaded."""
+        self.undelivered_signs: dict[str, Hit] = {}
+        """The same of what only shows that something was wrong with a download."""
 
     def stream(self, name: str) -> Stream:
         """What is remembered of a container, unit or process."""
@@ -82,6 +84,13 @@ class Ledger:
         self._forget(stream, *takes_back)
         return row_of(id)
 
+    def read_status(self, stream: Stream) -> None:
+        """Tell a signal from a lack of memory, where a status says that there was none."""
+        if stream.is_only_killed:
+            hit = stream.hits["oom-killed"]
+            self._drop(stream, hit)
+            stream.hits["killed"] = replace(hit, signature=row_of("killed"), is_dropped=False)
+
     def read_marks(self, stream: Stream, text: str) -> None:
         """Take what a line says of how far its program got."""
         low = text.lower()
@@ -98,6 +107,9 @@ class Ledger:
             stream.begin_loading()
         elif RETRYING in low:
             self._forget(stream, "oom-compute", "gpu-allocation-failed", "oom-scheduler-copies")
+        elif any(word in low for word in DOWNLOADED):
+            # One of its tries went well.
+            self._forget(stream, "network-broken", "connection-refused")
 
     def _forget(self, stream: Stream, *ids: str) -> None:
         for id in ids:
@@ -134,6 +146,8 @@ class Ledger:
             if signature.tier >= Tier.REQUEST and hit.first_line <= last_end:
                 continue
             self._drop(stream, hit)
+            if phase is Phase.LOAD and signature.phase is Phase.DOWNLOAD:
+                self.undelivered_signs.setdefault(signature.id, replace(hit))
             if signature.tier >= Tier.REQUEST:
                 hit.is_survived = True
                 self.survived.setdefault(signature.id, hit)

@@ -7,7 +7,16 @@ from typing import NamedTuple
 
 from ggufctl.core.logfacts import is_fact, is_last_fact
 
-__all__ = ["FILTER_WORDS", "LOADED", "LOADING", "RETRYING", "Traits", "is_access"]
+__all__ = [
+    "DOWNLOADED",
+    "FILTER_TEXTS",
+    "FILTER_WORDS",
+    "LOADED",
+    "LOADING",
+    "RETRYING",
+    "Traits",
+    "is_access",
+]
 
 LOADING = (
     "load_model: loading model",
@@ -40,12 +49,17 @@ FILTER_WORDS = frozenset(
         "clip pipeline working "
         "vram ok "
         "adapter lora projected shared "
+        "cmake handshake downloaded download "
         "error err fatal critical severe e"
     ).split()
 )
 """Runs of letters of which every line of the tables here has one."""
 
+FILTER_TEXTS = frozenset({'", line ', "], type ="})
+"""The same where words would say too little."""
+
 RETRYING = "retrying without pipeline parallelism"
+DOWNLOADED = ("✓ downloaded", "download complete")
 
 _WORDS_OF_CONTEXT = (
     "allocat",
@@ -60,6 +74,12 @@ _WORDS_OF_CONTEXT = (
     "loaded meta data",
     "amd radeon",
     "gfx",
+    '", line ',
+    "], type =",
+    "oomkilled",
+    "cmake warning",
+    "cmake deprecation warning",
+    "handshake operation timed out",
 )
 """Lines with any of these are always read."""
 _METHOD = re.compile(r"\b(?:get|post|head|put|delete|options|patch) ")
@@ -67,14 +87,26 @@ _ACCESS = re.compile(
     r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH) \S+(?: \"?HTTP/\d| .{0,40}\b[1-5]\d\d$)"
 )
 """Lines of who asked for what: the server's own lines say why it was refused."""
-_FAILED = re.compile(r"HTTP Request: POST \S+ \W{0,3}HTTP/[\d.]+ (?:400|422|500)\b")
-"""What a client says that a server failed at."""
+_FAILED = re.compile(
+    r"HTTP Request: POST \S+ \W{0,3}HTTP/[\d.]+ (?:400|422|500)\b|"
+    r"\bPOST \S+ .{0,60}\b(?:405|41[35]|501)\b|\bOPTIONS \S+ .{0,60}\b(?:40[0345]|501)\b|"
+    r"\bPOST \S*/(?:chat/completions|completions?|embeddings?|responses|messages|rerank) \S+ 404$"
+)
+"""What a client says that a server failed at, and what a status says on its own."""
 _NOISE = re.compile(
     # gdb, which an engine that aborts calls for a backtrace
     r"^ptrace: Operation not permitted|^Could not attach to process|^No stack\.|"
     r"^\d*\s*(?:in )?\.{1,2}/(?:nptl|sysdeps)/.{0,80}: No such file or directory|"
     r"^If your uid matches the uid of the target process|"
     r"^Failed to retrieve error logs|"
+    # Chromium, on which desktop programs are built: its own use of the GPU
+    r"\b(?:gpu_process_host|viz_main_impl|gpu_channel_manager|gl_factory|angle_platform_impl|"
+    r"vaapi_wrapper)\.cc\b|^GPU process (?:exited|launch)|"
+    # CMake, which looks for the commit of sources that came as an archive
+    r"^fatal: not a git repository|"
+    # lines of source that Rich and IPython quote in tracebacks
+    r"^(?:│\s*(?:❱\s*)?\d{1,5}\s+│|❱\s*\d{1,5}\s+│|-{2,6}> ?\d{1,5} )[\s│]*"
+    r"(?:raise\b|print\b|.{0,200}['\"][^'\"]{0,200}\s[^'\"]{0,200}['\"])|"
     # PowerShell, of every program that writes to its error output
     r"^At (?:line|\S+\.ps1):\d+ char:\d+|"
     r"^\+ (?:CategoryInfo +: NotSpecified: .{0,500}RemoteException|"
@@ -167,7 +199,7 @@ class Traits(NamedTuple):
             is_speed=is_last_fact(low),
             is_metadata=" - kv " in low,
             is_context=any(word in low for word in _WORDS_OF_CONTEXT),
-            is_mark=any(word in low for word in (*LOADED, *LOADING, RETRYING)),
+            is_mark=any(word in low for word in (*LOADED, *LOADING, *DOWNLOADED, RETRYING)),
             is_access="/" in low and ", client: " not in low and _METHOD.search(low) is not None,
             is_noise=_NOISE.search(text) is not None,
             places=tuple(name for name, pattern in _PLACES if pattern.search(text)),

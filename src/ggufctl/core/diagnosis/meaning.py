@@ -26,11 +26,15 @@ _WARNED_OF = ("oom-", "out-of-memory", "gpu-allocation", "disk-full", "threads-l
 """Causes that programs warn of where nothing of them has happened."""
 _OWN_SERVER = re.compile(
     r"\bhttps?://(?:localhost|127\.\d|0\.0\.0\.0|\[::1?\]|192\.168\.|10\.\d|"
-    r"172\.(?:1[6-9]|2\d|3[01])\.|[\w.-]+\.(?:internal|local|svc)\b|[a-z][\w-]*:\d{2,5}\b)",
+    r"172\.(?:1[6-9]|2\d|3[01])\.|[\w.-]+\.(?:internal|local|svc)\b|[a-z][\w-]*:\d{2,5}\b|"
+    r"\S{1,200}/(?:v1/(?:chat/|completions?\b|embeddings?\b|models\b|messages\b|responses\b|rerank)|"
+    r"api/(?:chat|generate|embed\w*|tags|show)\b))",
     re.IGNORECASE,
 )
-"""An address that is not one of the internet."""
-_DOWNLOADED = re.compile(r"/v2/|/resolve/|manifest|mirror|\.gguf\b|pypi|/simple/", re.IGNORECASE)
+"""An address that is not one of the internet, or that of an API for models."""
+_DOWNLOADED = re.compile(
+    r"modelscope|/v2/|/resolve/|manifest|mirror|\.gguf\b|pypi|/simple/", re.IGNORECASE
+)
 """What is fetched from copies of registries and of the Hub, wherever they stand."""
 
 

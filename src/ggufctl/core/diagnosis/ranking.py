@@ -17,6 +17,7 @@ from ggufctl.core.diagnosis.upstream import (
     ENGINE_FAILED,
     FOLLOWS_FROM_GPU,
     KILLERS,
+    LOADED_BESIDE,
     NEEDED_MEMORY,
     SHOWS_AS,
     SURVIVABLE,
@@ -35,6 +36,7 @@ _AT_ITS_END = re.compile(
     r"by agent node|HSA_STATUS_ERROR|Abort was called|HW Exception by GPU", re.IGNORECASE
 )
 """What the parts of a driver that run within a process print when it aborts."""
+_NOT_THERE = re.compile(r"No such file or directory|\(errno 2\)", re.IGNORECASE)
 _KILLED_BY_KERNEL = re.compile(r"oom|out of memory|signal: killed|Killed ", re.IGNORECASE)
 
 
@@ -100,7 +102,7 @@ def _line_of(evidence: Evidence) -> int:
 
 def _without_consequences(hits: list[Hit]) -> list[Hit]:
     """Without what only follows from a better known cause."""
-    hits = _without_kills(_without_driver_ends(hits))
+    hits = _without_parts(_without_kills(_without_driver_ends(hits)))
     absorbed = _absorbed_by({hit.id for hit in hits})
     hits = [hit for hit in hits if hit.id not in absorbed]
     if reasons := _reasons_of_waiting(hits):
@@ -137,6 +139,24 @@ def _closest(hits: list[Hit]) -> list[Hit]:
     return [hit for hit in hits if hit.signature.tier is best]
 
 
+def _without_parts(hits: list[Hit]) -> list[Hit]:
+    """Without what an engine says of an adapter, draft or projector whose file is not there."""
+    missing = {
+        (hit.stream, hit.values.get("path"))
+        for hit in hits
+        if hit.id == "file-missing" and any(_NOT_THERE.search(e.text) for e in hit.evidence)
+    }
+    return [
+        hit
+        for hit in hits
+        if hit.id not in LOADED_BESIDE
+        or not any(
+            path and stream == hit.stream and any(path in e.text for e in hit.evidence)
+            for stream, path in missing
+        )
+    ]
+
+
 def _without_kills(hits: list[Hit]) -> list[Hit]:
     """Without a signal that a cause sends itself, and which then is no lack of memory."""
     if not any(hit.id in KILLERS for hit in hits):
@@ -144,7 +164,8 @@ def _without_kills(hits: list[Hit]) -> list[Hit]:
     return [
         hit
         for hit in hits
-        if hit.id != "oom-killed" or any(_KILLED_BY_KERNEL.search(e.text) for e in hit.evidence)
+        if hit.id not in ("killed", "oom-killed")
+        or any(_KILLED_BY_KERNEL.search(e.text) for e in hit.evidence)
     ]
 
 

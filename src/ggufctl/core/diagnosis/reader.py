@@ -9,6 +9,7 @@ from functools import cache
 
 from ggufctl.core.diagnosis.findings import MAX_TEXT, Diagnosis, Hit, LogReport, quoted_in, row_of
 from ggufctl.core.diagnosis.ledger import Ledger
+from ggufctl.core.diagnosis.lines import FILTER_TEXTS as MARK_TEXTS
 from ggufctl.core.diagnosis.lines import FILTER_WORDS as MARK_WORDS
 from ggufctl.core.diagnosis.lines import Traits, is_access
 from ggufctl.core.diagnosis.meaning import Rows, closest, meant
@@ -40,6 +41,8 @@ _GOES_ON = re.compile(
 )
 """That a program goes on after what it could not do."""
 _WHOLE = re.compile(r"(?P<why>.{8,})")
+_NO_FILE = "exactly one out metadata, path_model"
+"""llama.cpp, of a model without a path."""
 _STREAMS = ("ollama", "koboldcpp", "modal")
 """Programs that a container or unit is named after."""
 
@@ -92,11 +95,13 @@ class Diagnoser:
             if not stream.is_up:
                 self._ledger.read_marks(stream, line.text)
             return ()
+        is_source = stream.is_source(line)
         if traits.is_context:
             stream.read(line)
+            self._ledger.read_status(stream)
         if traits.is_fact:
             self._read_facts(line.text)
-        if traits.is_metadata or traits.is_noise:
+        if traits.is_metadata or traits.is_noise or is_source:
             return ()
         new: tuple[Diagnosis, ...] = ()
         if not (traits.is_access and is_access(line.text)):
@@ -164,7 +169,9 @@ class Diagnoser:
         """What the log shows, read so far."""
         self._read_facts("")
         ledger = self._ledger
-        fatal = ranked(hit for hit in ledger.hits if hit.signature.severity is Severity.FATAL)
+        fatal = ranked(
+            hit for hit in self._with_downloads() if hit.signature.severity is Severity.FATAL
+        )
         if fatal and fatal[0].signature.tier <= Tier.KIND and not ledger.is_up:
             # What could not be downloaded could not be loaded.
             fatal = [*ledger.undelivered.values(), *fatal]
@@ -179,6 +186,14 @@ class Diagnoser:
             self.n_lines,
             ledger.is_up,
         )
+
+    def _with_downloads(self) -> list[Hit]:
+        """What holds by now; why there was no file in place of that there was none."""
+        hits = self._ledger.hits
+        failed = self._ledger.undelivered or self._ledger.undelivered_signs
+        if not failed or not any(map(_is_without_file, hits)):
+            return hits
+        return [*failed.values(), *(hit for hit in hits if not _is_without_file(hit))]
 
     def _remarks(self, shown: set[str]) -> list[Hit]:
         """What was survived or is worth knowing, beside the causes that are shown."""
@@ -212,7 +227,7 @@ class Diagnoser:
 def log_filter() -> Filter:
     """Selects the lines of a log that a `Diagnoser` could learn something from."""
     words, texts = signature_index().filter_words
-    return Filter(words | MARK_WORDS | FILTER_WORDS, texts | FILTER_TEXTS)
+    return Filter(words | MARK_WORDS | FILTER_WORDS, texts | MARK_TEXTS | FILTER_TEXTS)
 
 
 def diagnose_chunks(chunks: Iterable[bytes]) -> Iterator[Diagnosis | LogReport]:
@@ -235,6 +250,11 @@ def diagnose_lines(lines: Iterable[LogLine]) -> Iterator[Diagnosis | LogReport]:
     for line in lines:
         yield from diagnoser.feed(line)
     yield diagnoser.report()
+
+
+def _is_without_file(hit: Hit) -> bool:
+    """Whether an engine only says that it was given no file to load."""
+    return hit.id == "hub-not-found" and all(_NO_FILE in e.text for e in hit.evidence)
 
 
 def _shape(line: LogLine) -> bytes | None:

@@ -50,12 +50,21 @@ class _Shape:
     """Where the name of the stream stands in each.  [bytes]"""
     is_one: bool
     """Whether the digits make no difference."""
+    heeded: tuple[bytes, ...] = ()
+    """Texts with which they do make one."""
     is_empty: bool = False
     """Whether they show nothing, whatever was before."""
     is_speed: bool = False
     """Whether the last of them is to be read for its facts."""
     last: dict[bytes, _Reading] = field(default_factory=dict)
     """Stream → what one of them showed when it was read last."""
+
+    def is_apart(self, raw: bytes) -> bool:
+        """Whether a line may show what others of its shape do not."""
+        if not self.heeded:
+            return False
+        low = raw.lower()
+        return b"\x1b" in low or any(text in low for text in self.heeded)
 
 
 class Repeats:
@@ -81,7 +90,7 @@ class Repeats:
             shape: the same with every digit as 0.
         """
         known = self._shapes.get(shape)
-        if known is None:
+        if known is None or known.is_apart(raw):
             return False
         if known.is_empty:
             return True
@@ -124,7 +133,7 @@ class Repeats:
         if known is None:
             known = self._new(line.raw, line.stream.encode(), shape)
             known.is_speed = traits.is_speed
-        if known.is_one:
+        if known.is_one and not known.is_apart(line.raw):
             begin, end = known.stream_at
             if len(known.last) >= MAX_STREAMS:
                 known.last.clear()
@@ -143,6 +152,9 @@ class Repeats:
             self._shapes.clear()
         begin = raw.find(stream)
         text = shape.decode("utf-8", "replace").lower()
-        is_one = begin >= 0 and not self._index.heeds_digits(text)
-        known = self._shapes[shape] = _Shape((begin, begin + len(stream)), is_one)
+        heeded = self._index.digits_heeded(text)
+        is_one = begin >= 0 and heeded is not None
+        known = self._shapes[shape] = _Shape(
+            (begin, begin + len(stream)), is_one, tuple(text.encode() for text in heeded or ())
+        )
         return known

@@ -20,6 +20,7 @@ _LONG = 40
 """Lines within which an allocation that failed belongs to what is said next."""
 
 _SHORT = 10
+_NEXT = 4
 _MIDDLE = 20
 
 _ALLOCATION = re.compile(
@@ -40,6 +41,33 @@ _NO_ROCM = re.compile(
     r"\bDevice \d+: AMD Radeon (?:\(TM\) )?(?:RX )?(?:Vega\b|6[4-7]\d0|5[3-9]\d0|[5-9]80M)"
 )
 """GPUs that ROCm's libraries have no code for, as its device lines name them."""
+
+
+_FRAME = re.compile(r'File "[^"]+", line \d+')
+"""Where a Python traceback names a file; below it stands a line of that file."""
+_NO_SOURCE = re.compile(r'File "|(?:\[[^\]]*\] *)?[A-Za-z_][\w.]*(?::(?:\s|$)|$)')
+"""What may stand below it as well: the next file, or the exception."""
+_SAYS = re.compile(r"^(?:raise|print)\b|['\"][^'\"]*\s[^'\"]*['\"]")
+"""A statement that has words for a message, which it may never have said."""
+_MEMORY = re.compile(
+    r"OOM(?!Killed\W{1,12}(?:false|no\b)|_?Score|_?Kill_?Disable)|out of memory|"
+    r"memory (?:limit|quota|pressure)|exceeded",
+    re.IGNORECASE,
+)
+_NO_OOM = re.compile(r"OOMKilled\W{1,12}(?P<value>false|no\b|true|yes\b)", re.IGNORECASE)
+"""What container runtimes say of how a process ended."""
+_CMAKE_WARNS = re.compile(r"CMake (?:Deprecation )?Warning\b", re.IGNORECASE)
+_CONVERTER = re.compile(
+    r"\bconvert[-_](?:hf|lora|llama)\w*[-_\w]*gguf\S*\.py\W|llama\.cpp[^\"]*\bconvert\.py\W|"
+    r"[/\\]conversion[/\\]\w+\.py\W|gguf[/\\](?:vocab|gguf_\w+|lazy|quants|metadata)\.py\W"
+)
+"""The files of the converter to GGUF."""
+_MISMATCH = re.compile(
+    r"NameError: |UnboundLocalError: |AttributeError: (?!'(?:NoneType|dict|str|list|tuple|int|"
+    r"float|bytes)')|ImportError: cannot import name|TypeError: .{1,80}(?:unexpected keyword|"
+    r"positional argument)"
+)
+"""What Python says of code that was written for another version of what it calls."""
 
 
 @dataclass(slots=True)
@@ -64,6 +92,18 @@ class Stream:
     """That a module of the binding's source folder runs."""
     no_rocm_line: int = -_LONG
     """That a GPU was found for which ROCm has no code."""
+    has_tensors: bool = False
+    """Whether tensors of a file have been written."""
+    frame_line: int = -_LONG
+    """That a Python traceback names a file."""
+    warned_line: int = -_LONG
+    """That CMake warns, of what the next lines say."""
+    handshake_line: int = -_LONG
+    """That nothing answered a client's TLS handshake."""
+    converter_line: int = -_LONG
+    """That it names one of the converter to GGUF."""
+    is_not_oom: bool = False
+    """Whether a status says that the process was not killed for want of memory."""
     is_over_working_set: bool = False
     """Whether Metal was asked for more than it lends."""
     free_bytes: int = 0
@@ -90,7 +130,41 @@ class Stream:
             self.checkout_line = line.number
         if ("amd radeon" in low or "gfx" in low) and _NO_ROCM.search(line.text):
             self.no_rocm_line = line.number
+        if '", line ' in low and _FRAME.match(line.text):
+            self.frame_line = line.number
+            if _CONVERTER.search(line.text):
+                self.converter_line = line.number
+        if "cmake" in low and _CMAKE_WARNS.match(line.text):
+            self.warned_line = line.number
+        if "handshake operation timed out" in low:
+            self.handshake_line = line.number
+        if "], type =" in low:
+            self.has_tensors = True
+        if "oomkilled" in low and (found := _NO_OOM.search(line.text)):
+            self.is_not_oom = found["value"].lower() in ("false", "no")
         self._read_adapter(line.text)
+
+    def is_source(self, line: LogLine) -> bool:
+        """Whether a line is of a program's source, with words for a message, in a traceback.
+
+        To be asked of every line once, before it is read.
+        """
+        if self.frame_line < 0:
+            return False
+        is_next = line.number - self.frame_line <= 1
+        self.frame_line = -_LONG
+        is_other = not is_next or _NO_SOURCE.match(line.text) is not None
+        return not is_other and _SAYS.search(line.text) is not None
+
+    @property
+    def is_only_killed(self) -> bool:
+        """Whether what was taken for a lack of memory is a signal, by the status beside it."""
+        hit = self.hits.get("oom-killed")
+        return (
+            self.is_not_oom
+            and hit is not None
+            and not any(_MEMORY.search(evidence.text) for evidence in hit.evidence)
+        )
 
     def _read_adapter(self, text: str) -> None:
         """Take note of whether the file that is being loaded is a LoRA adapter."""
@@ -165,6 +239,42 @@ _CLOSER = (
         frozenset({"binding-library-missing", "shared-library-missing"}),
         "package-shadowed",
         lambda stream, line: line.number - stream.checkout_line < _SHORT,
+    ),
+    _Closer(
+        frozenset({"build-option-renamed"}),
+        "build-option-warned",
+        lambda stream, line: line.number - stream.warned_line < _NEXT,
+    ),
+    _Closer(
+        frozenset({"client-timeout"}),
+        "tls-plain-http",
+        lambda stream, line: (
+            "APITimeoutError" in line.text and line.number - stream.handshake_line < _LONG
+        ),
+        ("network-broken",),
+    ),
+    _Closer(
+        # What could be begun and not be ended.
+        frozenset({"output-not-written"}),
+        "disk-full",
+        lambda stream, line: "iostream error" in line.text and stream.has_tensors,
+    ),
+    _Closer(
+        frozenset({"oom-killed"}),
+        "killed",
+        lambda stream, line: stream.is_not_oom and _MEMORY.search(line.text) is None,
+    ),
+    _Closer(
+        frozenset({"python-exception", "module-missing", "told-by-itself"}),
+        "converter-mismatch",
+        lambda stream, line: (
+            line.number - stream.converter_line < _SHORT and _MISMATCH.match(line.text) is not None
+        ),
+    ),
+    _Closer(
+        frozenset({"python-exception"}),
+        "conversion-failed",
+        lambda stream, line: line.number - stream.converter_line < _SHORT,
     ),
     _Closer(
         frozenset({"segfault"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ggufctl.core.diagnosis.findings import Clearness, Diagnosis, Hit, row_of
+from ggufctl.core.diagnosis.upstream import WIDE
 from ggufctl.core.escape import redact
 from ggufctl.core.logfacts import LogFacts
 from ggufctl.core.shortage import explain_shortage
@@ -23,6 +24,20 @@ _CONFIDENCE = {
 _QUOTED_CONFIDENCE = 0.4
 """Of a sentence that was told as an error, and whose words are all that is known."""
 
+_LEAST_WORDS = 8
+_MOST_WORDS = 240
+"""Characters of a line that are told in the sentence itself."""
+_ENDS = " .,:;!"
+_MESSAGE = re.compile(
+    r"[\"']message\\?[\"']: ?(?:\\?\"(?P<double>[^\"\\{}]{8,})|"
+    r"'(?P<single>(?:[^'\\{}]|'(?=\w)){8,}))"
+)
+"""What an answer in JSON says."""
+_SPEAKER = re.compile(
+    r"^(?:[EW] )?(?:srv|slot|cmn|main|common\w*) +\w{1,40}(?:\(\))?: +|^\w{4,60}: +"
+)
+"""Who says it, as the engine's lines begin."""
+
 _PLACE = re.compile(r"(?: of)?[:,]? ?\(?\0+(?: (?:tokens|MiB|s)\b)?(?: against \0+)?\)?")
 
 
@@ -40,13 +55,37 @@ def told(hit: Hit, places: set[str], facts: LogFacts | None = None) -> Diagnosis
     fix = tuple(_filled(text, hit.values) for text in advice)
     if facts is not None and hit.shortage is not None and hit.id.startswith("oom-"):
         cause, fix = explain_shortage(hit.id, hit.shortage, facts, cause, fix)
-    why = hit.values.get("why", "")
+    why = hit.values.get("why", "").rstrip(_ENDS)
     if why and why not in cause and signature is not row_of(hit.id):
         cause = f"{cause} It says: {redact(why)}."
+    elif about == signature.cause and hit.id in WIDE:
+        cause = _quoting(cause, hit)
     if hit.is_survived:
         cause = f"Survived: {cause}"
     evidence = tuple(hit.evidence)
     return Diagnosis(hit.id, signature.severity, cause, fix, evidence, _confidence(hit), hit.count)
+
+
+def _quoting(cause: str, hit: Hit) -> str:
+    """A cause of many kinds with the words of its line, unless it has them."""
+    known = [
+        value.rstrip(_ENDS)
+        for name, value in hit.values.items()
+        if name == "why" or len(value) > _LEAST_WORDS
+    ]
+    if not hit.evidence or any(value and value in cause for value in known):
+        return cause
+    said = _words_of(hit.evidence[0].text)
+    is_telling = len(said) > _LEAST_WORDS and "Traceback" not in said
+    return f"{cause} It says: {said}." if is_telling else cause
+
+
+def _words_of(text: str) -> str:
+    """What a line says, without what is around it."""
+    found = _MESSAGE.search(text)
+    said = (found["double"] or found["single"]) if found else _SPEAKER.sub("", text)
+    words = " ".join(said.split())
+    return (words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]} …").rstrip(_ENDS)
 
 
 def _confidence(hit: Hit) -> float:
@@ -73,5 +112,9 @@ def _filled(template: str, values: dict[str, str]) -> str:
     """A sentence with what the log says in it, and without the places it leaves empty."""
     if "{" not in template:
         return template
-    text = re.sub(r"\{(\w+)\}", lambda m: redact(values.get(m[1], "")) or "\0", template)
+
+    def value(found: re.Match[str]) -> str:
+        return redact(values.get(found[1], "")).rstrip(_ENDS) or "\0"
+
+    text = re.sub(r"\{(\w+)\}", value, template)
     return _PLACE.sub("", text).replace(" .", ".") if "\0" in text else text

@@ -14,11 +14,13 @@ __all__ = [
     "FOLLOWS_FROM_GPU",
     "FROM_OWN_SERVER",
     "KILLERS",
+    "LOADED_BESIDE",
     "NEEDED_MEMORY",
     "SHOWS_AS",
     "SURVIVABLE",
     "TELLS_KIND",
     "WAITS_FOR_SERVER",
+    "WIDE",
 ]
 
 SHOWS_AS = {
@@ -38,7 +40,13 @@ SHOWS_AS = {
     },
     "driver-too-old": {"docker-no-gpu-runtime", "cuda-init-failed"},
     "cache-not-writable": {"file-permission", "read-only-folder"},
-    "disk-full": {"download-incomplete", "file-truncated", "read-error", "xet-failed"},
+    "disk-full": {
+        "download-incomplete",
+        "file-truncated",
+        "output-not-written",
+        "read-error",
+        "xet-failed",
+    },
     "quantized-v-needs-fa": {"argument-value"},
     "address-not-here": {"port-taken"},
     "port-privileged": {"port-taken"},
@@ -50,7 +58,8 @@ SHOWS_AS = {
     "context-shift-quantized": {"failed-check"},
     "quant-type-unknown": {"header-truncated"},
     "shard-missing": {"file-missing"},
-    "lora-failed": {"file-missing"},
+    "lora-failed": {"file-missing", "tensor-missing", "tensor-shape"},
+    "file-size-limit": {"disk-full", "exit-code"},
     "projector-failed": {"failed-check", "file-missing", "key-missing", "unknown-architecture"},
     "draft-failed": {"decode-failed", "file-missing", "key-missing", "unknown-architecture"},
     "header-invalid": {"header-truncated"},
@@ -272,6 +281,18 @@ SHOWS_AS = {
     "ptx-compiler-missing": {"cuda-error", "failed-check"},
     "client-address": {"model-not-served", "service-not-running"},
     "backend-missing": {"projector-failed"},
+    "shell-syntax": {"argument-unknown", "command-not-found"},
+    "program-renamed": {"command-not-found", "file-missing"},
+    "redirect-folder-missing": {
+        "command-not-found",
+        "connection-refused",
+        "file-missing",
+        "service-not-running",
+    },
+    "template-invalid": {"template-refuses"},
+    "compiler-crashed": {"build-out-of-memory", "segfault"},
+    "compiler-command-line": {"argument-unknown", "compiler-version"},
+    "router-unreachable": {"connection-refused"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
 
@@ -350,6 +371,7 @@ ENDS = frozenset(
         "exit-code",
         "failed-check",
         "illegal-instruction",
+        "killed",
         "oom-killed",
         "ollama-runner-died",
         "segfault",
@@ -409,6 +431,29 @@ KILLERS = frozenset(
     {"probe-failed", "modal-startup-timeout", "modal-function-timeout", "preempted"}
 )
 """Causes that end a process with signal 9 themselves."""
+
+LOADED_BESIDE = frozenset({"draft-failed", "lora-failed", "projector-failed"})
+"""That a file which is loaded beside the model cannot be used."""
+
+WIDE = frozenset(
+    {
+        "argument-value",
+        "conversion-failed",
+        "conversion-unsupported",
+        "draft-failed",
+        "endpoint-off",
+        "hub-not-found",
+        "lora-failed",
+        "modal-invalid",
+        "projector-failed",
+        "request-invalid",
+        "state-not-restored",
+        "template-invalid",
+        "template-refuses",
+        "tensor-shape",
+    }
+)
+"""Causes of so many kinds that the line itself is told where nothing closer is known."""
 
 EMPTINESS = {
     id: emptiness

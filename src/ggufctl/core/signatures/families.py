@@ -112,7 +112,12 @@ _PROGRAM = (
         r"\b(?:upstream|backend)\b.{0,40}\b50[0-9]\b",
     ),
     ("hub-server-error", r"\b(?:HTTP|status|code|error|failed)\W{0,12}5(?:0[0-9]|2[0-9])\b"),
-    ("connection-refused", r"\brefused\b|(?:not|un)\s?reachable"),
+    (
+        "connection-refused",
+        r"\b(?:connect\w*|dial|request|port|server|host|socket|target|upstream|peer)\b.{0,80}"
+        r"\brefused\b(?! (?:our|the|your|a|to)\b)|\brefused\b.{0,40}\b(?:connect\w*|port|host)\b|"
+        r"(?:not|un)\s?reachable",
+    ),
     (
         "start-timeout",
         r"(?:\bstart|\bload|launch|ready|respond|health|warm|\bboot)\w*\b.{0,80}(?:time[d -]*out|"
@@ -127,12 +132,12 @@ _PROGRAM = (
     ),
     (
         "module-missing",
-        r"has no attribute|unexpected keyword|cannot import|required positional argument|is not a "
-        r"function|no module",
+        r"(?<!'NoneType' object )has no attribute|unexpected keyword|cannot import|required "
+        r"positional argument|is not a function|no module",
     ),
     (
         "backend-missing",
-        r"\b(?:backend|runtime|librar(?:y|ies)|plugin|extension|engine|symbol)s?\b.{0,60}(?:not "
+        r"\b(?:backend|runtime|librar(?:y|ies)|engine|symbol)s?\b.{0,60}(?:not "
         r"(?:found|available|installed)|missing|could not be loaded|undefined|fail\w* to "
         r"load)|(?:fail\w* to|could not|cannot|unable to|error) load\w* .{0,40}(?:backend|runtime|"
         r"librar|plugin|extension|symbol|\.so\b|\.dll\b|\.dylib\b)",
@@ -145,9 +150,11 @@ _PROGRAM = (
     ),
     (
         "config-file-invalid",
+        r"^(?!.{0,300}\b(?:requests?|body|payload|responses?|answer|reply|output|chunk|stream|tool|"
+        r"arguments?|schema|client|received|position)\b)(?:.{0,300}"
         r"\b(?:json|ya?ml|toml|config\w*|ini|settings)\b.{0,60}(?:pars\w+|syntax|invalid|"
-        r"unexpected|malformed|decod\w+)|(?:pars\w+|decod\w+|unmarshal\w*|syntax).{0,60}\b(?:json|"
-        r"ya?ml|toml|config\w*|settings)\b",
+        r"unexpected|malformed|decod\w+)|.{0,300}(?:pars\w+|decod\w+|unmarshal\w*|syntax).{0,60}"
+        r"\b(?:json|ya?ml|toml|config\w*|settings)\b)",
     ),
     (
         "file-missing",
@@ -155,7 +162,7 @@ _PROGRAM = (
         r"\b(?:file|folder|directory|path|blob|snapshot|model)\b.{0,100}(?:not found|not exist|"
         r"doesn't exist|\bmissing)|(?:not found|missing|not exist|cannot find|could not find|"
         r"couldn't find|unable to (?:find|locate|open)|fail\w* to (?:find|locate|open)|cannot open|"
-        r"could not open|can't open|couldn't open|no)\b.{0,60}(?:\bfiles?\b|folder|directory|"
+        r"could not open|can't open|couldn't open|\bno)\b.{0,60}(?:\bfiles?\b|folder|directory|"
         r"\bpath\b|\s['\"]?(?:/|[A-Z]:\\|~/|\./)\S)",
     ),
     (
@@ -167,14 +174,16 @@ _PROGRAM = (
     (
         "argument-value",
         r"invalid (?:\w+ )?(?:value|argument|parameter|option|setting|number|type|combination|"
-        r"size|device|mode)|\bmust (?:be|have|not|specify)\b|\bout of range\b|mutually exclusive|"
+        r"size|device|mode)|\bmust (?:be|have|not|specify)\b|(?<!index )\bout of range\b|"
+        r"mutually exclusive|"
         r"cannot be (?:used|combined|both|zero|negative|empty|less|greater|larger)|\bEINVAL\b|"
         r"cannot (?:use|specify|combine|set|mix|pass|filter|be mixed)\b.{0,120}\b(?:with|and|both|"
         r"together|same time|when|without)\b|arguments? (?:were|was) not provided|only one of\b|"
         r"\bnot both\b|(?:requires?|expects?) a value|must provide|please (?:specify|provide|set|"
         r"pass)"
         r"\b|invalid (?:\S+ ){1,4}['\"`]|"
-        r"wrong (?:type|value)|expected .{1,60} (?:got|but|found)|is required|unknown (?:\w+ )?"
+        r"wrong (?:type|value)|expected (?!all tensors).{1,60} (?:got|but|found)|is required|"
+        r"unknown (?:\w+ )?"
         r"(?:value|type|option|mode|argument|format)",
     ),
     (
@@ -186,6 +195,8 @@ _PROGRAM = (
     ),
     (
         "decode-failed",
+        r"(?!.{0,200}\b(?:codec|unicode|utf-?8|base64|json|yaml|image|audio|video|png|jpe?g|url|"
+        r"jwt|protobuf)\b)(?!.{0,40}UnicodeDecodeError)"
         r"(?:fail\w*|error|unable|could not|cannot)\b.{0,40}\b(?:decod\w+|encod\w+|eval\w*|"
         r"comput\w+|batch|ubatch|graph|infer\w*|sampl\w+|generat\w+|predict\w*|tokeni[sz]\w+|"
         r"k-shift|logits|embeddings?)\b|\b(?:decod\w+|encod\w+|eval\w*|comput\w+|batch|ubatch|"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ggufctl.core.signatures import programs
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant, exited
 
 __all__ = ["SIGNATURES"]
 
@@ -182,7 +182,8 @@ SIGNATURES = (
             r"cannot reshape array of size \d+ into shape \(",
             r"failed to read tensor data(?: binary blob)?",
             r"^Bus error",
-            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=]+135\b",
+            r"^(?:\S{1,40}: )?(?:line \d+: +)?\d+ Bus error\b",
+            exited(135),
             r"signal: bus error",
             r"read error: unexpected",
             r"(?:model|gguf|file) (?:file )?(?:is|seems|may be|might be|appears) (?:to be "
@@ -206,6 +207,23 @@ SIGNATURES = (
         "llama_model_load: error loading model: tensor 'token_embd.weight' data is not "
         "within the file bounds, model is corrupted or incomplete",
         Basis.REAL,
+        variants=(
+            Variant(
+                r"Bus error|SIGBUS|\b135\b|7/BUS|(?:code|status)\D{1,6}-7\b",
+                (
+                    "Compare the file's size and sha256 with the Hub's, and download it anew under "
+                    "another name; then start the engine again. Never write over a file that an "
+                    "engine has mapped: write beside it and rename (mv).",
+                    "--no-mmap (--load-mode none) reads the file at the start instead, so that a "
+                    "network disk that goes away or a file that shrinks cannot do this later.",
+                    "In containers /dev/shm may be too small: docker run --shm-size 1g; look into "
+                    "dmesg for errors of disk or memory.",
+                ),
+                "A part of a mapped file was not there when it was read (bus error): the model "
+                "file is cut short, was replaced or shortened while it was in use, or lies where "
+                "reading fails.",
+            ),
+        ),
     ),
     Signature(
         "header-truncated",
@@ -267,6 +285,8 @@ SIGNATURES = (
             r"error: --model is required",
             r"stat (?P<path>\S+\.gguf): no such file or directory",
             r"gguf_init_from_file: failed to open '(?P<path>[^']+)': 'No such file or directory'",
+            r"failed to (?:open|load|read) (?:\w+ ){0,3}'(?P<path>[^']+)'\W{1,4}No such file or "
+            r"directory",
             r"No such file or directory: '(?P<path>[^']+\.gguf)'",
             r"Cannot find (?:the )?(?:text )?model file: (?P<path>.+)",
             r"\.gguf['\"`]?[:,]? .{0,40}(?:no such file|does not exist|doesn't exist|not found|"
@@ -542,7 +562,8 @@ SIGNATURES = (
             r"(?P<why>key \S+ has wrong (?:type|array length))",
             r"expected scalar, found array for key: (?P<why>\S+)",
             r"invalid n_rot: (?P<why>.+)",
-            r"(?P<why>missing (?:required )?(?:metadata )?key:? \S+)",
+            r"^(?!.{0,200}\b(?:config\w*|settings|json|yaml|toml|request|body|response|payload)\b)"
+            r".{0,300}(?P<why>missing (?:required )?(?:metadata )?key:? \S+)",
             r"KeyError: '(?P<why>(?:general|tokenizer|llama|qwen|gemma|clip)\.[\w.]+)'",
             r"(?P<why>key \S+ not found in (?:file|model))",
             r"failed to (?:get|find|read) (?:model )?hyper-?parameters",
@@ -618,13 +639,13 @@ SIGNATURES = (
             r"unknown type \(?(?P<type>\d+)\)? for tensor",
             r"unsupported tensor type for dequantization",
             r"unrecognized tensor type (?P<type>\d+)",
-            r"(?:invalid|unknown|unsupported|unrecogni[sz]ed) ggml[_ ]type",
+            r"(?<!parse_ggml_type: )(?:invalid|unknown|unsupported|unrecogni[sz]ed) ggml[_ ]type",
             r"(?<!model size, )(?:unknown|unsupported|unrecogni[sz]ed) (?:tensor|quantization|"
             r"quantisation|quant|weight) (?:type|format)(?! \S+ - supported types are)",
             r"TYPE_Q\w+ REMOVED",
             r"(?:quant|quantization|tensor|data) type \S+ (?:is )?(?:not supported|unsupported|"
             r"unknown|no longer supported)",
-            r"has been removed, (?:use|please)",
+            r"\b(?:type|quant\w*|I?Q\d\w*)\b.{0,60}has been removed, (?:use|please)",
             r"Unsupported quantization: \d+",
             r"invalid (?:quantization|tensor data) type '?(?P<type>\d+)",
             r"unsupported ttype (?P<type>\d+)",
@@ -752,8 +773,9 @@ SIGNATURES = (
     Signature(
         "lora-failed",
         (
-            r"failed to (?:load|apply) lora adapter:? ?'?(?P<path>[^']*)",
-            r"LoRA tensor '(?P<tensor>[^']+)' (?:does not exist|has unexpected)",
+            r"failed to (?:load|apply) lora adapter:? ?'(?P<path>[^']+)'",
+            r"failed to (?:load|apply) lora adapter(?!:? ?')(?:: (?P<why>.+))?",
+            r"(?P<why>LoRA tensor '(?P<tensor>[^']+)' (?:does not exist|has unexpected)[^(]*)",
             r"lora_from_file_internal: bad file magic",
             r"model arch and LoRA arch mismatch",
             r"lora_a tensor is not transposed",
@@ -761,7 +783,7 @@ SIGNATURES = (
             r"(?:failed|unable|could not|cannot) (?:to )?(?:load|apply|open|initialize) (?:the "
             r")?(?:lora|control vector|adapter)",
             r"hint: maybe wrong base model",
-            r"control vector n_embd does not match",
+            r"(?P<why>control vector n_embd does not match.*)",
             r"failed to allocate buffer for (?:lora|control vector)",
             r"loading lora adapters is not (?:yet )?(?:implemented|supported)",
             r"unknown tensor '(?P<tensor>[^']+)' in lora adapter",
@@ -786,6 +808,52 @@ SIGNATURES = (
         "llama_adapter_lora_init_from_file_ptr: failed to apply lora adapter: expect "
         "general.type to be 'adapter', but got:",
         Basis.REAL,
+        variants=(
+            Variant(
+                r"general\.type to be '?adapter'?, but got: \w",
+                (
+                    "Name the adapter's own file after --lora; a whole model is served with -m.",
+                    "A folder of PEFT (adapter_model.safetensors) becomes one with python "
+                    "convert_lora_to_gguf.py ADAPTER_FOLDER --base BASE_MODEL_FOLDER --outfile "
+                    "lora.gguf.",
+                ),
+                "The file given as LoRA adapter is none, but a whole model: {path}.",
+            ),
+            Variant(
+                r"is missing one component",
+                (
+                    "Convert the adapter again from the trainer's own files (adapter_model."
+                    "safetensors, adapter_config.json): python convert_lora_to_gguf.py "
+                    "ADAPTER_FOLDER --base BASE_MODEL_FOLDER --outfile lora.gguf.",
+                    "If its source lacks the tensor as well, the adapter was saved in part, or "
+                    "trains something that LoRA in GGUF cannot hold: merge it into the model "
+                    "(peft: merge_and_unload) and convert the result.",
+                ),
+                "The LoRA adapter is incomplete: of a pair of tensors only one is there. {why}.",
+            ),
+            Variant(
+                r"control vector|direction tensor",
+                (
+                    "Use a control vector that was made for exactly this model "
+                    "(llama-cvector-generator -m MODEL): its width is that of the model's hidden "
+                    "state.",
+                    "Leave --control-vector out until then: newer servers go on without it.",
+                ),
+                "The control vector was made for another model: {why}.",
+            ),
+            Variant(
+                r"wrong base model|incorrect shape|does not exist in base model|arch mismatch",
+                (
+                    "Load the model that the adapter was trained on: base_model_name_or_path in "
+                    "its adapter_config.json, the same size and variant (7B and 7B-Instruct differ "
+                    "in nothing that is checked, 7B and 3B do).",
+                    "Or take an adapter for the model that is loaded, and convert it with "
+                    "convert_lora_to_gguf.py --base of exactly that model.",
+                ),
+                "The LoRA adapter was made for another base model than the one that is loaded: "
+                "{why}.",
+            ),
+        ),
     ),
     Signature(
         "projector-failed",
@@ -970,6 +1038,41 @@ SIGNATURES = (
         "size 512 for blk.0.attn_kv_b.weight",
         Basis.REPORTED,
         phase=Phase.BUILD,
+    ),
+    Signature(
+        "output-not-written",
+        (
+            r"basic_ios::clear",
+            r"iostream error",
+            r"ios_base::failure",
+            r"failed to open (?:file )?['\"`]?(?P<path>[^'\"`]+?)['\"`]? for writing",
+            r"(?:cannot|could not|unable to|failed to) (?:open|create|write)(?: the| to)? output "
+            r"(?:file|folder|directory)s?:? ?(?P<path>\S*)",
+            r"fopen\('(?P<path>[^']+)', 'w",
+        ),
+        "The file to be written cannot be opened or is cut short: {path}.",
+        (
+            "Check the path of the output: its folder must exist (mkdir -p), be spelt right, and "
+            "be one that this user may write to.",
+            "Look for room on that disk (df -h): a model is written whole, and the old one stays.",
+        ),
+        "llama_model_quantize: failed to quantize: basic_ios::clear: iostream error",
+        Basis.REPORTED,
+        phase=Phase.LOAD,
+        variants=(
+            Variant(
+                r"basic_ios::clear|iostream error|ios_base::failure",
+                (
+                    "Check the path of the output: its folder must exist (mkdir -p), be spelt "
+                    "right, and be one that this user may write to.",
+                    "Then df -h of that folder (a RAM disk such as /dev/shm or a tmpfs counts "
+                    "too), df -i and quota -s: free room there, or write elsewhere; ulimit -f "
+                    "limits how large a file may be, and a FAT disk holds 4 GB.",
+                ),
+                "The output file cannot be written: mostly its folder is not there, or the disk "
+                "that it lies on is full.",
+            ),
+        ),
     ),
     Signature(
         "read-error",

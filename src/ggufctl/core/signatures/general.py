@@ -278,6 +278,22 @@ SIGNATURES = (
         "OSError('Tunnel connection failed: 403 Forbidden')",
         Basis.REPORTED,
         phase=Phase.DOWNLOAD,
+        variants=(
+            Variant(
+                r"Using SOCKS proxy, but|dependencies for SOCKS|Unknown scheme for "
+                r"proxy\D{1,40}socks",
+                (
+                    "If no proxy is meant to be used: unset ALL_PROXY all_proxy (and HTTPS_PROXY, "
+                    "if it begins with socks), or set NO_PROXY=localhost,127.0.0.1 for a server "
+                    "of your own.",
+                    "Otherwise install what speaks SOCKS in this environment: pip install "
+                    "'httpx[socks]' (socksio), pip install 'requests[socks]' (PySocks); or name "
+                    "the proxy's http port instead.",
+                ),
+                "The environment names a SOCKS proxy (ALL_PROXY), and the program lacks the "
+                "package that speaks with one.",
+            ),
+        ),
     ),
     Signature(
         "request-invalid",
@@ -286,11 +302,16 @@ SIGNATURES = (
             r"json\.exception\.\w+",
             r"parse error at line \d+, column \d+",
             r"'?(?P<what>messages|prompt|input|content)'? (?:is required|must be|elements must be)",
+            r"message\W{1,6}['\"\\]{1,3}(?P<what>\w+)['\"\\]{1,3} (?:or \W{1,3}\w+\W{1,3} )?(?:is "
+            r"required|must be provided)",
             r"Failed to parse (?:tools|request|JSON)",
             r"(?:Unsupported|Missing|Invalid) (?:content part|tool|message|param|role)\b.{0,20}:",
             r"Expected '(?P<what>\w+)' to be",
             r"must contain '(?P<what>content|messages|role)'",
             r"invalid (?:request|JSON|character '.' looking)",
+            r"\[Server Error\] .{0,80}(?P<what>is not iterable|is not a function|Cannot read "
+            r"propert\w+)",
+            r"(?P<what>messages|tools|input|stop) is not (?:iterable|an array|a list)",
             r"cannot unmarshal \w+ into",
             r"received message larger than max",
             r"(?:request|entity|payload|body|message) (?:entity |body )?(?:is )?(?:too large|"
@@ -319,6 +340,18 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
         variants=(
             Variant(
+                r"\w['\"\\]{1,3} (?:or \W{1,3}\w+\W{1,3} )?(?:is required|must be provided)",
+                (
+                    "Send the body to the endpoint that it is made for, or the other way round: "
+                    "/v1/chat/completions wants messages, /v1/completions and /completion a "
+                    "prompt, /v1/embeddings input, /v1/rerank query and documents, /infill "
+                    "input_prefix and input_suffix, /v1/responses input.",
+                    "Check that the client sends the body at all, as JSON with Content-Type: "
+                    "application/json.",
+                ),
+                "The body of a request lacks a field that this endpoint needs: {what}.",
+            ),
+            Variant(
                 r"'loc'|\"loc\"|Input should be|field required|valid (?:integer|string|list|dict)",
                 (
                     "What loc names is missing, null or of another type: leave such fields out of "
@@ -326,6 +359,18 @@ SIGNATURES = (
                     "the client.",
                 ),
                 "A field of the request is missing or of a type that the server does not take.",
+            ),
+            Variant(
+                r"is not (?:iterable|an array|a list|a function)|Cannot read propert",
+                (
+                    'Send "messages" as a list of objects with role and content '
+                    '([{"role": "user", "content": "..."}]), not as one object, and "stop" and '
+                    '"tools" as lists too.',
+                    "Print the body that the client really sends: frameworks nest it once too "
+                    "often.",
+                ),
+                "A field of the request is of another type than the server takes, mostly messages "
+                "that are no list.",
             ),
             Variant(
                 r"Unsupported param: (?:tools|tool_choice)|tools param requires --jinja",
@@ -423,6 +468,8 @@ SIGNATURES = (
             r"wrong (?:sequence )?state magic",
             r"mismatched (?:key|value|layer|GQA|ple|[rs]) (?:type|row|count|element|embedding)",
             r"Unable to restore slot",
+            r"error (?:loading|saving) (?:sequence state|session) file: failed to open "
+            r"(?P<path>.+?)(?:: (?P<why>[A-Z][\w ]+))?$",
             r": memory buffer mismatch",
             r"(?:duplicate|wrong) tail for seq_id",
             r"mirrored slot layout",
@@ -440,6 +487,36 @@ SIGNATURES = (
         "llama_state_seq_load_file: unknown (magic, version) for sequence state file: 67677371, 1",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"error saving (?:sequence state|session) file: failed to open",
+                (
+                    "Make the folder of --slot-save-path, and let the user that runs the server "
+                    "write to it; in a container mount it.",
+                ),
+                "The state cannot be saved there: {path}.",
+            ),
+            Variant(
+                r"error loading (?:sequence state|session) file: failed to open .{0,300}"
+                r"(?:No such file|not found|cannot find)",
+                (
+                    "Save the slot first (POST /slots/0?action=save with this filename), and use "
+                    "the same name: files are looked for in the folder of --slot-save-path, which "
+                    "must outlive the container (a volume).",
+                    "ls of that folder shows what is there; without a saved state leave the "
+                    "restore out, and the prompt is read anew.",
+                ),
+                "There is no saved state under this name: {path}.",
+            ),
+            Variant(
+                r"error loading (?:sequence state|session) file: failed to open",
+                (
+                    "Look with ls -l as the user that runs the server: whether the file is there, "
+                    "and may be read; it is looked for in the folder of --slot-save-path.",
+                ),
+                "The saved state cannot be opened: {path}.",
+            ),
+        ),
     ),
     Signature(
         "still-loading",
@@ -457,7 +534,8 @@ SIGNATURES = (
     Signature(
         "conversion-unsupported",
         (
-            r"Model (?P<name>\S+) is not supported",
+            r"hf-to-gguf: ?Model (?P<name>\S+) is not supported",
+            r"Model (?P<name>[A-Z]\w*(?:For[A-Z]\w+|Model|Transformer|LMHead)) is not supported",
             r"Can(?: ?not|'t) map tensor '?(?P<name>[^\s']+)",
             r"BPE pre-tokenizer was not recognized",
             # A sentence of convert_hf_to_gguf.py, which raises it for what it does not know.
@@ -467,7 +545,10 @@ SIGNATURES = (
             r"unknown tensor name",
             r"(?:GGUF|gguf) (?:conversion|export) failed",
             r"this quantization requires an im(?:atrix|portance)",
-            r"requantizing from type \S+ is disabled",
+            r"requantizing from type (?P<name>\S+) is disabled",
+            r"llama_model_quantize: failed to quantize: (?P<name>(?!.{0,60}(?:bad.alloc|imatrix|"
+            r"iostream|No such file|is not within|this quantization requires|requantizing|Missing "
+            r"imp)).+)",
             r"failed to guess '?n_ctx\b",
             r"Missing importance matrix",
             r"missing quantization weights",
@@ -486,6 +567,26 @@ SIGNATURES = (
         "ERROR:hf-to-gguf:Model FooForCausalLM is not supported",
         phase=Phase.BUILD,
         variants=(
+            Variant(
+                r"requantizing from type",
+                (
+                    "Start from the F16 or BF16 GGUF of the model (convert_hf_to_gguf.py "
+                    "--outtype bf16, or the publisher's file), or take the ready quant.",
+                    "--allow-requantize does it all the same, and loses quality each time.",
+                ),
+                "The source is quantised already ({name}), and quantising it again is off.",
+            ),
+            Variant(
+                r"requires an im(?:atrix|portance)|Missing importance matrix|will be garbage|"
+                r"missing quantization weights",
+                (
+                    "Make one first: llama-imatrix -m MODEL-F16.gguf -f calibration.txt -o "
+                    "imatrix.gguf (or take the publisher's), then llama-quantize --imatrix "
+                    "imatrix.gguf IN OUT TYPE.",
+                    "Or take a type that needs none: Q2_K, Q3_K_M, IQ4_XS and larger.",
+                ),
+                "So small a quant needs an importance matrix, and none was given.",
+            ),
             Variant(
                 r"\.(?:qweight|qzeros|g_idx|scales|absmax|quant_map|quant_state|weight_scale\w*|"
                 r"weight_packed)\b|bitsandbytes|\bGPTQ\b|\bAWQ\b|bnb",
@@ -515,6 +616,19 @@ SIGNATURES = (
                 ),
             ),
             Variant(
+                r"Model \w+ is not supported",
+                (
+                    'Look at "architectures" in config.json: it must be spelt as in the original '
+                    "(LlamaForCausalLM, not LLaMAForCausalLM); a name of one's own becomes that of "
+                    "the model it was made from, if the layers are the same.",
+                    "If the model is newer than the script, use the newest convert_hf_to_gguf.py; "
+                    "if that does not list it (--print-supported-models), llama.cpp cannot run it "
+                    "yet.",
+                    "Or use a GGUF that others made.",
+                ),
+                "The converter does not know this architecture: {name}.",
+            ),
+            Variant(
                 r"Can ?not map tensor|Cannot map tensor",
                 (
                     "Use the newest convert_hf_to_gguf.py, or a GGUF that others made.",
@@ -527,6 +641,64 @@ SIGNATURES = (
         ),
     ),
     Signature(
+        "converter-mismatch",
+        (
+            r"AttributeError: (?P<why>'(?:GGUFWriter|TensorNameMap|SpecialVocab|GGUFReader)' "
+            r"object has no attribute .+)",
+        ),
+        "The conversion script and the packages that it calls are of different ages: {why}.",
+        (
+            "Use the newest convert_hf_to_gguf.py with the gguf package of the same checkout: git "
+            "pull, then pip install -U -r requirements.txt (pip install ./gguf-py), in a fresh "
+            "virtual environment; pip uninstall gguf takes an older copy out of the way.",
+            "If the newest script itself fails so (a name that it never defines), take the commit "
+            "before, or upstream llama.cpp's script in place of a fork's.",
+        ),
+        "AttributeError: 'GGUFWriter' object has no attribute 'add_vocab_size'",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+    ),
+    Signature(
+        "tokenizers-outdated",
+        (
+            r"data did not match any variant of untagged enum",
+            r"Tokenizer class (?P<what>\w+) does not exist or is not currently imported",
+            r"expected value at line 1 column 1.{0,40}tokenizer",
+            r"unknown variant `\w+`, expected one of .{0,300}(?:BPE|WordPiece|Unigram|Sequence)",
+            r"model type `(?P<what>[\w-]+)` but Transformers does not recognize",
+        ),
+        "The installed transformers or tokenizers is too old for this model's tokenizer or "
+        "config: {what}.",
+        (
+            "pip install -U transformers tokenizers, in the environment that runs the program "
+            "(for llama.cpp's converter after its requirements.txt, which pins older ones).",
+            "If it stays so, compare the sha256 of tokenizer.json and config.json with the "
+            "repository's: a damaged or saved-anew file reads the same way.",
+        ),
+        "Exception: data did not match any variant of untagged enum ModelWrapper at line 757479 "
+        "column 3",
+        Basis.REPORTED,
+        phase=Phase.BUILD,
+    ),
+    Signature(
+        "adapter-full-tensors",
+        (
+            r"Unexpected name '(?P<name>[^']+)': Not a lora_A or lora_B tensor",
+            r"Embeddings is present in the adapter",
+        ),
+        "The adapter holds whole tensors beside its LoRA pairs (lm_head, embeddings or "
+        "modules_to_save), which a GGUF adapter cannot carry: {name}.",
+        (
+            "Merge the adapter into its base model (merge_and_unload, with the tokenizer that was "
+            "trained), and convert the merged model with convert_hf_to_gguf.py.",
+            "Or train it without: no modules_to_save, no added tokens, save_embedding_layers=False "
+            "when it is saved.",
+        ),
+        "ERROR:lora-to-gguf:Unexpected name 'base_model.model.lm_head.weight': Not a lora_A or "
+        "lora_B tensor",
+        phase=Phase.BUILD,
+    ),
+    Signature(
         "conversion-failed",
         (
             r"File \W{1,3}[^\"]*\bconvert[-_](?:hf|lora|llama)\w*[-_\w]*gguf\S*\.py\W{1,3}, line "
@@ -534,9 +706,10 @@ SIGNATURES = (
             r"File \W{1,3}[^\"]*llama\.cpp[^\"]*\bconvert\.py\W{1,3}, line \d+, in",
             r"File \W{1,3}[^\"]*(?:[/\\]conversion[/\\]\w+|gguf[/\\](?:vocab|gguf_\w+|lazy|quants|"
             r"metadata))\.py\W{1,3}, line \d+, in",
+            r"Error converting to (?:fp16|f16|bf16|gguf)\b: (?P<why>.+)",
         ),
-        "The converter to GGUF stopped at something that it does not know in this model, or that "
-        "its folder lacks.",
+        "The converter to GGUF stopped: {why}. The model or its folder lacks what it looks for, "
+        "or script and packages are of different ages.",
         (
             "Use the newest convert_hf_to_gguf.py with its own requirements (pip install -r "
             "requirements.txt, and the gguf-py beside it).",
@@ -675,6 +848,19 @@ SIGNATURES = (
         tier=Tier.SYMPTOM,
         phase=Phase.BUILD,
         variants=(
+            Variant(
+                r"C2589|illegal token on right side of|std::(?:min|max)\b.{0,80}macro|macro ['\"`]?"
+                r"(?:min|max)\b",
+                (
+                    "Build with -DNOMINMAX (set CL=/DNOMINMAX before the build, or -DCMAKE_CXX_"
+                    'FLAGS="/DNOMINMAX /EHsc"; in a source of your own #define NOMINMAX before '
+                    "windows.h).",
+                    "Or use the compiler that the project builds with (KoboldCpp: w64devkit), a "
+                    "newer tag, or its prebuilt program.",
+                ),
+                "windows.h makes min and max macros of their own, which break std::min and "
+                "std::max in the source.",
+            ),
             Variant(
                 r"compiling objects for extension|torch/include|error: command '",
                 (
@@ -869,7 +1055,8 @@ SIGNATURES = (
     Signature(
         "exit-code",
         (
-            r"exit(?:ed)?(?: with)?(?: status| code){1,2}[ :=]+(?P<code>-?[1-9]\d*)",
+            r"exit(?:ed)?(?:[ _-]?with)?(?:[ _-]?(?:status|code)){1,2}[\"']?[\s:=(\"']{1,12}"
+            r"(?P<code>-?[1-9]\d*)",
             r"returned non-zero exit status (?P<code>[1-9]\d*)",
             r"returned a non-zero code: (?P<code>[1-9]\d*)",
             r"code=exited,? status=(?P<code>[1-9]\d*)",
@@ -883,6 +1070,19 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.QUOTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"(?:status|code)\W{1,12}143\b",
+                (
+                    "Look for who ended it: docker stop, a new deployment or fewer replicas, a "
+                    "liveness probe, a spot machine that was taken back (kubectl describe pod, "
+                    "docker events).",
+                    "If nobody did, give it longer to start: weights that are still being "
+                    "downloaded or loaded are what probes give up on.",
+                ),
+                "The program was asked to end from outside (SIGTERM, exit code 143).",
+            ),
+        ),
     ),
     Signature(
         "told-by-itself",

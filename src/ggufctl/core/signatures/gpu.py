@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ggufctl.core.signatures import checks, programs
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant, exited
 
 __all__ = ["SIGNATURES"]
 
@@ -917,7 +917,7 @@ SIGNATURES = (
         "illegal-instruction",
         (
             r"Illegal instruction",
-            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+132\b",
+            exited(132),
             r"signal: illegal instruction",
             r"0xc000001d",
             r"code=dumped, signal=ILL",
@@ -1000,6 +1000,9 @@ SIGNATURES = (
             r"qemu: uncaught target signal",
             r"Bad CPU type",
             r"not supported under Rosetta",
+            # A shell that takes a program of another system for a script of its own.
+            r"(?:^|[\s/])(?:llama-[\w-]+|ollama|koboldcpp[\w.-]*|main|server): (?:line )?\d+: "
+            r".{0,20}syntax error",
             r"rosetta error",
         ),
         "The image or program is for another kind of processor.",
@@ -1017,7 +1020,7 @@ SIGNATURES = (
         (
             r"error while loading shared libraries: (?P<library>[^:]+):",
             r"(?P<library>lib\S+\.so[.\d]*): cannot open shared object file",
-            r"Failed to load shared library '(?P<library>[^']+)'",
+            r"Failed to load shared library '(?P<library>[^'{]+)'",
             r"Shared library with base name '(?P<library>[^']+)' not found",
             r"Could not find module '(?P<library>[^']+)'",
             r"0xc0000135",
@@ -1075,6 +1078,28 @@ SIGNATURES = (
         phase=Phase.START,
         variants=(
             Variant(
+                r"(?:^|[\s/])(?:cc1(?:plus)?|cc1obj|as|ld(?:\.\w+)?|collect2|lto1|f951|gcc|g\+\+|"
+                r"cc|c\+\+|clang\S*|icpx?|icx|nvcc|cicc|ptxas|cmake|ninja|make|ar|ranlib)"
+                r"(?:-\d+)?: error while loading shared libraries",
+                (
+                    "Put the folder of this library on LD_LIBRARY_PATH (for a compiler of one's "
+                    "own that of its installation), or install its package: libmpfr6, libmpc3 and "
+                    "libgmp10 for gcc, libisl, libzstd1; module load of a cluster does both.",
+                    "Or use another compiler, which runs: CC=/usr/bin/gcc CXX=/usr/bin/g++, with "
+                    "a fresh build folder.",
+                    "A prebuilt wheel or release does without a compiler.",
+                ),
+                "The compiler itself cannot run, because a library of its own is not found: "
+                "{library}.",
+            ),
+            Variant(
+                r"libOpenCL",
+                (
+                    "Install the loader and the GPU's driver for it: ocl-icd-libopencl1 with "
+                    "intel-opencl-icd, nvidia-opencl or rocm-opencl-runtime (clinfo lists them).",
+                ),
+            ),
+            Variant(
                 r"lib(?:cudnn|cusparseLt|nccl|cufile|nvJitLink|cupti|nvshmem)",
                 (
                     "It comes with PyTorch as a package of pip: in a new environment pip install "
@@ -1086,7 +1111,8 @@ SIGNATURES = (
             ),
             Variant(
                 r"(?<![\w-])lib(?:llama|ggml|mtmd|llava|llama-common|whisper|stable-diffusion)"
-                r"[\w.-]*\.(?:so|dylib)",
+                r"[\w.-]*\.(?:so|dylib)(?![\s\S]*(?<![\w-])lib(?!llama|ggml|mtmd|llava|whisper|"
+                r"stable-diff)[\w+-]+\.so[.\d]*: cannot open)",
                 (
                     "It is the engine's own library, and lies beside the program or in ../lib: "
                     "unpack the whole archive (move no file out of it), and name the folder: "
@@ -1119,9 +1145,15 @@ SIGNATURES = (
             Variant(
                 r"libcu(?:dart|blas|fft|rand|solver|sparse|dnn)|libnv(?:rtc|JitLink)",
                 (
-                    "libcudart and libcublas come with CUDA: use an image or wheel of the same "
-                    "version, or install that version, and name its folder in LD_LIBRARY_PATH.",
+                    "It comes with CUDA's toolkit, not with the driver: install that of the same "
+                    "major version (apt-get install libcublas-12-8 cuda-cudart-12-8, or an image "
+                    "of nvidia/cuda: -runtime), or in a virtual environment pip install "
+                    "nvidia-cublas-cu12 nvidia-cuda-runtime-cu12; name its folder in "
+                    "LD_LIBRARY_PATH.",
+                    "Without a GPU of NVIDIA take a build or wheel for the CPU; with one, a build "
+                    "for the CUDA that is there.",
                 ),
+                "A library of CUDA that the engine was built with is not there: {library}.",
             ),
             Variant(
                 r"lib(?:rocblas|amdhip|hip|hsa|sycl|mkl|ze_|svml|imf|iomp)",
@@ -1287,6 +1319,8 @@ SIGNATURES = (
         (
             r"version [`'\"‘](?P<library>GLIBC(?:XX)?_[\d.]+)['\"’] not found",
             r"version [`'\"‘]CXXABI_[\d.]+['\"’] not found",
+            # Of garbled lines the end is enough.
+            r"(?<!GLI)(?P<library>(?:BC|BCXX|CXXABI)_\d[\d.]+)['\"’]? not found",
             r"GLIBC(?:XX)?_[\d.]+\S* (?:is )?not (?:found|defined|available)",
             r"Error relocating \S+: \S+: symbol not found",
             r"Error loading shared library ld-linux",
@@ -1307,6 +1341,20 @@ SIGNATURES = (
         "llama-server)",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"BCXX|CXXABI",
+                (
+                    "Bring a newer libstdc++: in conda conda install -c conda-forge "
+                    "'libstdcxx-ng>=13' (its own copy is found before the system's), elsewhere a "
+                    "newer base image or system, or gcc's newer run-time package.",
+                    "Or build the package from its source on this system (pip install --no-binary "
+                    "llama-cpp-python llama-cpp-python).",
+                ),
+                "The engine was built with a newer C++ library (libstdc++) than is found here: "
+                "{library} is missing.",
+            ),
+        ),
     ),
     Signature(
         "library-mixed",
@@ -1467,7 +1515,7 @@ SIGNATURES = (
         (
             r"AccessViolationException",
             r"Segmentation fault",
-            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+139\b",
+            exited(139),
             r"\bSIGSEGV\b",
             r"signal: segmentation fault",
             r"0xc0000005",
@@ -1504,7 +1552,7 @@ SIGNATURES = (
             r"Exit code: 18446744072635810000",
             r"Floating point exception",
             r"\bSIGFPE\b",
-            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+136\b",
+            exited(136),
         ),
         "The engine crashed in native code (segmentation fault).",
         (
@@ -1557,8 +1605,10 @@ SIGNATURES = (
     Signature(
         "aborted",
         (
-            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+134\b",
+            exited(134),
             r"Aborted \(core dumped\)",
+            r"^(?:\S{1,40}: )?(?:line \d+: +)?\d+ Aborted\b",
+            r"^(?:\S{1,40}: )?(?:line \d+: +)?\d+ Trace/breakpoint trap\b",
             r"signal: aborted",
             r"terminate called after throwing an instance of",
             r"Fatal Python error: Abort",
@@ -1632,6 +1682,33 @@ SIGNATURES = (
         tier=Tier.SYMPTOM,
         phase=Phase.SERVE,
         variants=(*checks.BY_CONDITION, *programs.NO_FLASH, *checks.BY_PLACE),
+    ),
+    Signature(
+        "mkl-failed",
+        (r"\b(?:one)?MKL (?:FATAL )?ERROR: (?P<why>.+?)\.?$",),
+        "Intel's math library (oneMKL) cannot load what it needs: {why}.",
+        (
+            "source /opt/intel/oneapi/setvars.sh in the same shell (or service), so that all of "
+            "its libraries are of one version; in conda install mkl anew, and take other copies "
+            "out of LD_LIBRARY_PATH.",
+            "Or use a build without it: the Vulkan build on Intel GPUs, OpenBLAS on the CPU.",
+        ),
+        "Intel MKL FATAL ERROR: Cannot load libmkl_avx2.so or libmkl_def.so.",
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"'cl[A-Z]\w+'|OpenCL",
+                (
+                    "Install the OpenCL loader and Intel's compute runtime in this system or "
+                    "image: ocl-icd-libopencl1 intel-opencl-icd (clinfo must list the GPU), and "
+                    "source /opt/intel/oneapi/setvars.sh.",
+                    "In a container pass the GPU in as well (--device /dev/dri).",
+                    "Or use the Vulkan build, which needs neither.",
+                ),
+                "Intel's math library (oneMKL) does not find the OpenCL runtime: {why}.",
+            ),
+        ),
     ),
     Signature(
         "intel-driver-abort",
@@ -1762,6 +1839,22 @@ SIGNATURES = (
         ("Use a newer build.",),
         "warmup: WARNING: the CLIP graph uses unsupported operators by the backend",
         severity=Severity.REMARK,
+    ),
+    Signature(
+        "installer-gpu-unknown",
+        (r"Unable to detect NVIDIA/AMD GPU\. Install lspci or lshw",),
+        "The installer could not look for a GPU, as neither lspci nor lshw is there (a container), "
+        "and installed nothing for one.",
+        (
+            "Install pciutils (or lshw) and run it again, if a GPU's driver is to be installed; "
+            "in a container the driver comes from the host (--gpus all), and Ollama finds it "
+            "without them.",
+            "Where systemd is not running there is no service: start ollama serve by hand.",
+        ),
+        "WARNING: Unable to detect NVIDIA/AMD GPU. Install lspci or lshw to automatically detect "
+        "and install GPU dependencies.",
+        severity=Severity.REMARK,
+        phase=Phase.START,
     ),
     Signature(
         "gpu-discovery-partial",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ggufctl.core.signatures import programs
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant, exited
 
 __all__ = ["SIGNATURES"]
 
@@ -274,9 +274,8 @@ SIGNATURES = (
     Signature(
         "oom-killed",
         (
-            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+137\b",
-            r"exitCode[\":= ]+137\b",
-            r"OOMKilled\"?(?!\":? ?false)",
+            exited(137),
+            r"OOMKilled(?![\"']?[\s:=|]{0,12}[\"']?(?:false|no\b|0\b))",
             r"oom-?kill(?:er)?:constraint",
             r"(?:cgroup )?out of memory: kill(?:ed)? process (?P<pid>\d+)(?: \((?P<name>[^)]+)\))?",
             r"invoked oom-killer",
@@ -343,6 +342,21 @@ SIGNATURES = (
                 ),
             ),
         ),
+    ),
+    Signature(
+        "killed",
+        (r"killed from outside, and not for want of memory",),
+        "The process was killed from outside (signal 9, exit code 137), and not at its memory "
+        "limit: its status says OOMKilled false.",
+        (
+            "Look for who ended it: docker stop or kill after its time to stop (10 s), a probe, a "
+            "supervisor or a new deployment (docker events, kubectl describe pod).",
+            "Where the whole machine ran out of memory, the field says false as well: dmesg or "
+            "journalctl -k then names the process.",
+        ),
+        '"State": {"Status": "exited", "OOMKilled": false, "ExitCode": 137}',
+        Basis.REPORTED,
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "oom-mmproj",
@@ -491,7 +505,7 @@ SIGNATURES = (
             r"c(?:\+\+|c1plus|lang).*: (?:internal compiler error: Killed|out of memory "
             r"allocating)",
             r"virtual memory exhausted: Cannot allocate",
-            r"'(?:cicc|ptxas|cudafe\+\+|nvlink)' died due to signal",
+            r"'(?:cicc|ptxas|cudafe\+\+|nvlink)' died due to signal (?:9|15)?\b",
             r"Killed \(program cc1",
             r"final link failed: (?:memory exhausted|Cannot allocate)",
             r"compiler is out of heap space",
@@ -499,7 +513,7 @@ SIGNATURES = (
             r"\(signal: 9, SIGKILL: kill\)",
             r"LLVM ERROR: out of memory",
             r"(?:cc1plus|cicc|ld|nvcc)\b.{0,40}out of memory",
-            r"internal compiler error: (?:Killed|Segmentation)",
+            r"internal compiler error: Killed",
             r"process \".{0,300}did not complete successfully: (?:cannot allocate memory|exit "
             r"code: 137|signal: killed)",
             r"ResourceExhausted: .{0,300}cannot allocate memory",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
+from ggufctl.core.signatures.table import (
+    Basis,
+    Phase,
+    Severity,
+    Signature,
+    Tier,
+    Variant,
+    exited,
+)
 
 __all__ = ["SIGNATURES"]
 
@@ -21,6 +29,8 @@ SIGNATURES = (
             r"must (?:be authenticated|have access|accept the (?:license|licence|terms|conditions)"
             r").{0,60}(?:access|repo|model)",
             r"your request to access .{0,80}(?:rejected|pending|awaiting)",
+            r"Access denied\. (?:This )?(?:model|dataset|space|repository)\b.{0,120} requires "
+            r"approval",
             r"access to (?:this )?(?:model|repo\w*) .{0,80}(?:restricted|gated|requires)",
         ),
         "The repository is gated: its licence must be accepted, and a token sent.",
@@ -47,10 +57,12 @@ SIGNATURES = (
             r"Token is required",
             r"invalid token, authentication disabled",
             r"User Access Token .*expired",
-            r"invalid (?:HF |Hugging ?Face )?(?:access )?token\b(?!\[| id| at| in| for| ''| ')",
-            r"token is (?:invalid|expired|not valid)",
-            r"token (?:has )?expired",
+            r"invalid (?:HF |Hugging ?Face )(?:access )?token\b",
+            r"invalid (?:access )token\b(?!\[| id| at| in| for| ''| ')",
+            r"^(?!.{0,300}\b(?:JWT|session|CSRF|refresh|bearer|id_token|kube\w*)\b).{0,300}\btoken "
+            r"(?:is (?:invalid|expired|not valid)|(?:has )?expired)",
             r"not logged in to hugging ?face",
+            r"Not logged in\. Run 'hf auth login'",
             r"enable access to public gated repositories in your fine-grained token",
             r"fine-grained token .{0,80}(?:not|missing|lacks|permission)",
             r"could not read (?:Username|Password) for 'https://huggingface",
@@ -174,6 +186,18 @@ SIGNATURES = (
                 ),
             ),
             Variant(
+                r"(?:\b403\b.{0,200}huggingface\.co/\S+/resolve|huggingface\.co/\S+/resolve.{0,300}"
+                r"\b403\b)",
+                (
+                    "Open the address in a browser without a login: if it asks for one, accept the "
+                    "model's terms there, and set HF_TOKEN to a token that may read it.",
+                    "If the repository is public, something in between refuses: a proxy or filter "
+                    "of the network, the country, an address that was blocked. Try another network "
+                    "or HTTPS_PROXY, a mirror (HF_ENDPOINT), or download it by hand.",
+                ),
+                "The Hub, or a proxy or filter on the way to it, refuses the download (403).",
+            ),
+            Variant(
                 r"publickey|Host key|git@",
                 (
                     "Clone by https instead of ssh: git clone https://huggingface.co/OWNER/REPO, "
@@ -223,6 +247,7 @@ SIGNATURES = (
             r"download failed: .*\(status: 404\)",
             r"failed with status code: 404",
             r"curl: \(22\) The requested URL returned error: 404",
+            r"^(?!.{0,300}\b(?:npm|yarn|pnpm|npmjs|maven|crates\.io|apt|deb|yum|dnf)\b).{0,300}"
             r"404:? Not Found",
             r"no GGUF files found in repository (?P<repo>\S+)",
             r"pull model manifest: file does not exist",
@@ -234,8 +259,10 @@ SIGNATURES = (
             r"(?=.{0,400}(?:status|code|error|HTTP)\W{0,4}(?:\w+\W{1,2})?404\b).{0,400}\b404\b",
             r"(?:repo|repository|model|revision|branch) .{0,120}(?:not found|does not exist|"
             r"doesn't exist).{0,40}(?:hub|hugging ?face|registry)",
-            r"no (?:GGUF|matching|such) (?:files?|model|repo\w*|quant\w*) .{0,60}(?:found|in "
-            r"(?:the )?(?:repo\w*|hub)|hugging ?face)",
+            r"no GGUF (?:files?|model|repo\w*|quant\w*) .{0,60}(?:found|in (?:the )?(?:repo\w*|"
+            r"hub)|hugging ?face)",
+            r"no (?:matching|such) (?:files?|model|repo\w*|quant\w*) .{0,60}(?:in (?:the |this "
+            r")?(?:repo\w*|hub)|hugging ?face)",
             r"pull model manifest: .*(?:not found|404|does not exist)",
             r"not a valid quantization scheme",
             r"failed to fetch manifest",
@@ -245,7 +272,8 @@ SIGNATURES = (
             r"are you sure there are GGUF files",
             r"(?<!HEAD invalid )(?:http status|HTTP) code(?: received)?: 404\b",
             r"modelscope\.hub\.errors\.NotExistError",
-            r"errorCode=3\b",
+            r"aria2\b.{0,200}errorCode=3\b",
+            r"^errorCode=3\b",
             r"HttpSkipResponseCommand.{0,60}Resource not found",
             r"rfilename not found in ggufFile",
             r"\bNoSuchKey\b",
@@ -253,7 +281,14 @@ SIGNATURES = (
             r"remote: Repository not found",
             r"repository 'https?://\S+' not found",
             r"Could not find any file matching",
-            r"(?:revision|branch|ref) .{0,60}not found",
+            r"(?<![$\w])(?:revision|branch|ref) (?!not\b).{1,60}not found",
+            # What the hf command says in place of a traceback.
+            r"(?:File|Revision) not found in (?:model|dataset|space|repository)\b",
+            r"(?-i:(?:Model|Dataset|Space|Repository|Bucket) '[^'/]+/[^']+') not found\.$",
+            r"If the (?:repo|bucket) is private, make sure you are authenticated",
+            r"Repo id must (?:be|use)\b",
+            r"Cannot have -- or \.\. in repo_id",
+            r"Repo_id cannot end by",
             r"Invalid rev id",
             r"response code: 404",
             r"No file(?:s)? (?:matched|matching|found matching)",
@@ -271,6 +306,30 @@ SIGNATURES = (
         "huggingface_hub.errors.RemoteEntryNotFoundError: 404 Client Error. (Request ID: Root=1)",
         phase=_D,
         variants=(
+            Variant(
+                r"(?:Model|Dataset|Space|Repository|Bucket) '[^']+' not found\.|If the (?:repo|"
+                r"bucket) is private",
+                (
+                    "Compare OWNER/NAME with the address of its page on the Hub, letter by letter.",
+                    "If it is private or gated: hf auth login (or HF_TOKEN) with a token of an "
+                    "account that may read it; hf auth whoami shows who is logged in. Without "
+                    "that right the Hub answers as if there were none.",
+                ),
+                "There is no such repository on the Hub, or it is private and the token is "
+                "missing or may not read it.",
+            ),
+            Variant(
+                r"Repo id must (?:be in the form|use)|Invalid value\. Repo|Cannot have -- or|"
+                r"Repo_id cannot",
+                (
+                    "Write it as OWNER/NAME, without https://huggingface.co/, /tree/main and the "
+                    "like: the file's name follows apart (hf download OWNER/NAME FILE), a folder "
+                    "with --include 'FOLDER/*', a revision with --revision.",
+                    "A path of this machine is taken for a repository's name where it does not "
+                    "exist: check it as the program sees it, and give it absolute.",
+                ),
+                "What was given is no name of a repository (OWNER/NAME), nor a folder that exists.",
+            ),
             Variant(
                 r"HFValidationError|not a valid model identifier|Repo id must",
                 (
@@ -300,7 +359,7 @@ SIGNATURES = (
                 ),
             ),
             Variant(
-                r"raw/main|resolve/|Entry Not Found|EntryNotFound",
+                r"raw/main|resolve/|Entry Not Found|EntryNotFound|File not found in",
                 (
                     "Take the exact name, upper and lower case, from the repository's Files tab; "
                     "split files are NAME-00001-of-0000N.gguf, some in a folder of the quant.",
@@ -437,6 +496,7 @@ SIGNATURES = (
             r".{0,400}(?:50[24] )?(?:Bad Gateway|Gateway Time-?out)",
             r"(?:http status|HTTP) code(?: received)?: 50[0234]\b",
             r"too many 50[0234] error responses",
+            r"HTTP Error 50[0234] thrown while requesting",
             r"response code: 50[0234]",
             r"errorCode=29\b",
             r"(?:GET|POST)\b.{0,60}failed\W{0,3}(?:status: ?)?\(?50[0234]\b",
@@ -832,6 +892,17 @@ SIGNATURES = (
                 "The browser blocks a plain http address on a page that came by https.",
             ),
             Variant(
+                r"APITimeoutError",
+                (
+                    "Write http:// in the client's base address (http://HOST:PORT/v1): "
+                    "llama-server speaks https only with --ssl-key-file and --ssl-cert-file.",
+                    "If it does, or a proxy in front of it: openssl s_client -connect HOST:PORT "
+                    "shows whether TLS is answered there.",
+                ),
+                "The server does not answer the client's TLS handshake: the address begins with "
+                "https, and the server mostly speaks plain http.",
+            ),
+            Variant(
                 r"insecure protocol http",
                 ("ollama pull --insecure (or push) for a registry without https.",),
             ),
@@ -948,6 +1019,8 @@ SIGNATURES = (
             r"Failed to connect to (?:github|huggingface|pypi|raw\.|cdn|registry|ghcr|"
             r"download|files)\S* port",
             r"RemoteDisconnected",
+            # The Hub's client before each of its tries.
+            r"(?<!HTTP Error \d{3} )thrown while requesting (?:HEAD|GET|POST)\b",
         ),
         "The connection broke or timed out.",
         (
@@ -962,6 +1035,31 @@ SIGNATURES = (
         tier=Tier.SYMPTOM,
         phase=_D,
         variants=(
+            Variant(
+                r"refused\W{1,6}thrown while requesting",
+                (
+                    "Look what answers there from the same machine or container: curl -I of that "
+                    "address. A firewall, a VPN, or an entry of /etc/hosts or of DNS that leads "
+                    "elsewhere refuses in place of the Hub.",
+                    "Where the network has a proxy: HTTPS_PROXY=http://HOST:PORT for the program "
+                    "that downloads; look at HF_ENDPOINT if it is set (a mirror that is not there "
+                    "any more: unset it).",
+                ),
+                "The Hub's address refuses the connection: something in between does, or "
+                "HF_ENDPOINT names what does not run.",
+            ),
+            Variant(
+                r"thrown while requesting|while downloading from|/resolve/[^\s/]+/\S+",
+                (
+                    "Start the same download again: hf download goes on where it stopped. "
+                    "HF_HUB_DOWNLOAD_TIMEOUT=60 and HF_HUB_ETAG_TIMEOUT=60 wait longer, "
+                    "--max-workers 1 asks for less at once.",
+                    "Look whether the address is reached at all, from the same machine or "
+                    "container (curl -I); behind a proxy set HTTPS_PROXY. HF_ENDPOINT, if it is "
+                    "set, names a mirror in the Hub's place: it may be what breaks off.",
+                ),
+                "The download from the Hub, or its mirror, broke off or was not answered.",
+            ),
             Variant(
                 r"(?:host='|//|dial tcp |to )(?:10\.\d|192\.168\.|172\.(?:1[6-9]|2\d|"
                 r"3[01])\.).{0,300}"
@@ -1386,6 +1484,16 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
         variants=(
             Variant(
+                r"No space left on device: ?'[^']+' -> '",
+                (
+                    "df -h of the folder after the arrow: it is the target that is full. Free "
+                    "room there (pip cache purge, old environments), or choose another target "
+                    "(--target, a virtual environment on a larger disk).",
+                    "df -i as well: very many small files use up inodes.",
+                ),
+                "The disk of the folder that is copied to is full.",
+            ),
+            Variant(
                 r"/home/runner/|hostedtoolcache|_diag/|GITHUB_|actions/",
                 (
                     "GitHub's runners have some 14 GB free: as the first step remove what is not "
@@ -1425,6 +1533,8 @@ SIGNATURES = (
                     "Let temporary files go elsewhere: TMPDIR=/var/tmp (or a folder on a larger "
                     "disk) for pip and builds, with pip install --no-cache-dir; /tmp may be a "
                     "small RAM disk.",
+                    "df -h shows whether it is instead the disk of the environment, of --target "
+                    "or of the build folder that is full: free room there.",
                 ),
             ),
             Variant(
@@ -1463,6 +1573,27 @@ SIGNATURES = (
                 ),
             ),
         ),
+    ),
+    Signature(
+        "file-size-limit",
+        (
+            r"File size limit exceeded",
+            r"\bSIGXFSZ\b",
+            exited(153),
+            r"\[Errno 27\]",
+            r"\bEFBIG: ",
+            r"File too large(?: \(os error 27\))?$",
+        ),
+        "A file grew beyond what may be written: a limit of the shell or service, or of the disk.",
+        (
+            "ulimit -f shows the limit: ulimit -f unlimited before the start (LimitFSIZE=infinity "
+            "in the unit, fsize in /etc/security/limits.conf); then delete the part that was "
+            "written, and start again.",
+            "FAT32 holds no file of 4 GB or more: use ext4, XFS, NTFS or exFAT, or shards of a "
+            "smaller size (llama-gguf-split --split-max-size 3G).",
+        ),
+        "bash: line 1: 11422 File size limit exceeded llama-quantize m.gguf q8.gguf Q8_0",
+        phase=Phase.ALWAYS,
     ),
     Signature(
         "cache-not-writable",
@@ -1910,6 +2041,7 @@ SIGNATURES = (
             r"unsupported protocol scheme",
             r"first path segment in URL cannot contain colon",
             r"curl: \(3\)",
+            r"connect\w*.{0,200}Cannot assign requested address",
         ),
         "The address that the client was given is not a whole URL.",
         (
@@ -1920,6 +2052,20 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"Cannot assign requested address",
+                (
+                    "In a container localhost is the container itself: give the client the other "
+                    "service's name (http://ollama:11434), or host.docker.internal for the host "
+                    "(on Linux with extra_hosts host.docker.internal:host-gateway).",
+                    "Elsewhere write 127.0.0.1 for localhost, which may be an address of IPv6 "
+                    "that this machine does not have.",
+                ),
+                "The client asks an address at which nothing can be there: localhost within a "
+                "container, or IPv6 where there is none.",
+            ),
+        ),
     ),
     Signature(
         "client-outdated",
@@ -1970,6 +2116,7 @@ SIGNATURES = (
             r")?(?:response|"
             r"answer|reply)",
             r"Unexpected token '?<'?,? .{0,40}is not valid JSON",
+            r"Unexpected token '?<'? in JSON at position 0\b",
             r"invalid character '<' looking for beginning of value",
             r"Unexpected end of JSON input",
             r"ContentTypeError.{0,200}unexpected mimetype",
@@ -1984,6 +2131,23 @@ SIGNATURES = (
         "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "router-unreachable",
+        (
+            r"failed to notify router server: (?P<why>.+)",
+            r"setup_child_server: .{0,40}(?:failed|error).{0,80}router(?P<why>.*)",
+        ),
+        "A model's process of llama-server's router does not reach the router itself: {why}.",
+        (
+            "Let the router listen where its children look for it, on 127.0.0.1: --host 127.0.0.1 "
+            "or --host 0.0.0.0 in place of one address of the machine.",
+            "Use a newer build, which reports over a pipe; keep firewalls and HTTP_PROXY away from "
+            "127.0.0.1 (NO_PROXY).",
+        ),
+        "srv  setup_child_: failed to notify router server: Could not establish connection",
+        Basis.REPORTED,
         phase=Phase.ALWAYS,
     ),
     Signature(
@@ -2010,11 +2174,13 @@ SIGNATURES = (
     Signature(
         "endpoint-unknown",
         (
-            r"(?:message|detail|error)\W{1,6}(?:File|Page|Route|Endpoint|Path) Not Found\b",
+            r"(?:message|detail|error)\W{1,6}(?:File|Page|Route|Endpoint|Path) Not Found\b(?! in "
+            r"(?:model|dataset|space|repo))",
             r"NotFoundError: (?:Error code: )?404 (?!.*model).{0,120}(?:not found|page)",
             r"['\"]detail['\"]: ?['\"](?:Not Found|Method Not Allowed)",
-            r"405 Method Not Allowed",
-            r"Unexpected endpoint or method",
+            r"^(?!.{0,300}OPTIONS ).{0,300}405 Method Not Allowed",
+            r"Unexpected endpoint or method(?!\. \(OPTIONS)",
+            r"log_server_r\w*: (?:done )?request: +POST \S+ \S+ 404$",
             r"Cannot (?:POST|GET) /",
             r"404 page not found$",
             r"404 404 page not found",
@@ -2057,7 +2223,10 @@ SIGNATURES = (
             r"Cross-Origin Request Blocked",
             r"CORS .{0,60}(?:error|missing|not allowed|failed)",
             r"not allowed by Access-Control-Allow-Origin",
-            r"OPTIONS .{0,80} 405\b",
+            r"OPTIONS .{0,80} (?:400|403|404|405|501)\b",
+            r"Unexpected endpoint or method\. \(OPTIONS ",
+            r"\| +40[35] \|.{0,80}\| +OPTIONS +",
+            r"\[GIN\].{0,60}\| +403 \|",
             r"Ollama call failed with status code 403",
             r"(?:localhost|127\.0\.0\.1|\[::1\]):11434\b.{0,80}\b403\b",
             r"\b403\b.{0,80}(?:localhost|127\.0\.0\.1|\[::1\]):11434\b",
@@ -2067,6 +2236,7 @@ SIGNATURES = (
             "Ollama: allow the page or extension in the environment of ollama serve: "
             'OLLAMA_ORIGINS="chrome-extension://*,moz-extension://*,http://localhost:*" (or *), '
             "then quit it wholly and start it again.",
+            "LM Studio: Enable CORS in the settings of its server (lms server start --cors).",
             "llama-server allows every page unless a proxy strips the header; else let one proxy "
             "serve page and engine.",
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ggufctl.core.signatures import checks
-from ggufctl.core.signatures.table import Basis, Phase, Signature, Tier, Variant
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
 
 __all__ = ["SIGNATURES"]
 
@@ -383,11 +383,72 @@ SIGNATURES = (
         ),
     ),
     Signature(
+        "compiler-crashed",
+        (
+            r"PLEASE (?:submit a (?:full )?bug report|ATTACH THE FOLLOWING FILES)",
+            r"Please submit a full bug report",
+            r"(?:fatal )?error C1001\b",
+            r"(?P<program>clang|icpx|icx|dpcpp|hipcc|amdclang|c)(?:\+\+|-\d+)?: error: (?:clang |"
+            r"unable to execute command: (?:Segmentation|Illegal|Aborted|Bus))",
+            r"frontend command failed (?:due to signal|with exit code)",
+            r"'(?P<program>cicc|ptxas|fatbinary|nvlink)' died with status "
+            r"0x[cC]00000(?:05|94|1[dD]|[fF][dD])",
+            r"LLVM ERROR: (?!out of memory)(?P<why>.+)",
+            r"internal error: assertion failed at: \"",
+            r"Internal Compiler Error \(",
+            r"internal compiler error: (?:in \w+, at \S+:\d+|Segmentation|Illegal|Aborted|Bus|tree "
+            r"check|verify)",
+            r"'(?P<program>cicc|ptxas|cudafe\+\+|nvlink)' died due to signal (?:4|6|7|8|11)\b",
+        ),
+        "The compiler itself crashed while it compiled the engine: {program} {why}.",
+        (
+            "Use another version of it (newer gcc, clang, oneAPI, CUDA or Visual Studio; or the "
+            "one that the project's CI builds with), or another compiler.",
+            "Build again with fewer jobs (cmake --build build -j 2), as compilers crash for want "
+            "of memory too; then for the file that is named with less optimisation "
+            "(-DCMAKE_BUILD_TYPE=Release with -O1).",
+            "A prebuilt release or wheel does without a compiler.",
+        ),
+        "PLEASE ATTACH THE FOLLOWING FILES TO THE BUG REPORT:",
+        Basis.REPORTED,
+        phase=_B,
+    ),
+    Signature(
+        "compiler-command-line",
+        (
+            r"nvcc (?:fatal|error) +: (?P<why>A single input file is required.*)",
+            r"nvcc (?:fatal|error) +: (?P<why>(?:No input files|Don't know what to do with|"
+            r"redefinition of argument|Option '|Missing arg|Argument |More than one compilation|"
+            r"Specified host compiler|Stray|Illegal option|Incompatible options?).*)",
+            r"(?:clang|gcc|g\+\+|cc|c\+\+|icpx?|icx)(?:-\d+)?(?:\.exe)?: (?:fatal )?error: "
+            r"(?P<why>no input files|cannot specify -o when generating multiple.*|unknown "
+            r"argument:.*|missing argument to.*|argument to .+ (?:is missing|should be).*)",
+            r"Command line error D(?:8016|8021|8004|8036|8000)\b\W{0,4}(?P<why>.*)",
+            r"cl : Command line (?:error|warning) D8\d{3} : (?P<why>(?:invalid|ignoring unknown "
+            r"option '/?-\w).*)",
+        ),
+        "The compiler was called with a command line that it cannot read: {why}.",
+        (
+            "On Windows build with CMake and Visual Studio (cmake -B build -DGGML_CUDA=ON) in the "
+            "x64 Native Tools prompt, not with make: options and paths of Unix come apart there.",
+            "Look for a path with a space or a stray quote in what you set: CMAKE_ARGS, CFLAGS, "
+            "NVCC_APPEND_FLAGS, CUDA_PATH, the folder of the project itself; then delete the build "
+            "folder.",
+            "An option that the compiler does not know is for another one: gcc's for clang or cl, "
+            "or for a newer version.",
+        ),
+        "nvcc fatal   : A single input file is required for a non-link phase when an outputfile "
+        "is specified",
+        Basis.REPORTED,
+        phase=_B,
+    ),
+    Signature(
         "compiler-version",
         (
             r"unsupported GNU version! gcc versions later than (?P<version>\d+)",
             r"nvcc fatal +: '[^']+': expected a number",
-            r"std::filesystem::",
+            r"(?:error|undefined|undeclared|declared|reference|member).{0,80}std::filesystem::",
+            r"std::filesystem::\S{0,120}.{0,40}(?:undefined|not declared|has not been)",
             r"'filesystem' file not found",
             r"unsupported Microsoft Visual Studio version",
             r"CMake (?P<version>[\d.]+) or higher is required",
@@ -421,7 +482,8 @@ SIGNATURES = (
             r"parameter packs not expanded with",
             r"'cudafe\+\+' died with status",
             r"unrecognized command-line option [‘'\"]-m(?:cpu|arch)=",
-            r"internal compiler error: (?!Killed|Segmentation)",
+            r"internal compiler error: (?!Killed|Segmentation|Illegal|Aborted|Bus|tree check|"
+            r"verify|in \w+, at)",
         ),
         "Compiler, CMake and CUDA do not go together.",
         (
@@ -520,6 +582,16 @@ SIGNATURES = (
         ),
     ),
     Signature(
+        "build-option-warned",
+        (r"LLAMA_BUILD_WEBUI is deprecated",),
+        "CMake takes an option of old versions, and warns of it.",
+        ("Write the name that it gives in its place; the build itself goes on.",),
+        "CMake Deprecation Warning at tools/ui/CMakeLists.txt:9 (message):\n"
+        "  LLAMA_BUILD_WEBUI is deprecated, use LLAMA_BUILD_UI instead",
+        severity=Severity.REMARK,
+        phase=_B,
+    ),
+    Signature(
         "build-option-renamed",
         (
             r"LLAMA_(?:CUBLAS|CUDA|METAL|HIPBLAS) is deprecated and will be removed",
@@ -541,8 +613,8 @@ SIGNATURES = (
     Signature(
         "submodules-missing",
         (
-            r"fatal error: '?\S*(?:llama|ggml|gguf)\S*\.h\S*?'? ?:? (?:file not found|No such "
-            r"file)",
+            r"fatal error: '?(?P<name>\S*(?:llama|ggml|gguf)\S*\.h\w*)'?:? ?(?:file not found|No "
+            r"such file)",
             r"include could not find (?:requested|load) file",
             r"add_subdirectory given source .{0,100}not an existing directory",
             r"Cannot find source file:",
@@ -574,6 +646,19 @@ SIGNATURES = (
                     "--recurse-submodules.",
                 ),
                 "CMake was started in a folder without the sources.",
+            ),
+            Variant(
+                r"^(?![\s\S]*\npip build\b)(?![\s\S]*(?:submodule|vendor/|CMakeLists))[\s\S]*"
+                r"fatal error: '?(?:\S*/)?(?:llama|ggml|gguf)[\w-]*\.h",
+                (
+                    "Name the folders of the headers to the compiler: g++ -I llama.cpp/include -I "
+                    "llama.cpp/ggml/include (after cmake --install -I PREFIX/include, or "
+                    "find_package(llama) in CMake); to link, -L of the build's bin or lib, "
+                    "-lllama -lggml.",
+                    "If a package that brings llama.cpp along is being built: git submodule update "
+                    "--init --recursive; GitHub's zip files lack them.",
+                ),
+                "The compiler does not find a header of llama.cpp: {name}.",
             ),
         ),
     ),
@@ -609,13 +694,41 @@ SIGNATURES = (
     Signature(
         "cgo-off",
         (
-            r"\.go:\d+:\d+: undefined: (?P<symbol>(?:llama|gollama|ggml|C)\.\w+)",
-            r"build constraints exclude all Go files in \S*llama",
+            r"\.go:\d+:\d+: undefined: (?P<symbol>(?:llama|gollama|ggml|gpu|llm|discover|runner|"
+            r"whisper|mlx|C)\.\w+)",
+            r"(?:llama|llm|ggml|gpu|discover|whisper|runner|mlx)[\w.-]*[/\\]?[\w.-]*\.go:\d+:\d+: "
+            r"undefined: (?P<symbol>\w+)$",
+            r"build constraints exclude all Go files in \S*(?:llama|ggml|gpu|mlx|whisper)",
+            r"C source files not allowed when not using cgo",
+            r"requires cgo\b.{0,40}(?:CGO_ENABLED|disabled)",
+            r"cgo is (?:disabled|not enabled)",
             r"cgo: C compiler \S+ not found",
         ),
-        "The Go program is built without cgo, which its llama.cpp needs.",
-        ("Install a C and C++ compiler (build-essential), and build with CGO_ENABLED=1.",),
+        "The Go program is built without cgo, which its llama.cpp needs, so that all files with C "
+        "in them are left out: {symbol} is nowhere.",
+        (
+            "Install a C and C++ compiler (build-essential; on Windows gcc of w64devkit, MSYS2 or "
+            "TDM), and build with CGO_ENABLED=1: without a compiler Go leaves cgo out and does not "
+            "say so (go env CGO_ENABLED CC).",
+            "Where the project has them, run its generating step first (go generate ./...).",
+        ),
         "server/routes.go:70:20: undefined: llama.New",
+        Basis.REPORTED,
+        phase=_B,
+    ),
+    Signature(
+        "go-embed-missing",
+        (r"\.go:\d+:\d+: pattern (?P<pattern>\S+): no matching files found",),
+        "A Go program is to carry files that were never built: {pattern} is empty.",
+        (
+            "Build what it embeds first: git submodule update --init --recursive, then the step "
+            "of its build instructions (go generate ./... with the dots in older Ollama; cmake -B "
+            "build and cmake --build build in newer; npm run build for a web page), then go build.",
+            "Look at what that step wrote: it ends without files where cmake, a compiler or git "
+            "is missing.",
+        ),
+        "llm/payload_linux.go:7:12: pattern llama.cpp/build/linux/*/*/lib/*.so*: no matching "
+        "files found",
         Basis.REPORTED,
         phase=_B,
     ),
@@ -626,6 +739,7 @@ SIGNATURES = (
             r"load_model|llava)_\w+)",
             r"unresolved external symbol \S*?(?P<symbol>(?:llama|ggml|gguf|mtmd)_\w+)",
             r"cannot find -l(?P<symbol>llama|ggml\S*|binding|mtmd)\b",
+            r"could not find native static library [`'](?P<symbol>llama|ggml\w*|mtmd)",
             r"(?:unable to|could not) find library -l(?P<symbol>llama|ggml\S*|binding|mtmd)\b",
         ),
         "The program is linked without llama.cpp's libraries, or with those of another version: "
@@ -742,6 +856,8 @@ SIGNATURES = (
         "package-not-found",
         (
             r"No matching distribution found for (?P<package>\S+)",
+            r"npm (?:ERR!|error).{0,20}\b(?:E404|404 Not Found)\b",
+            r"\bregistry\.npmjs\.org/(?P<package>\S+).{0,40}\b404\b",
             r"Package '(?P<package>[^']+)' requires a different Python",
             r"(?P<package>\S+\.whl) is not a supported wheel on this platform",
             r"Could not find a version that satisfies the requirement (?P<package>\S+)",
@@ -788,6 +904,18 @@ SIGNATURES = (
                     "look at the index in a browser.",
                 ),
                 "The index that is asked does not have the package: {package}.",
+            ),
+            Variant(
+                r"^(?![\s\S]*(?:a different python|Requires-Python))[\s\S]*==\S+ \(from "
+                r"versions: (?!none)",
+                (
+                    "Take a version that the line lists (pip index versions NAME), or leave ==... "
+                    "out for the newest.",
+                    "If it is newer than the list: pip install -U pip; wheels of that version may "
+                    "be for other Pythons and systems only, or the index that is asked (a mirror, "
+                    "--index-url) does not have it yet.",
+                ),
+                "There is no such version of the package for this Python and index: {package}.",
             ),
             Variant(
                 r"requires a different Python|Requires-Python|requires Python|not (?:allowed|"
@@ -921,7 +1049,8 @@ SIGNATURES = (
             r"because these package versions have conflicting dependencies",
             r"No solution found when resolving dependencies",
             r"LibMambaUnsatisfiableError",
-            r"is incompatible with",
+            r"(?:[=<>~]=? ?\d[\w.]*\S*|\b\d+\.\d[\w.]*|\b(?:package|requirement|dependenc)\w*\b"
+            r".{0,60}) (?:is|are) incompatible with",
             r"version conflict",
             r"pip's dependency resolver does not currently",
             r"which is incompatible",
@@ -1001,13 +1130,14 @@ SIGNATURES = (
         (
             r"(?P<module>\w[\w-]*[>=]=[\d.]+) is required$",
             r"No module named '(?P<module>[^']+)'",
+            r"AttributeError: 'NoneType' object has no attribute '(?P<module>Llama\w*)'",
             r"ImportError: cannot import name '(?P<module>[^']+)'",
             r"ImportError: (?P<module>numpy\.core\.multiarray failed to import)",
             r"ModuleNotFoundError: (?P<module>.+)",
             r"ImportError: (?P<module>(?!DLL|lib|\S+\.so|/).+)",
             r"got an unexpected keyword argument '(?P<module>\w+)'",
-            r"AttributeError: (?:partially initialized )?module '(?P<module>[\w.]+)' has no "
-            r"attribute",
+            r"AttributeError: (?:partially initialized )?module '(?P<package>[\w.]+)' has no "
+            r"attribute '(?P<module>\w+)",
             r"numpy\.dtype size changed",
             r"A module that was compiled using NumPy 1",
             r"Please (?:install|upgrade) (?P<module>\w+) (?:using|with|to use|by running)",
@@ -1016,6 +1146,8 @@ SIGNATURES = (
             r"requires? the (?P<module>[\w.-]+) (?:library|package)",
             r"No module named (?P<module>[\w.]+)$",
             r"package (?P<module>[\w.-]+) is not installed",
+            r"(?P<module>llama[-_]cpp[-_]python) (?:library |package |module )?(?:is )?(?:not "
+            r"(?:found|installed|available)|missing)\b",
             r"(?P<module>\w+) is required .{0,60}pip install",
             r"Using .{0,60}requires .{0,40}`pip install (?P<module>[\w.\[\]-]+)",
         ),
@@ -1042,6 +1174,16 @@ SIGNATURES = (
                     "there).",
                 ),
                 "A package that is being built does not see one that it needs: {module}.",
+            ),
+            Variant(
+                r"cannot find module '",
+                (
+                    "Install what the program needs, in its own folder: npm install (npm ci), and "
+                    "build it where it is built from source (npm run build).",
+                    "A .node file is native code: npm rebuild with the Node.js that runs it, or an "
+                    "image made for this system and processor.",
+                ),
+                "A module of Node.js is not there: {module}.",
             ),
             Variant(
                 r"cannot import name (?!'Llama')|partially initialized",
@@ -1084,7 +1226,20 @@ SIGNATURES = (
                 "A Python module is not where the program runs: {module}.",
             ),
             Variant(
-                r"unexpected keyword|has no attribute",
+                r"module 'modal' has no attribute",
+                (
+                    "Modal renamed or removed it: Mount became image.add_local_file, "
+                    'add_local_dir and add_local_python_source; modal.gpu.A100(count=2) is gpu="'
+                    'A100:2"; Stub is App, web_endpoint fastapi_endpoint, NetworkFileSystem '
+                    "Volume.",
+                    "Or pin the client that the code was written for: pip install 'modal<1'.",
+                    "If a file or folder of your own is called modal, it hides the package: "
+                    "rename it.",
+                ),
+                "The modal package that is installed has no {module}.",
+            ),
+            Variant(
+                r"unexpected keyword|(?<!'NoneType' object )has no attribute",
                 (
                     "Pin the package that the last lines of the traceback are in to the version "
                     "that this code was written for: the newest may no longer take it (pip "
@@ -1093,14 +1248,39 @@ SIGNATURES = (
                     "exactly the Python that runs the program.",
                 ),
                 "A Python package is newer or older than the code that calls it, and does not "
-                "know {module}.",
+                "know {module} of {package}.",
             ),
             Variant(
-                r"'?llama_cpp'?\W{0,3}$|named llama_cpp",
+                r"No module named '?llama[_-]cpp[_-]python\b",
+                (
+                    "The package is llama-cpp-python, the module in it llama_cpp: from llama_cpp "
+                    "import Llama.",
+                    "If that is not found either: python -m pip install llama-cpp-python with "
+                    "exactly the Python that runs the program.",
+                ),
+                "There is no module of this name: what llama-cpp-python brings is called "
+                "llama_cpp.",
+            ),
+            Variant(
+                r"No module named '?(?:uvicorn|fastapi|starlette\w*|sse_starlette|"
+                r"pydantic_settings|yaml)\b[\s\S]*\nllama_cpp\b",
+                (
+                    "Its server is an extra: pip install 'llama-cpp-python[server]' with exactly "
+                    "the Python that runs it (in a Dockerfile and on Modal as well).",
+                ),
+                "llama-cpp-python is there, but not what its server needs besides: {module}.",
+            ),
+            Variant(
+                r"'?llama_cpp(?:_cuda|_tensorcores|_vulkan|_rocm|_cpu)*'\W{0,3}(?:\n|$)|named "
+                r"llama_cpp|no attribute 'Llama|"
+                r"llama[-_]cpp[-_]python (?:library|package|module)",
                 (
                     "pip install llama-cpp-python with exactly the Python that runs the program "
                     "(python -m pip), in its virtual environment; on Modal "
                     '.pip_install("llama-cpp-python") of the image that the function names.',
+                    "ComfyUI: into its own Python (python_embeded/python.exe -s -m pip install, or "
+                    "that of its venv). llama_cpp_cuda and the like are other names of the same "
+                    "package, which programs try first: there is none of that name to install.",
                 ),
                 "llama-cpp-python is not installed for the Python that runs this.",
             ),
@@ -1217,7 +1397,10 @@ SIGNATURES = (
     ),
     Signature(
         "chat-format-unknown",
-        (r"Invalid chat handler: (?P<name>\w+)", r"LlamaChatCompletionHandlerNotFoundException"),
+        (
+            r"Invalid chat handler: (?P<name>[^\s(]+)",
+            r"LlamaChatCompletionHandlerNotFoundException",
+        ),
         "llama-cpp-python knows no chat format {name}.",
         (
             "Leave out chat_format, so that the model's own template is used, or take one of "
@@ -1703,6 +1886,7 @@ SIGNATURES = (
             r"run-detectors: unable to find an interpreter",
             r"unable to find an interpreter for \S*\.llamafile",
             r"import_dll .{0,160}\.llamafile",
+            r"\bllamafile[\w.-]*['\"]?: (?:line )?\d+: .{0,20}[Ss]yntax error",
             r"\.llamafile(?:\.exe)?['\"]? ?: (?:Invalid argument|cannot execute|Exec format)",
             r"\.llamafile(?:\.exe)?' failed to run",
             r"APE is running on WIN32 inside WSL",
@@ -1717,6 +1901,9 @@ SIGNATURES = (
             "WSL: sudo sh -c 'echo -1 > /proc/sys/fs/binfmt_misc/WSLInterop'.",
             "Windows starts no program above 4 GB: download llamafile alone, name it "
             "llamafile.exe, and run llamafile.exe -m with the large file.",
+            "Android (Termux): build or install llama.cpp there (pkg install llama-cpp), and take "
+            "the model as a .gguf file; syntax errors mean that the shell reads the program as "
+            "text.",
         ),
         "run-detectors: unable to find an interpreter for ./llava-v1.5-7b-q4.llamafile",
         Basis.REPORTED,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant
+from ggufctl.core.signatures.table import Basis, Phase, Severity, Signature, Tier, Variant, exited
 
 __all__ = ["SIGNATURES"]
 
@@ -544,7 +544,7 @@ SIGNATURES = (
             r"(?P<program>[\w./-]*llama[\w-]*): command not found",
             r"OCI runtime (?:exec|create) failed: .*no such file or directory",
             r"can't open file '(?P<program>[^']+)': \[Errno 2\]",
-            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+127\b",
+            exited(127),
             r"(?:status|code)=203/EXEC",
             r"exec: .{0,80}not found",
             r"(?P<program>\S*(?:llama-server|llama-cli|ollama|koboldcpp|local-ai|server))\"?: "
@@ -596,6 +596,9 @@ SIGNATURES = (
             r"`(?P<program>[\w-]+)[^`]{0,40}` failed with Exception\W{0,2}\[WinError 2\]",
             r"WinError 2\] 系统找不到指定的文件。?\W{0,3}$",
             r"tini \(\d+\)\] exec (?P<program>\S+) failed",
+            r"\b(?:ba|z|da|k|a)?sh: (?:line )?(?:\d+: )?(?P<program>(?!\S*(?:/\.\w|profile|bashrc))"
+            r"(?:[\w.~$-]*/)[^\s:]*): No such file or directory",
+            r"\bzsh: no such file or directory: (?P<program>\S*/\S*)$",
         ),
         "The program to start is not in the image: {program}.",
         (
@@ -617,6 +620,18 @@ SIGNATURES = (
                     "before JetPack 6: look with tegrastats, and use l4t images.",
                 ),
                 "nvidia-smi is not in the container, as the GPU was not passed into it.",
+            ),
+            Variant(
+                r"can't open file|sh: .{0,200}no such file or directory",
+                (
+                    "Check the path as the program sees it: the working folder, the spelling "
+                    "(upper and lower case), what is mounted or copied into a container.",
+                    "If it is to come out of a build, that build went wrong, or put it elsewhere "
+                    "(build/bin): look for it with find . -name 'llama-*'.",
+                    "If it is there, what it is run by is not: the first line of a script (#!), or "
+                    "the loader of another system (file NAME tells).",
+                ),
+                "A script or program that is called by its path is not there: {program}.",
             ),
             Variant(
                 r"\bwhich\b|\bwhere\b|\bcommand -v\b",
@@ -643,6 +658,106 @@ SIGNATURES = (
                 "A program is not installed here, or not on the PATH: {program}.",
             ),
         ),
+    ),
+    Signature(
+        "shell-syntax",
+        (
+            r"The term '(?P<program>\$|\\|[A-Za-z_]\w*=[^']*|export|source|sudo|chmod|--?\w[\w-]*|"
+            r"#!?)' is not",
+            r"'(?P<program>\$|\\|[A-Z_]{3,}(?:=[^']*)?|export|source|sudo|chmod|--?\w[\w-]*)' is "
+            r"not recognized as an internal",
+            r"The token '(?P<program>&&|\|\|)' is not a valid statement separator",
+            r"Missing expression after unary operator '(?P<program>--?)'",
+            r"(?:^|: )(?P<program>--?[a-zA-Z][\w-]*|\$|>>>|\\): (?:command )?not found$",
+            r"command not found: (?P<program>--?[a-zA-Z][\w-]*|\$|>>>|\\)\s*$",
+        ),
+        "A command line was typed for another shell, or came apart at its line ends: "
+        "{program} is no program.",
+        (
+            "Leave out what only shows the prompt ($, #, PS>), and put the command on one line: a "
+            "line goes on with \\ at its very end in bash and zsh (no space after it), ` in "
+            "PowerShell, ^ in cmd.",
+            "Variables before a command (NAME=value program) are a Unix shell's: in PowerShell "
+            '$env:NAME="value"; program, in cmd set NAME=value && program; a service takes them '
+            "from its unit or from the system's settings.",
+        ),
+        "The term 'OLLAMA_ORIGINS=*' is not recognized as the name of a cmdlet, function, script "
+        "file, or operable program.",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "script-unreadable",
+        (
+            r"\.(?:sh|bash|command): (?:line )?\d+: .{0,20}syntax error",
+            r"\b(?:ba|z|da|k|a)?sh: (?:line )?\d+: [Ss]yntax error",
+            r"syntax error near unexpected token [`'\"](?:newline|<|\$'\\r|do\\r|fi\\r|then\\r)",
+        ),
+        "The shell cannot read a script.",
+        (
+            "Look at its first lines (head -3 FILE): a web page (<html>) in place of it means that "
+            "its address was wrong; take the file's raw one.",
+            "Run it with the shell that it is written for (bash FILE rather than sh FILE).",
+            "Files from Windows have other line ends: sed -i 's/\\r$//' FILE.",
+        ),
+        "install.sh: line 1: syntax error near unexpected token `<'",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "program-renamed",
+        (
+            r"can't open file '[^']*?(?P<program>convert[-_](?:hf[-_]to[-_]gguf|lora[-_]to[-_]ggml|"
+            r"llama[-_]ggml[-_]to[-_]gguf|llama-ggmlv3-to-gguf|pth-to-ggml|gptq-to-ggml|"
+            r"ggml-to-pth)(?:-update)?\.py)': \[Errno 2\]",
+            r"can't open file '[^']*llama\.cpp[^']*?[/\\](?P<program>convert\.py)': \[Errno 2\]",
+            r"(?:^|[\s\"'`(])(?P<program>(?:\.[/\\]|\S*llama\.cpp[/\\]|\S*build[/\\]bin[/\\])\S*?"
+            r"(?:(?<=[/\\])(?:main|server|quantize|perplexity|imatrix|llava-cli|embedding|"
+            r"gguf-split|export-lora|finetune|batched-bench|simple|speculative|infill)))(?:\.exe)?"
+            r"['\"`]?: (?:No such file|(?:command )?not found)",
+            r"(?:^|: )(?P<program>quantize|llava-cli|gguf-split|perplexity): (?:command )?not "
+            r"found",
+            r"No such file or directory: '[^']*?(?P<program>(?:\.[/\\]|llama\.cpp[/\\]\S*)(?:"
+            r"main|server|quantize|llava-cli|imatrix|perplexity))(?:\.exe)?'",
+        ),
+        "A script or program of llama.cpp is called by a name that it no longer has, or was not "
+        "built ({program}).",
+        (
+            "Since mid 2024 it is convert_hf_to_gguf.py (convert.py and convert-hf-to-gguf.py are "
+            "gone), convert_lora_to_gguf.py, llama-cli (main), llama-server (server), "
+            "llama-quantize (quantize), llama-imatrix, llama-perplexity, llama-gguf-split, "
+            "llama-mtmd-cli (llava-cli).",
+            "Programs lie in build/bin (build/bin/Release on Windows) after cmake -B build && "
+            "cmake --build build; there is no make any more.",
+            "A notebook or script made for the old names wants an update, or a checkout of that "
+            "time (git checkout b3000).",
+        ),
+        "/bin/bash: line 1: ./llama.cpp/quantize: No such file or directory",
+        Basis.REPORTED,
+        phase=_START,
+    ),
+    Signature(
+        "redirect-folder-missing",
+        (
+            r"\b(?:ba|z|da|k|a)?sh: (?:line )?\d+: (?P<path>/?(?:[\w.@$-]+/)+[\w.@-]+\.(?:log|out|"
+            r"err|txt|jsonl?|csv|pid)): No such file or directory",
+            r"\bsh: (?:line )?\d+: (?:cannot|can't) create (?P<path>\S+): (?:Directory nonexistent|"
+            r"nonexistent directory)",
+            r"\b(?:zsh|sh|bash): (?:no such file or directory|can't create): (?P<path>\S+\.(?:log|"
+            r"out|err|txt|jsonl?|csv|pid))",
+            r"(?:cannot|can't) create (?P<path>\S+\.(?:log|out|err|txt)): (?:Directory|"
+            r"nonexistent|No such)",
+        ),
+        "A shell is to write into {path}, whose folder is not there, so that the command before "
+        "it never ran.",
+        (
+            "Create the folder first (mkdir -p, in a container on the host's side of the mount), "
+            "or write the log elsewhere.",
+            "Then start the command itself again: what says that it is not running only follows.",
+        ),
+        "/bin/bash: line 1: /data/logs/ollama.log: No such file or directory",
+        Basis.REPORTED,
+        phase=_START,
     ),
     Signature(
         "docker-usage",
@@ -719,7 +834,7 @@ SIGNATURES = (
         (
             r"exec:? \W{0,4}(?P<program>/[^\s\"\\:]+)\W{1,6}permission denied",
             r"exec: \"(?P<program>[^\"]+)\": permission denied",
-            r"exit(?:ed)?(?: with)?(?: status| code)?[ :=(\"]+126\b",
+            exited(126),
             r"(?P<program>\S*llama-server): Permission denied",
             r"cannot execute: Permission denied",
             r"Failed at step EXEC.*Permission denied",
@@ -1417,7 +1532,7 @@ SIGNATURES = (
         (
             r"VcpuLimitExceeded",
             r"Quota '?\w*(?:GPU|CPUS|NVIDIA|TPU)\w*'? exceeded",
-            r"Quota exceeded for \w+",
+            r"(?<!disk )Quota exceeded for \w+",
             r"QUOTA_EXCEEDED",
             r"\bQuotaExceeded\b",
             r"ResourceLimitExceeded",
@@ -1465,7 +1580,7 @@ SIGNATURES = (
             r"exceeded quota: (?P<what>\S+)",
             r"FailedScheduling(?! +Skip)",
             r"untolerated taint",
-            r"didn't (?:match|tolerate|find)",
+            r"(?:node\(s\)|nodes?|pods?) (?:that )?(?:had .{1,80}|didn't (?:match|tolerate|find))",
             r"nodes are available",
             r"no nodes available to schedule",
             r"(?:is )?forbidden: (?:exceeded|maximum|minimum|failed quota)",
@@ -1594,7 +1709,8 @@ SIGNATURES = (
         "kube-unreachable",
         (
             r"The connection to the server .{0,80}was refused",
-            r"Unable to connect to the server",
+            r"Unable to connect to the server: (?:dial|EOF|x509|net/http|context|Get|tls|read|"
+            r"getting)",
             r"couldn't get current server API group list",
             r"Kubernetes cluster unreachable",
             r"no configuration has been provided, try setting KUBERNETES_MASTER",
@@ -2154,7 +2270,8 @@ SIGNATURES = (
     Signature(
         "threads-limit",
         (
-            r"Resource temporarily unavailable",
+            r"^(?!.{0,300}\b(?:lock\w*|flock|sockets?|recv\w*|read\w*|write|accept|connect\w*|"
+            r"database|BlockingIOError|IOError)\b).{0,300}Resource temporarily unavailable",
             r"can't start new thread",
             r"pthread_create failed",
             r"fork: retry",
@@ -2369,6 +2486,10 @@ SIGNATURES = (
             r"modal\.exception\.InvalidError: (?P<why>.+)",
             r"(?<!modal\.exception\.)\bInvalidError: (?P<why>.+)",
             r"(?P<why>\S+ is not a valid GPU type)",
+            r"(?P<why>(?:The '[^']+' (?:file|module)|App|Module) has no entrypoints)",
+            # Rich breaks the line after 80 columns.
+            r"\bDeprecationError: Deprecated on \S+ (?P<why>.+?)(?: (?:has|have) been(?: "
+            r"(?:renamed|removed|replaced|deprecated)(?: to| by| with)?)?)?$",
             r"(?P<why>No \[project\.dependencies\] section in pyproject\.toml)",
             r"(?P<why>(?:fastapi_endpoint|asgi_app|web_endpoint)\S* require FastAPI to be "
             r"installed)",
@@ -2474,6 +2595,17 @@ SIGNATURES = (
                 ),
             ),
             Variant(
+                r"has no entrypoints",
+                (
+                    'The file needs an app at its top level, app = modal.App("NAME"), and on it a '
+                    "function with @app.function() or @app.local_entrypoint(); objects made within "
+                    "functions or under if __name__ are not seen.",
+                    "Name the file that has it: modal run FILE.py::app.FUNCTION; an app under "
+                    "another name as FILE.py::NAME, a package with -m.",
+                ),
+                "Modal finds no app, or no function of one, in what it was told to run: {why}.",
+            ),
+            Variant(
                 r"FastAPI to be installed",
                 ('Add it to the image: .pip_install("fastapi[standard]").',),
             ),
@@ -2520,6 +2652,7 @@ SIGNATURES = (
                     "scaledown_window; or pin the client that the code was written for (pip "
                     "install 'modal<1').",
                 ),
+                "The app uses what Modal has renamed or removed: {why}.",
             ),
             Variant(
                 r"Image [Bb]uilder|Python version",
@@ -2623,8 +2756,7 @@ SIGNATURES = (
         (
             r"DeserializationError",
             r"Deserialization failed because",
-            r"could not deserialize",
-            r"Could not deserialize (?:remote exception|result)",
+            r"could not deserialize (?!key\b)",
         ),
         "Code or data cannot be unpacked in the container: another Python minor, or a package "
         "that is "

@@ -15,14 +15,15 @@ SIGNATURES = (
             r"invalid argument: (?P<argument>--?[a-z][\w-]*)",
             r"error: unknown argument: (?P<argument>\S+)",
             r"unrecognized arguments: (?P<argument>.+)",
-            r"the argument has been removed\. (?P<argument>.*)",
+            r"error while handling (?:argument|environment variable) \"(?P<argument>[^\"]+)\": the "
+            r"argument has been removed\W*(?P<instead>.*)",
             r"unknown flag: (?P<argument>\S+)",
             r"unknown (?:shorthand )?flag:? (?P<argument>.+)",
-            r"(?:unknown|unrecogni[sz]ed|invalid|unexpected) (?:command[- ]?line )?(?:option|"
-            r"argument|flag|parameter)s?:? ['\"`]?(?P<argument>--?[a-zA-Z][\w-]*)",
+            r"(?<!ignoring )(?:unknown|unrecogni[sz]ed|invalid|unexpected) (?:command[- ]?line )?"
+            r"(?:option|argument|flag|parameter)s?:? ['\"`]?(?P<argument>--?[a-zA-Z][\w-]*)",
             r"unrecogni[sz]ed (?:option|argument|parameter)",
-            r"no such option:? (?P<argument>\S+)",
-            r"unknown option:? (?P<argument>\S*)",
+            r"no such option:? ['\"`]?(?P<argument>-{0,2}\w[\w-]*)",
+            r"(?<!ignoring )unknown option:? (?P<argument>\S*)",
             r"flag provided but not defined: (?P<argument>\S+)",
             r"(?:got an )?unexpected argument '(?P<argument>[^']+)' found",
             r"arguments are not used by",
@@ -44,6 +45,48 @@ SIGNATURES = (
         ),
         "error: invalid argument: --flash-attention",
         variants=(
+            Variant(
+                r"the argument has been removed\W+\w",
+                (
+                    "Correct the command, the preset or the environment (LLAMA_ARG_...): "
+                    "{instead}.",
+                    "--help of exactly this build lists what it takes; or stay with the build that "
+                    "the command was written for.",
+                ),
+                "This build of the engine no longer has the option {argument}: {instead}.",
+            ),
+            Variant(
+                r"the argument has been removed",
+                (
+                    "Leave it out of the command, the preset and the environment "
+                    "(LLAMA_ARG_...); --help of exactly this build lists what it takes.",
+                ),
+                "This build of the engine no longer has the option {argument}.",
+            ),
+            Variant(
+                r"\bNo such option:? \W",
+                (
+                    "Correct its spelling: --help of exactly this command lists its options, and "
+                    "the lines below may name the one that was meant.",
+                    "Options come with newer versions: update the program (pip install -U NAME in "
+                    "the environment that runs it), if what you follow names this one.",
+                ),
+                "The program has no option {argument}.",
+            ),
+            Variant(
+                r"(?:invalid|unknown) argument: (?!-)|unrecognized arguments: (?!-)|unexpected "
+                r"argument '(?!-)[^']+' found",
+                (
+                    "If it is the rest of a path or a prompt with a space in it, put the whole in "
+                    'quotes (-m "C:\\My Models\\x.gguf"; in scripts, batch files and Compose once '
+                    "more), or move the file to a path without spaces.",
+                    "If it is a value, its option takes none in this build (--help of exactly this "
+                    "build tells); if it is the model, it wants -m before it; a dash that a web "
+                    "page made long (–) is none.",
+                ),
+                "A word stands alone on the command line, and belongs to no option: {argument}. "
+                "Mostly it is the rest of a path that was cut at a space.",
+            ),
             Variant(
                 r"(?:no such|unknown|unrecognized|invalid) (?:sub)?command\b",
                 (
@@ -101,17 +144,22 @@ SIGNATURES = (
     Signature(
         "argument-value",
         (
-            r"error while handling argument \"(?P<argument>[^\"]+)\": (?P<why>.+)",
+            r"error while handling argument \"(?P<argument>[^\"]+)\": (?!the argument has been "
+            r"removed)(?P<why>.+)",
             r"Unsupported cache type: (?P<why>.+)",
             r"expected value for argument",
-            r"error while handling environment variable \"(?P<argument>[^\"]+)\": (?P<why>.+)",
+            r"error while handling environment variable \"(?P<argument>[^\"]+)\": (?!the argument "
+            r"has been removed)(?P<why>.+)",
             r"invalid device: (?P<why>.+)",
             r"invalid value for main_gpu: (?P<why>(?!.{0,30}available devices: 0).+)",
             r"unknown buffer type",
             r"n_batch and n_ubatch cannot both be zero",
-            r"n_seq_max must be <= \d+",
+            r"(?P<argument>n_seq_max) (?P<why>must be <= \d+)",
+            r"failed to initialize the context: (?P<argument>n_\w+) (?P<why>must be .+)",
+            r"^(?:\S+: )?(?P<why>(?:invalid (?:ftype|ggml_type|nthread|quantization type|layer "
+            r"id)|malformed tensor type) '[^']+')",
             r"unknown value for (?P<argument>--\S+): (?P<why>.+)",
-            r"error: invalid (?:value|repeat|dry|choice).{0,80}",
+            r"error: invalid (?:value|repeat|dry|choice)(?!\. Repo).{0,80}",
             r"^(?P<name>[\w.-]+): error: argument (?P<argument>\S+): invalid choice: (?P<why>.+)",
             r"invalid choice: (?P<why>.+)",
             r"argument (?P<argument>-\S+): (?P<why>(?:invalid|expected|not allowed).+)",
@@ -135,10 +183,52 @@ SIGNATURES = (
             r"must be divisible by tensor parallel size",
             r"attention heads .{0,60}divisible",
         ),
-        "The engine refuses the value of an option: {argument} {why}.",
+        "The engine refuses the value of an option: {argument}: {why}.",
         ("Correct the value; --help lists what this build takes.",),
         'error while handling argument "--cache-type-k": Unsupported cache type: q3_0',
         variants=(
+            Variant(
+                r"invalid device: ",
+                (
+                    "--list-devices of exactly this build shows the names that it has; take one "
+                    "of them, or leave --device out.",
+                    "If the GPU is not among them: use a build with its backend "
+                    "(-DGGML_CUDA=ON, Vulkan, ROCm; the image's -cuda tag), install its driver "
+                    "(nvidia-smi must answer), and start containers with --gpus all.",
+                ),
+                "There is no such device in this build or machine: {why}.",
+            ),
+            Variant(
+                r"not supported in this build|(?:built|compiled) without|not (?:built|compiled) "
+                r"with",
+                (
+                    "Use a build with it: cmake -B build -DGGML_RPC=ON for --rpc, "
+                    "-DLLAMA_CURL=ON or LLAMA_OPENSSL=ON for downloads, -DGGML_CUDA=ON and the "
+                    "like for GPUs; or leave the option out.",
+                    "--list-devices shows which backends this one has.",
+                ),
+                "This build was made without what an option needs: {argument} {why}.",
+            ),
+            Variant(
+                r"n_seq_max must be",
+                (
+                    "Lower --parallel (-np, LLAMA_ARG_N_PARALLEL; n_parallel): each slot is one "
+                    "sequence. More requests at a time wait in the queue by themselves; for more "
+                    "of them run several servers behind one balancer.",
+                ),
+                "The engine takes no more parallel sequences: n_seq_max {why}.",
+            ),
+            Variant(
+                r"invalid (?:ftype|ggml_type|quantization type)",
+                (
+                    "Take one of the types that llama-quantize lists without arguments, such as "
+                    "Q4_K_M, Q5_K_M, Q8_0 or IQ4_XS.",
+                    "Names like UD-Q4_K_XL or Q4_K_L are recipes of single publishers: the types "
+                    "of some tensors are set with --tensor-type, --token-embedding-type and "
+                    "--output-tensor-type.",
+                ),
+                "llama-quantize knows no such type: {why}.",
+            ),
             Variant(
                 r"convert[-_]\w*gguf\S*: error|--outtype",
                 (
@@ -233,12 +323,18 @@ SIGNATURES = (
     Signature(
         "context-shift-quantized",
         (
-            r"The current KV cache / model configuration does not support K-shift",
+            r"does not support (?:K-shift|context[- ]shift)",
+            r"(?:K-shift|context[- ]shift) (?:is )?not supported",
             r"(?:kv-cache\S*|rope\S*|context)\.\w+:\d+: GGML_ASSERT\((?:hparams|n_embd_head).*\) "
             r"failed",
         ),
-        "Shifting the context does not work with this cache or model.",
-        ("Drop --context-shift, or use an f16 K cache.",),
+        "The context was full, and it cannot be shifted with this model or cache.",
+        (
+            "Give it a larger context (-c; num_ctx or OLLAMA_CONTEXT_LENGTH in Ollama), or shorter "
+            "prompts and answers (-n, num_predict).",
+            "Drop --context-shift (older builds: --no-context-shift), use an f16 K cache, and a "
+            "newer build, which answers with an error and lives on.",
+        ),
         "llama-context.cpp:812: The current KV cache / model configuration does not support "
         "K-shift",
         phase=Phase.SERVE,
@@ -259,6 +355,7 @@ SIGNATURES = (
             r"Errno (?:48|98)\]",
             r"os error (?:48|98|10048)\)",
             r"WSAEADDRINUSE",
+            r"\bport \d+ is (?:in use|taken|not available|unavailable|occupied)\b",
             r"port .{0,40}(?:is )?already (?:in use|allocated|taken|being used|bound)",
             r"(?:failed|unable|could not|cannot) (?:to )?bind\b",
             r"bind\S* failed",
@@ -306,9 +403,9 @@ SIGNATURES = (
     Signature(
         "address-not-here",
         (
-            r"Cannot assign requested address",
-            r"couldn't bind .*hostname: (?!127\.0\.0\.1|0\.0\.0\.0|localhost)(?P<host>\d\S+), "
-            r"port: 0",
+            r"^(?!.{0,300}connect).{0,300}Cannot assign requested address",
+            r"couldn't bind .*hostname: (?!127\.|0\.0\.0\.0|localhost|::1?,|\[?::1?\]?,)"
+            r"(?P<host>[^\s,]+), port: (?P<port>\d+)",
             r"listen tcp: lookup .{0,80}(?:unknown port|no such host)",
             r"listen tcp: address .{0,80}(?:too many colons|missing port|invalid port)",
         ),
@@ -320,6 +417,42 @@ SIGNATURES = (
         ),
         "listen tcp 10.1.2.3:11434: bind: Cannot assign requested address",
         Basis.REPORTED,
+        variants=(
+            Variant(
+                r"hostname: (?:/|\.{1,2}/|[^\s,]+\.sock\b)",
+                (
+                    "Make its folder first, for the user that runs the server (mkdir -p, chown), "
+                    "or name one that this user may write to; systemd does so with "
+                    "RuntimeDirectory=.",
+                    "Remove a socket that an earlier run left behind, if nothing listens on it; a "
+                    "path has at most 107 characters.",
+                ),
+                "The server cannot make the unix socket that --host names: {host}.",
+            ),
+            Variant(
+                r"hostname: [\d.:\[\]a-f]+, port: [1-9]",
+                (
+                    "Use --host 0.0.0.0 for all addresses of this machine, or 127.0.0.1 for this "
+                    "machine alone; ip addr shows which it has (a cloud's public address mostly "
+                    "is none of them, nor is the host's within a container).",
+                    "If the address is among them, port {port} is taken there: ss -ltnp shows by "
+                    "whom; choose another with --port.",
+                ),
+                "The server cannot listen on {host}: the address does not belong to this machine, "
+                "or port {port} is taken there.",
+            ),
+            Variant(
+                r"hostname: \S+, port: [1-9]",
+                (
+                    "--host is the address to listen on, not the server's name for others: use "
+                    "--host 0.0.0.0, or 127.0.0.1 for this machine alone.",
+                    "If the name is meant to be this machine: getent hosts NAME must show one of "
+                    "its own addresses; if it does, port {port} is taken (ss -ltnp).",
+                ),
+                "The server cannot listen on {host}: the name does not resolve to an address of "
+                "this machine, or port {port} is taken there.",
+            ),
+        ),
     ),
     Signature(
         "port-privileged",
@@ -494,12 +627,13 @@ SIGNATURES = (
         (
             r"Jinja Exception: (?P<why>.+)",
             r"(?<!raise_)(?:exception|error|message)\b\W.{0,60}conversation roles must alternate",
-            r"Unable to generate parser for this template",
+            r"Unable to generate parser for this template(?!.{0,200}(?:schema|grammar))",
             r"While executing \w+ at line \d+, column \d+",
             r"Failed to parse messages: (?P<why>.+)",
             r"(?:applying|rendering|apply|render) the (?:jinja )?chat template: (?P<why>.+)",
             r"TemplateError",
-            r"at row \d+, column \d+",
+            r"^(?!.{0,300}(?:callable|subscript|Unknown |Undefined |Unexpected token|Expected "
+            r"(?:block|closing|\w+ token))).{0,300}at row \d+, column \d+",
         ),
         "The model's chat template refuses the messages of a request: {why}.",
         ("Merge messages of the same role, or use another --chat-template.",),
@@ -513,23 +647,29 @@ SIGNATURES = (
     Signature(
         "template-invalid",
         (
-            r"chat template parsing error: (?P<why>.+)",
+            r"chat template parsing error: (?P<why>(?!Unable to generate parser).+)",
+            r"chat template parsing error: Unable to generate parser",
             r"failed to parse chat template(?: \(defaulting to chatml\))?: (?P<why>.+)",
+            r"supplied chat template is not supported: (?P<why>.+)",
             r"supplied chat template is not supported",
+            r"common_chat_templates_init: error: (?P<why>.+)",
             r"Error rendering prompt with jinja template: (?P<why>.+)",
             r"this custom template is not supported",
             r"failed to apply chat template",
             r"Model does not have chat template",
             r"jinja2\.exceptions\.\w+: (?P<why>.+)",
-            r"(?P<why>Value is not callable|Cannot subscript \w+|Undefined \w+|Unknown (?:method|"
-            r"filter|test|statement)|Unexpected token).{0,90} at row \d+, column \d+",
+            r"(?P<why>(?:Value|Object) is not callable|Cannot subscript \w+|Undefined \w+|Unknown "
+            r"(?:method|argument|filter|test|statement)|Unexpected token|Expected (?:block|closing|"
+            r"\w+ token)).{0,90} at row \d+, column \d+",
+            r"(?P<why>Callee is not a function: got \w+)",
             r"(?:failed|unable|could not|error) (?:to )?(?:parse|parsing|load|loading|initialize|"
             r"render) (?:the )?(?:chat |jinja |custom )?template",
             r"TemplateSyntaxError",
             r"error (?:rendering|parsing|in) (?:the )?(?:prompt |chat |jinja )?template",
             r"(?:chat )?template .{0,60}(?:is not supported|not supported|is invalid|syntax error|"
             r"failed to)",
-            r"Unknown (?:\w+ )?\(?(?:statement|filter|test|operator|built-in|method)\b",
+            r"(?P<why>Unknown (?:\w+ )?\(?(?:statement|filter|test|operator|built-in|method)\b"
+            r".{0,80})",
             r"Jinja template failed",
             r"Expected \w+ (?:token|identifier)",
             r"please consider disabling jinja",
@@ -545,8 +685,30 @@ SIGNATURES = (
         "srv    load_model: chat template parsing error: Unexpected end of input",
         variants=(
             Variant(
-                r"for type \w+|not callable|Cannot subscript|Unknown \(?(?:filter|built-in|method|"
-                r"test|statement)",
+                r"supplied chat template is not supported: \W{0,2}[\w.-]+\W{0,2}(?:\n|$)",
+                (
+                    "Take one of the names that --help lists after --chat-template (chatml, "
+                    "llama3, gemma ...), or leave the option out: the model's own template is "
+                    "used then.",
+                    "A template of your own goes with --chat-template-file FILE, and --jinja.",
+                ),
+                "The engine has no chat template of the name that --chat-template gives: {why}.",
+            ),
+            Variant(
+                r"supplied chat template is not supported",
+                (
+                    "Correct the template: every for and if in it needs its end (endfor, endif), "
+                    "every opening brace its closing one; the line with Parser Error names the "
+                    "place. Quote it in the shell, or give it as a file (--chat-template-file).",
+                    "Or leave the option out, so that the model's own template is used; without "
+                    "--jinja only built-in names are taken.",
+                ),
+                "The chat template that the command line gives (--chat-template, "
+                "--chat-template-file) cannot be used: {why}.",
+            ),
+            Variant(
+                r"for type \w+|not callable|not a function|Cannot subscript|Unknown \(?(?:filter|"
+                r"built-in|method|test|statement)",
                 (
                     "Use a newer build of the engine: what its templates can do grows with every "
                     "month.",
@@ -555,6 +717,8 @@ SIGNATURES = (
                     "If it is about the arguments of a tool call, the client has to send them as "
                     "the API wants them, and the history may hold a damaged one.",
                 ),
+                "The model's chat template uses what this build's renderer does not know, or a "
+                "field that the request lacks: {why}.",
             ),
         ),
     ),
@@ -582,7 +746,8 @@ SIGNATURES = (
             r"failed to initialize (?:the )?grammar",
             r"Failed to initialize samplers: (?P<why>.+)",
             r"JSON schema conversion failed",
-            r"JSON schema error at (?P<why>.+)",
+            r"JSON schema error at (?P<why>[^\"\\]+)",
+            r"(?P<why>Unresolved \$ref [^\"\\]+)",
             r"unsupported grammar, left recursion",
             r"(?<!what\(\): )(?<!what\(\):  )(?<!what\(\):)Unexpected empty grammar stack",
             r"what\(\): +expecting .{1,60} at ",
@@ -647,6 +812,31 @@ SIGNATURES = (
                     "or the schema out to see which it is.",
                 ),
                 "What the template or the model wrote is not what the request's grammar allows.",
+            ),
+            Variant(
+                r"JSON schema error at|JSON schema conversion failed|cannot resolve \$ref|"
+                r"Unresolved \$ref",
+                (
+                    "Correct the schema that the request sends (response_format, json_schema, "
+                    "parameters of a tool) at that place: a $ref must lead to something under "
+                    "$defs or definitions of the same schema; write it out there in its place.",
+                    "Leave out what grammars cannot express: patterns that are not anchored with "
+                    "^ and $, format, lookahead.",
+                ),
+                "The JSON schema of a request has a mistake: {why}.",
+            ),
+            Variant(
+                r"error parsing grammar(?: file)?: (?!number of (?:rules|repetitions))"
+                r"(?!.{0,60} at \s*[{\[])",
+                (
+                    "If the request (grammar) or --grammar-file gives the grammar: correct it. A "
+                    "rule root, every rule that is used defined, names of letters, digits and - "
+                    "only, one rule a line or in brackets, no left recursion.",
+                    "If the server made it from a schema (response_format, tools): plain names "
+                    "for fields, nothing unusual in it (pattern, format, $ref), and a newer "
+                    "build, or the version before if it came with an update.",
+                ),
+                "The grammar (GBNF) of a request cannot be read: {why}.",
             ),
             Variant(
                 r"error initializing grammar sampler|(?:fail\w*|error) (?:to )?initializ\w+ "
@@ -829,21 +1019,96 @@ SIGNATURES = (
         "endpoint-off",
         (
             r"This server does not support (?P<what>embeddings|reranking|metrics endpoint|slots "
-            r"endpoint|slots action|changing global properties)",
+            r"endpoint|slots action|changing global properties)(?:\W{1,3}Start it with \W{0,2}"
+            r"(?P<option>--\w[\w-]+))?",
             r"Pooling type 'none' is not OAI compatible",
             r"Infill is not supported by this model",
             r"does not support (?P<what>embeddings?|reranking|completions?|infill)\b",
             r"must be created with embedding=True",
             r"context does not support logits computation",
             r"logprobs is not supported for models created with logits_all=False",
-            r"(?:start|run) (?:it|the server) with [`'\"]--(?P<what>\w+)",
+            r"(?:start|run) (?:it|the server) with [`'\"](?P<option>--\w[\w-]+)",
             r"embedding(?:s)? (?:is|are) not (?:supported|enabled)",
+            # Asked for by somebody; what monitors poll (/metrics, /slots) is none's failure.
+            r"POST \S{0,60}/(?P<what>embeddings?|rerank|reranking|infill)\b\S* .{0,60}\b501\b",
         ),
         "A request needs an endpoint that was not switched on: {what}.",
-        ("Start the server with --embeddings, --reranking, --metrics or --slots as needed.",),
+        (
+            "Start the server with --embeddings, --reranking, --metrics or --slots as needed: for "
+            "embeddings and reranking a server of its own with a model made for it, as a chat "
+            "model's embeddings are of little use.",
+        ),
         "srv    send_error: This server does not support embeddings. Start it with `--embeddings`",
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"Pooling type 'none' is not OAI compatible",
+                (
+                    "Start the server with --pooling mean (cls or last, as the model's card says), "
+                    "or leave --pooling out, so that the model's own is used.",
+                    "With --pooling none every token has a vector of its own: ask /embeddings for "
+                    "them, not /v1/embeddings.",
+                ),
+                "The server pools nothing (--pooling none), and /v1/embeddings answers with one "
+                "vector for each text.",
+            ),
+            Variant(
+                r"Infill is not supported|does not support infill",
+                (
+                    "Use a model that was trained to fill in the middle, in a GGUF that names its "
+                    "FIM tokens: Qwen2.5-Coder, Qwen3-Coder, StarCoder2, CodeGemma, Codestral "
+                    "(llama-server --fim-qwen-7b-default).",
+                    "With another model complete from the left: /v1/completions.",
+                ),
+                "The model has no tokens to fill in the middle (FIM), which /infill needs.",
+            ),
+            Variant(
+                r"created with embedding=True",
+                (
+                    "Make the object with Llama(model_path, embedding=True), and one of its own "
+                    "for chat; the binding's server takes --embedding true.",
+                ),
+                "The Llama object was made without embedding=True, which embeddings need.",
+            ),
+            Variant(
+                r"logits_all=False|does not support logits computation",
+                (
+                    "Make the object with Llama(model_path, logits_all=True), which takes more "
+                    "memory; or ask without logprobs.",
+                ),
+                "The context was made without the logits of all tokens (logits_all=True), which "
+                "logprobs need.",
+            ),
+            Variant(
+                r"support slots action|slot-save-path",
+                (
+                    "Start the server with --slot-save-path FOLDER, where slots are saved and "
+                    "restored from; the folder must be there.",
+                ),
+                "Slots can be saved, restored and erased only where the server has a folder for "
+                "them.",
+            ),
+            Variant(
+                r"changing global properties",
+                ("Start the server with --props to change its properties by POST /props.",),
+            ),
+            Variant(
+                r"does not support reranking|--rerank",
+                (
+                    "Start the server with --reranking and a reranker's GGUF (bge-reranker, "
+                    "Qwen3-Reranker); a chat model cannot do it.",
+                ),
+            ),
+            Variant(
+                r"(?:start|run) (?:it|the server) with [`'\"]--",
+                (
+                    "Start the server with the option that it names: {option}.",
+                    "For embeddings and reranking start one of its own with a model made for it: a "
+                    "chat model's embeddings are of little use.",
+                ),
+            ),
+        ),
     ),
     Signature(
         "ollama-cloud",
@@ -868,12 +1133,17 @@ SIGNATURES = (
     ),
     Signature(
         "ollama-model-name",
-        (r"(?<!\w)invalid model name(?! passed)",),
+        (
+            r"(?<!\w)invalid model name(?! passed)",
+            r"invalid model reference: ?(?P<name>.*)",
+            r"pull model manifest: 400\W*$",
+        ),
         "Ollama takes for the name of a model what cannot be one: in ollama create mostly a file "
         "after FROM that is not there.",
         (
             "Correct the path after FROM: it counts from the folder of the Modelfile, and begins "
-            "with ./ or / (on Windows in quotes).",
+            "with ./ or / (FROM ./model.gguf; on Windows in quotes). What is no file there is "
+            "taken for a name, and pulled.",
             "A name has letters, digits, dots, - and _, and one colon before its tag.",
         ),
         "gathering model components\nError: invalid model name",
@@ -908,8 +1178,12 @@ SIGNATURES = (
             r"model name=(?P<name>\S+) is not found",
             r"model \\?[\"'](?P<name>[^\"'\\]+)\\?[\"'] not found, try pulling it first",
             r"model limit reached, try again later",
+            r"\| +404 \|.{0,80}POST +\"/(?:api/(?:chat|generate|embed\w*)|v1/(?:chat/)?"
+            r"(?:completions|embeddings))\"",
             r"no model found with name \\?[\"'](?P<name>[^\"'\\]+)",
-            r"model ['\"`]?(?P<name>[\w./:@-]+)['\"`]? (?:not found|does not exist|is not found|"
+            # Not the Hub's client, nor a file.
+            r"(?!(?-i:Model '[^'/]+/[^']+' not found\.$))model (?!path\b|file\b|folder\b|"
+            r"director)['\"`]?(?P<name>[\w./:@-]+)['\"`]? (?:not found|does not exist|is not found|"
             r"not loaded|is not available|could not be found)",
             r"no (?:such )?model (?:named|loaded|is loaded|with (?:id|name))",
             r"model_not_found",
@@ -1109,7 +1383,10 @@ SIGNATURES = (
             r"(?:failed|unable|error|could not|cannot) (?:to )?(?:parse|parsing|read|reading|load|"
             r"loading|decode|unmarshal\w*) (?:the )?(?:\w+ )?config",
             r"yaml: (?:line|unmarshal|did not|found|control)",
-            r"(?:invalid|malformed|unexpected) (?:yaml|toml|json|ini|config\w*)\b",
+            r"(?:invalid|malformed|unexpected) (?:yaml|toml|ini|config\w*)\b",
+            r"^(?!.{0,300}\b(?:request|body|payload|response|answer|reply|output|chunk|stream|"
+            r"arguments?|tool|message|schema|client|received|model)\b).{0,300}(?:invalid|"
+            r"malformed|unexpected) json\b",
             r"additional propert(?:y|ies) .{0,60}not allowed",
             r"toml.{0,20}(?:decode|parse) ?error",
             r"Error in (?:the )?config",
@@ -1178,6 +1455,19 @@ SIGNATURES = (
         'time=2025-01-01T00:00:00Z level=WARN source=runner.go:129 msg="truncating input prompt" '
         "limit=2048 prompt=6001",
         Basis.REPORTED,
+        severity=Severity.REMARK,
+    ),
+    Signature(
+        "context-filled",
+        (r"n_\w{1,8} = (?P<tokens>\d+), truncated = 1\b",),
+        "A request reached the end of its slot's context ({tokens} tokens): its answer was cut "
+        "there, or its beginning left out.",
+        (
+            "Give each slot more: a larger -c, or fewer slots (-np), as -c is divided among them "
+            'unless --kv-unified is on; "length" as finish_reason tells the client.',
+            "Or ask for less: a shorter prompt or history, a smaller max_tokens.",
+        ),
+        "slot      release: id  0 | task 0 | stop processing: n_tokens = 255, truncated = 1",
         severity=Severity.REMARK,
     ),
     Signature(

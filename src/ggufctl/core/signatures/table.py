@@ -18,6 +18,7 @@ __all__ = [
     "Tier",
     "Variant",
     "bounded",
+    "exited",
     "filter_words",
     "required_texts",
 ]
@@ -105,6 +106,13 @@ class Signature:
     tier: Tier = Tier.ROOT
     phase: Phase = Phase.LOAD
     variants: tuple[Variant, ...] = ()
+
+
+def exited(code: int) -> str:
+    """A pattern for a program that ended with a code, as programs and status dumps say it."""
+    return (
+        rf"exit(?:ed)?(?:[ _-]?(?:with|status|code|value)){{0,3}}[\"']?[\s:=(\"'|]{{1,12}}{code}\b"
+    )
 
 
 _SPECIAL = frozenset("^$.*+?{}[]()|")
@@ -472,13 +480,23 @@ class SignatureIndex:
                 rows.update((row.pattern, row) for row in some)
         return tuple(rows[p] for p in sorted(rows) if rows[p].may_match_shape(shape))
 
-    def heeds_digits(self, shape: str) -> bool:
-        """Whether lines that differ in their digits only may show different signatures.
+    def digits_heeded(self, shape: str) -> tuple[str, ...] | None:
+        """Texts of which a line has one if its digits make it show what others of a shape do not.
 
         Args:
             shape: one of them, in lower case, every digit as 0.
+
+        Returns: them in lower case, none where digits never matter; None where no text tells.
         """
-        return any(row.heeds_digits for row in self._rows_of(shape))
+        heeded: set[str] = set()
+        for row in self._rows_of(shape):
+            if row.heeds_digits:
+                telling = [texts for texts in row.needed if all(map(_tells_digits, texts))]
+                if not telling:
+                    return None
+                fewest = min(telling, key=len)
+                heeded.update(fewest)
+        return tuple(sorted(heeded))
 
     @cached_property
     def _order(self) -> dict[str, int]:
@@ -515,6 +533,12 @@ def _row(pattern: str, signature: Signature) -> _Row:
     )
 
 
+def _tells_digits(text: str) -> bool:
+    """Whether a text has a digit, and stands in a line of JSON as it does elsewhere."""
+    return _DIGIT.search(text) is not None and _ESCAPED.search(text) is None
+
+
+_ESCAPED = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 _NO_DIGIT = re.compile(r"\{[\d,]+\}|\\d|\(\?P<\w+>|0-9")
 
 
