@@ -44,6 +44,21 @@ OTHER_MEANING = (
         "endpoint-unknown",
         "Unexpected endpoint or method. (OPTIONS /v1/models). Returning 200 anyway",
     ),
+    ("disk-full", "curl: (23) Failed writing body"),
+    ("disk-full", "curl: (23) Failure writing output to destination, passed 1369 returned 0"),
+    ("network-broken", "bash: line 1: echo: write error: Broken pipe"),
+    ("network-broken", "bash: -c: line 1: unexpected EOF while looking for matching `\"'"),
+    ("mount-failed", "/app/entry.sh: line 3: MODEL_PATH: unbound variable"),
+    ("unknown-architecture", "JSON schema error at #: unrecognized type objekt"),
+    ("command-not-found", "docker: unknown command: docker compose"),
+    ("command-not-found", "bash: line 1: nvidia-smi: command not found\n[exit code: 127]"),
+    ("download-denied", "HTTP/1.1 401 Unauthorized\nServer: llama.cpp"),
+    ("hub-not-found", "HTTP/1.1 404 Not Found\nServer: llama.cpp"),
+    (
+        "hub-not-found",
+        'HTTP/1.1 404 Not Found\n\n{"error":{"message":"File Not Found",'
+        '"type":"not_found_error","code":404}}',
+    ),
     ("template-refuses", "Object is not callable: null at row 203, column 40"),
 )
 """What a log is not about, and a log with its words."""

@@ -159,3 +159,69 @@ def test_what_a_shell_says_of_how_its_program_died_is_read(line, id):
 )
 def test_what_the_hub_s_command_says_is_not_taken_for_a_server_s_answer(line, id):
     assert first(line)[0] == id
+
+
+@pytest.mark.parametrize(
+    ("log", "id", "words"),
+    [
+        ("bash: line 1: llama-sever: command not found\n", "command-not-found", "llama-server"),
+        ("bash: line 1: HF_TOKEN: command not found\n", "shell-syntax", "without spaces"),
+        ("/app/e.sh: line 3: MODEL: unbound variable\n", "shell-syntax", "not set: MODEL"),
+        ("bash: a.sh: cannot execute: required file not found\n", "entrypoint-line-ends", "dos2"),
+        ("bash: ./engine: cannot execute: required file not found\n", "command-not-found", "glibc"),
+        ("Makefile:6: *** Build system changed:\n", "build-option-renamed", "cmake -B build"),
+        ("Error: could not load cache\n", "build-not-configured", "Configure first"),
+        ("Error: Could not find 'f' in the 'ok.py' file.\n", "modal-invalid", "FILE.py::FUNCTION"),
+        (
+            '[emerg] 41#41: host not found in upstream "llama" in /etc/nginx/nginx.conf:5\n',
+            "proxy-config",
+            "name of the service",
+        ),
+        (
+            "TypeError: Llama.__init__() got an unexpected keyword argument 'ctx_size'\n",
+            "module-missing",
+            "n_ctx not ctx_size",
+        ),
+        (
+            "get_repo_commit: error: GET failed (401): Invalid username or password.\n",
+            "hub-token",
+            "OWNER/NAME",
+        ),
+    ],
+)
+def test_what_helps_is_what_the_words_beside_a_cause_call_for(log, id, words):
+    found = first(log)
+
+    assert found[0] == id
+    assert words in found[1]
+
+
+_UP = "srv  llama_server: model loaded\nsrv  llama_server: listening on http://127.0.0.1:8080\n"
+_NOBODY = "curl: (7) Failed to connect to localhost port 9 after 0 ms: Couldn't connect to server\n"
+
+
+def test_a_client_that_reaches_nobody_counts_beside_a_server_only_as_the_log_ends():
+    answered = "srv  log_server_r: request: GET /health 127.0.0.1 200\n" * 3
+
+    assert first(f"{_UP}{_NOBODY}[exit code: 7]\n")[0] == "connection-refused"
+    assert report_of(f"{_NOBODY}{_UP}").diagnoses == ()
+    assert report_of(f"{_UP}{_NOBODY}{answered}").diagnoses == ()
+
+
+def test_a_hub_that_fails_at_every_try_is_not_called_offline():
+    log = (
+        "HTTP Error 503 thrown while requesting HEAD https://huggingface.co/o/m/resolve/main/m\n"
+        "LocalEntryNotFoundError: An error happened while trying to locate the file on the Hub\n"
+    )
+
+    assert first(log)[0] == "hub-server-error"
+
+
+def test_a_download_that_was_asked_to_wait_and_went_on_is_not_blamed():
+    log = (
+        "HTTP Error 429 thrown while requesting HEAD https://huggingface.co/o/m/resolve/main/m\n"
+        "Rate limited. Waiting 3.0s before retry [Retry 1/5].\n"
+    )
+
+    assert first(log)[0] == "hub-rate-limit"
+    assert report_of(f"{log}✓ Downloaded\n").diagnoses == ()

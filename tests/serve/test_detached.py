@@ -98,8 +98,8 @@ def test_a_command_that_is_ended_before_it_answers_leaves_nothing(state, number,
     process = serving.start(MODEL, *HERE, "-d", state=state)
     assert process.stderr is not None
     assert "this machine" in process.stderr.readline()
-    time.sleep(seconds)
     behind = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    time.sleep(seconds)
     process.send_signal(number)
     process.communicate(timeout=60)
     if process.returncode == 0:
@@ -110,6 +110,67 @@ def test_a_command_that_is_ended_before_it_answers_leaves_nothing(state, number,
     assert len(behind) == 1
     assert is_gone(int(behind[0]))
     assert supervisors() == []
+
+
+def test_why_it_failed_when_nobody_was_in_front_is_kept(state):
+    done = ggufctl("serve", MODEL, *HERE, "-d", "--json", state=state)
+    os.kill(json.loads(done.stdout)["engine_pid"], signal.SIGKILL)
+    (pid,) = supervisors() or (0,)
+    assert is_gone(pid)
+
+    status = ggufctl("status", "one", state=state)
+    assert status.returncode == 11
+    assert "signal 9" in status.stdout
+    log = ggufctl("logs", "one", state=state).stdout
+    assert "signal 9" in log.splitlines()[-1]
+    (state / "last.log").write_text(log)
+    found = ggufctl("diagnose", str(state / "last.log"), "--json", state=state)
+    assert json.loads(found.stdout)["diagnoses"], found.stdout
+
+
+def test_who_has_read_enough_of_the_start_has_the_server_all_the_same(state):
+    line = f"set -o pipefail; {sys.executable} -m ggufctl serve {MODEL} {' '.join(HERE)} -d 2>&1"
+    done = subprocess.run(
+        ("bash", "-c", f"{line} | head -n 2"),
+        env=serving.environment(state),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=serving.START_SECONDS,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert ggufctl("stop", "one", state=state).returncode == 0
+
+
+def test_a_key_that_a_shell_hands_over_as_a_file_is_read(state):
+    key = "sk-handed-over-0123456789abcdef0123456789"
+    line = f"{sys.executable} -m ggufctl serve {MODEL} {' '.join(HERE)} -d --json"
+    done = subprocess.run(
+        ("bash", "-c", f"{line} --api-key-file <(echo {key})"),
+        env=serving.environment(state),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=serving.START_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    url = f"{json.loads(done.stdout)['url']}/models"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        assert reply.status == 200
+    assert ggufctl("stop", "one", state=state).returncode == 0
+    assert key not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["99999999999999999999", "99", "1x", "\u0663", "1"])
+def test_a_variable_that_names_no_pipe_of_ours_is_no_reason_to_stay_in_front(state, text):
+    done = ggufctl("serve", MODEL, *HERE, "-d", "-q", state=state, GGUFCTL_RELEASE_FD=text)
+
+    assert done.returncode == 0, done.stderr
+    assert ggufctl("stop", "one", state=state).returncode == 0
 
 
 def test_files_called_as_modules_in_the_folder_it_is_started_in_are_not_run(state, tmp_path):

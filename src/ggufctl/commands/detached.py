@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import selectors
 import signal
+import stat
 import subprocess
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import IO
 
 import typer
@@ -19,6 +22,7 @@ _VARIABLE = "GGUFCTL_RELEASE_FD"
 
 _RELEASED = b"1"
 _CHUNK_BYTES = 1 << 16
+_STDIN, _STDERR = 0, 2
 
 
 class Release:
@@ -31,9 +35,9 @@ class Release:
         """From now on nobody reads what this process prints."""
         sys.stdout.flush()
         sys.stderr.flush()
-        null = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(null, stream.fileno())
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (_STDIN, sys.stdout.fileno(), sys.stderr.fileno()):
+            os.dup2(null, number)
         os.close(null)
         try:
             os.write(self._descriptor, _RELEASED)
@@ -50,12 +54,21 @@ def detach(environ: MutableMapping[str, str] = os.environ) -> Release:
     Returns: releases the process that was called.
     Raises: typer.Exit there: 0 once released, else the exit code of what ended unreleased.
     """
-    inherited = environ.pop(_VARIABLE, "")
-    if inherited.isdecimal():
-        descriptor = int(inherited)
+    descriptor = _pipe(environ.pop(_VARIABLE, ""))
+    if descriptor is not None:
         os.set_inheritable(descriptor, False)
         return Release(descriptor)
     raise typer.Exit(_start(environ))
+
+
+def _pipe(text: str) -> int | None:
+    """The number of a pipe that this process was given, if it is one."""
+    try:
+        descriptor = int(text)
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        return descriptor if is_pipe and descriptor > _STDERR else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _start(environ: Mapping[str, str]) -> int:
@@ -67,10 +80,9 @@ def _start(environ: Mapping[str, str]) -> int:
             # A process of its own from the first: what is forked may not use much of macOS.
             (sys.executable, "-P", "-m", "ggufctl", *sys.argv[1:]),
             env={**environ, _VARIABLE: str(writer)},
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(writer,),
+            pass_fds=(writer, *_named_descriptors(sys.argv[1:])),
             start_new_session=True,
         ) as process,
     ):
@@ -85,6 +97,16 @@ def _start(environ: Mapping[str, str]) -> int:
             raise
         code = process.wait()
         return code if code >= 0 else 128 - code
+
+
+def _named_descriptors(arguments: Sequence[str]) -> Iterator[int]:
+    """Those that a shell has given a command as files, such as of `<(pass show key)`."""
+    for argument in arguments:
+        for found in re.finditer(r"/dev/fd/([0-9]{1,7})(?![0-9])", argument):
+            with contextlib.suppress(OSError):
+                os.fstat(int(found[1]))
+                if int(found[1]) > _STDERR:
+                    yield int(found[1])
 
 
 def _pass_on(process: subprocess.Popen[bytes], released: IO[bytes]) -> bool:
@@ -116,6 +138,11 @@ def _copy(source: int, target: IO[bytes]) -> bool:
         data = os.read(source, _CHUNK_BYTES)
     except BlockingIOError:
         return False
-    target.write(data)
-    target.flush()
+    try:
+        target.write(data)
+        target.flush()
+    except BrokenPipeError:
+        # Who has read enough of the start wants the server all the same.
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), target.fileno())
     return bool(data)

@@ -403,8 +403,8 @@ def _serve_local(
         if release is not None:
             release()
         server.wait(report_serve.local_server_report)
-    except GgufctlError:
-        server.stop(status="failed")
+    except GgufctlError as error:
+        server.stop(status="failed", reason=error.message)
         raise
     finally:
         server.stop()

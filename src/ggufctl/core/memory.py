@@ -446,12 +446,14 @@ def estimate_memory(
 def _uneven(runtime: Runtime, placement: Placement) -> Iterator[str]:
     """What a `-ts` of more or fewer values than GPUs does, one sentence each."""
     n_gpus = placement.n_gpus
-    if not runtime.shares(n_gpus):
+    if not runtime.n_shares or n_gpus < 2:
         return
     option = f"-ts {runtime.tensor_split_text}"
     if runtime.n_shares > n_gpus:
         yield f"{option} has more values than {n_gpus} GPUs: the last are not read."
-    idle = [f"CUDA{i}" for i in range(n_gpus) if i not in placement.layer_backends]
+    # Fewer layers than GPUs, as with a small -ngl, are nothing that the shares could help.
+    shares = runtime.shares(n_gpus) if placement.full_offload else ()
+    idle = [f"CUDA{i}" for i, _ in enumerate(shares) if i not in placement.layer_backends]
     if idle:
         yield f"{option} leaves {' and '.join(idle)} of {n_gpus} GPUs without a layer."
 

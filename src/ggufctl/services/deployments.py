@@ -152,6 +152,8 @@ class Deployment:
     n_ctx: int = 0
     """Of all slots together.  [tokens]"""
     n_slots: int = 0
+    reason: str = ""
+    """Why it failed, in a sentence; empty otherwise, or where nobody could say."""
 
     @property
     def is_alive(self) -> bool:

@@ -24,7 +24,7 @@ from ggufctl.core.engine_log import (
     FailureKind,
     compare,
 )
-from ggufctl.core.escape import escape
+from ggufctl.core.escape import escape, redact
 from ggufctl.core.estimate import Estimate
 from ggufctl.core.ggml.cuda import ADA_LOVELACE
 from ggufctl.core.gpus import with_overhead
@@ -585,8 +585,8 @@ def start_local(plan: LocalPlan, on_event: OnEvent = _ignore) -> LocalServer:
         # Nothing failed: somebody changed their mind.
         server.stop()
         raise
-    except BaseException:
-        server.stop(status="failed")
+    except BaseException as error:
+        server.stop(status="failed", reason=getattr(error, "message", ""))
         raise
     return server
 
@@ -859,8 +859,13 @@ class LocalServer:
             LaunchFailed(f"{error.message} {self.name} runs again as before.", error.hint)
         )
 
-    def stop(self, status: str = "stopped") -> None:
-        """End the engine; nothing of it stays but its log and what it was."""
+    def stop(self, status: str = "stopped", reason: str = "") -> None:
+        """End the engine; nothing of it stays but its log and what it was.
+
+        Args:
+            status: that is kept of it.
+            reason: why it failed, kept as well: nobody may be in front to read it.
+        """
         try:
             self._front.leave()
             # An engine that is told to end does not end while it is asked, and answers no more.
@@ -872,25 +877,25 @@ class LocalServer:
                 )
                 self._front.drained(LAST_ANSWERS_SECONDS)
         finally:
-            self._end_engine(status)
+            self._end_engine(status, reason)
         if self._measuring is not None:
             self._measuring.join(MEASURING_SECONDS)
 
-    def _end_engine(self, status: str) -> None:
+    def _end_engine(self, status: str, reason: str) -> None:
         try:
             self._front.close()
         finally:
-            self._stop_engine(status)
+            self._stop_engine(status, reason)
 
-    def _stop_engine(self, status: str) -> None:
+    def _stop_engine(self, status: str, reason: str) -> None:
         try:
             if self.supervisor is not None:
                 self.supervisor.stop()
         finally:
             # Also where somebody cannot wait: the engine is gone all the same.
-            self._note_end(status)
+            self._note_end(status, reason)
 
-    def _note_end(self, status: str) -> None:
+    def _note_end(self, status: str, reason: str) -> None:
         with contextlib.suppress(OSError):
             # A key of ours serves nobody once its server is gone.
             self.deployment.own_key_path.unlink()
@@ -899,7 +904,10 @@ class LocalServer:
         if self.deployment.status in ("starting", "running"):
             # A disk that is full by now is no reason to fail at the end.
             with contextlib.suppress(StateUnwritable):
-                self._save(status=status)
+                self._save(status=status, reason=reason)
+            if reason:
+                with contextlib.suppress(OSError), self.deployment.log_path.open("a") as log:
+                    log.write(f"ggufctl: {redact(reason)}\n")
 
     def _attempt(self) -> None:
         with port_of_our_own(LOOPBACK) as port:

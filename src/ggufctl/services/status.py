@@ -145,7 +145,8 @@ class LocalWatch:
                 "lost": "The process that served it is gone without a word.",
                 "failed": "It did not come up, or ended by itself.",
             }.get(deployment.status, "It was stopped.")
-            return replace(status, memory=_planned(deployment), problems=(said,))
+            problems = (deployment.reason or said,)
+            return replace(status, memory=_planned(deployment), problems=problems)
         processes = tuple(
             self._process(role, pid)
             for role, pid in (("supervisor", deployment.pid), ("engine", deployment.engine_pid))

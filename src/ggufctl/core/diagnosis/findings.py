@@ -52,6 +52,13 @@ _ANNOUNCES = re.compile(
 _CAUSE = re.compile(r"\W{0,4}caused by:|.{0,4}\[cause\]:", re.IGNORECASE)
 
 
+_BARE_STATUS = re.compile(
+    r"(?:^|\s)HTTP/[\d.]{1,4} [45]\d\d(?: [A-Z][A-Za-z -]{1,40})?$|"
+    r"^\W{0,2}(?:exit(?:ed)?|return)[ -]?(?:code|status|with)?\W{1,4}127\W{0,2}$"
+)
+"""A status on its own, which says neither whose it is nor what it was about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One line that shows a cause."""
@@ -147,6 +154,11 @@ class Hit:
     def id(self) -> str:
         """The name of the cause."""
         return self.signature.id
+
+    @property
+    def is_bare_status(self) -> bool:
+        """Whether all that shows it are statuses, which do not say what they are about."""
+        return all(_BARE_STATUS.search(evidence.text) for evidence in self.evidence)
 
     def add(self, line: LogLine, match: re.Match[str]) -> None:
         """Count a line that shows it, and keep it if it is one of the first."""

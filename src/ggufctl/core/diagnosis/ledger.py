@@ -9,12 +9,17 @@ from ggufctl.core.diagnosis.findings import Hit, quoted_in, row_of
 from ggufctl.core.diagnosis.lines import DOWNLOADED, LOADED, LOADING, RETRYING
 from ggufctl.core.diagnosis.repeats import Repeats
 from ggufctl.core.diagnosis.streams import MAX_STREAMS, Stream, closer_id
+from ggufctl.core.diagnosis.upstream import FROM_OWN_SERVER
 from ggufctl.core.logfacts import FactReader
 from ggufctl.core.logtext import LogLine
 from ggufctl.core.signatures import Phase, Severity, Signature, Tier
 from ggufctl.core.signatures.families import is_told_as_error
 
 __all__ = ["Ledger"]
+
+
+_CLIENT = re.compile(r"curl: \(7\) ")
+"""What a client says that found nobody at its address, other than an engine that is up."""
 
 
 class Ledger:
@@ -58,9 +63,14 @@ class Ledger:
         """Keep what a line shows, and say whether it is a cause that was not known."""
         signature = self._closer(signature, stream, line)
         is_late = _is_late(stream, signature)
-        if is_late and not _may_be_late(signature, line, match):
+        is_client = is_late and _CLIENT.match(line.text) is not None
+        if is_late and not is_client and not _may_be_late(signature, line, match):
             return None, False
         hit = stream.hits.get(signature.id)
+        if is_client and hit is not None:
+            # Only that of the log's end may count.
+            self._drop(stream, hit)
+            hit = None
         if hit is not None and hit.signature.tier < signature.tier:
             # Told more closely than by its words.
             self._drop(stream, hit)
@@ -85,11 +95,20 @@ class Ledger:
         return row_of(id)
 
     def read_status(self, stream: Stream) -> None:
-        """Tell a signal from a lack of memory, where a status says that there was none."""
+        """Take what a status or header says of the lines before it.
+
+        A signal is told from a lack of memory, and an answer of one's own server from the Hub's.
+        """
+        hit: Hit | None
         if stream.is_only_killed:
             hit = stream.hits["oom-killed"]
             self._drop(stream, hit)
             stream.hits["killed"] = replace(hit, signature=row_of("killed"), is_dropped=False)
+        for id, own in FROM_OWN_SERVER.items():
+            hit = stream.hits.get(id)
+            if hit is not None and stream.is_answered(hit):
+                self._drop(stream, hit)
+                stream.hits.setdefault(own, replace(hit, signature=row_of(own), is_dropped=False))
 
     def read_marks(self, stream: Stream, text: str) -> None:
         """Take what a line says of how far its program got."""
@@ -109,7 +128,9 @@ class Ledger:
             self._forget(stream, "oom-compute", "gpu-allocation-failed", "oom-scheduler-copies")
         elif any(word in low for word in DOWNLOADED):
             # One of its tries went well.
-            self._forget(stream, "network-broken", "connection-refused")
+            self._forget(
+                stream, "network-broken", "connection-refused", "hub-rate-limit", "hub-server-error"
+            )
 
     def _forget(self, stream: Stream, *ids: str) -> None:
         for id in ids:

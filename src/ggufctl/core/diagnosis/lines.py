@@ -55,7 +55,7 @@ FILTER_WORDS = frozenset(
 )
 """Runs of letters of which every line of the tables here has one."""
 
-FILTER_TEXTS = frozenset({'", line ', "], type ="})
+FILTER_TEXTS = frozenset({'", line ', "], type =", "server: llama.cpp"})
 """The same where words would say too little."""
 
 RETRYING = "retrying without pipeline parallelism"
@@ -80,6 +80,7 @@ _WORDS_OF_CONTEXT = (
     "cmake warning",
     "cmake deprecation warning",
     "handshake operation timed out",
+    "server: llama.cpp",
 )
 """Lines with any of these are always read."""
 _METHOD = re.compile(r"\b(?:get|post|head|put|delete|options|patch) ")
@@ -102,6 +103,8 @@ _NOISE = re.compile(
     # Chromium, on which desktop programs are built: its own use of the GPU
     r"\b(?:gpu_process_host|viz_main_impl|gpu_channel_manager|gl_factory|angle_platform_impl|"
     r"vaapi_wrapper)\.cc\b|^GPU process (?:exited|launch)|"
+    # programs whose reader has seen enough, such as head
+    r"^(?:[^\s:]{1,40}: (?:line \d+: )?){1,3}write error: Broken pipe$|"
     # CMake, which looks for the commit of sources that came as an archive
     r"^fatal: not a git repository|"
     # lines of source that Rich and IPython quote in tracebacks

@@ -16,6 +16,7 @@ from ggufctl.core.diagnosis.upstream import (
     ENDS,
     ENGINE_FAILED,
     FOLLOWS_FROM_GPU,
+    FROM_OWN_SERVER,
     KILLERS,
     LOADED_BESIDE,
     NEEDED_MEMORY,
@@ -36,17 +37,24 @@ _AT_ITS_END = re.compile(
     r"by agent node|HSA_STATUS_ERROR|Abort was called|HW Exception by GPU", re.IGNORECASE
 )
 """What the parts of a driver that run within a process print when it aborts."""
+_AT_THE_END = 2
+"""Lines that may follow the last words of a client, such as its exit code."""
+_ANSWERED_WITHIN = 25
+"""Lines in which an answer comes to its body."""
+_STATUS_ROWS = frozenset({*FROM_OWN_SERVER, "command-not-found"})
+"""Causes that such a status alone is taken for."""
 _NOT_THERE = re.compile(r"No such file or directory|\(errno 2\)", re.IGNORECASE)
 _KILLED_BY_KERNEL = re.compile(r"oom|out of memory|signal: killed|Killed ", re.IGNORECASE)
 
 
-def ranked(hits: Iterable[Hit]) -> list[Hit]:
+def ranked(hits: Iterable[Hit], n_lines: int) -> list[Hit]:
     """The causes among what all streams showed, the root first, without what follows from it.
 
     Args:
         hits: of fatal causes.
+        n_lines: of the log; a client's last words stand at its end.
     """
-    counted = _with_allocations(_with_builds(_without_late(list(hits))))
+    counted = _with_allocations(_with_builds(_without_late(list(hits), n_lines)))
     return _in_order(merged(_without_consequences(counted)))
 
 
@@ -64,10 +72,22 @@ def _both(first: Hit, second: Hit) -> Hit:
     return replace(first, count=first.count + second.count, evidence=evidence)
 
 
-def _without_late(hits: list[Hit]) -> list[Hit]:
-    """Without what an engine that was up said of itself, unless it ended."""
+def _without_late(hits: list[Hit], n_lines: int) -> list[Hit]:
+    """Without what an engine that was up said of itself, unless it ended.
+
+    A client that reached nobody as the log ended counts.
+    """
     ended = {hit.stream for hit in hits if hit.id in ENDS}
-    return [hit for hit in hits if not hit.is_late or hit.stream in ended]
+    return [
+        hit
+        for hit in hits
+        if not hit.is_late
+        or (
+            n_lines - hit.first_line <= _AT_THE_END
+            if hit.id == "connection-refused"
+            else hit.stream in ended
+        )
+    ]
 
 
 def _with_builds(hits: list[Hit]) -> list[Hit]:
@@ -102,7 +122,7 @@ def _line_of(evidence: Evidence) -> int:
 
 def _without_consequences(hits: list[Hit]) -> list[Hit]:
     """Without what only follows from a better known cause."""
-    hits = _without_parts(_without_kills(_without_driver_ends(hits)))
+    hits = _without_parts(_without_kills(_without_driver_ends(_without_statuses(hits))))
     absorbed = _absorbed_by({hit.id for hit in hits})
     hits = [hit for hit in hits if hit.id not in absorbed]
     if reasons := _reasons_of_waiting(hits):
@@ -137,6 +157,21 @@ def _closest(hits: list[Hit]) -> list[Hit]:
     if best is Tier.ROOT:
         return [hit for hit in hits if hit.signature.tier >= Tier.REQUEST]
     return [hit for hit in hits if hit.signature.tier is best]
+
+
+def _without_statuses(hits: list[Hit]) -> list[Hit]:
+    """Without statuses that stand alone, where words beside them say what they are about."""
+    bare = [hit for hit in hits if hit.id in _STATUS_ROWS and hit.is_bare_status]
+    telling = [hit for hit in hits if hit.signature.tier >= Tier.REQUEST and hit not in bare]
+    return [hit for hit in hits if hit not in bare or not _is_explained(hit, telling)]
+
+
+def _is_explained(status: Hit, telling: list[Hit]) -> bool:
+    """Whether the words for a status stand where its program puts them."""
+    lines = [evidence.line for hit in telling for evidence in hit.evidence]
+    if status.id == "command-not-found":
+        return any(0 < status.first_line - line <= _ANSWERED_WITHIN for line in lines)
+    return any(0 < line - status.first_line <= _ANSWERED_WITHIN for line in lines)
 
 
 def _without_parts(hits: list[Hit]) -> list[Hit]:

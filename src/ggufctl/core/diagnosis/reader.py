@@ -170,7 +170,8 @@ class Diagnoser:
         self._read_facts("")
         ledger = self._ledger
         fatal = ranked(
-            hit for hit in self._with_downloads() if hit.signature.severity is Severity.FATAL
+            (hit for hit in self._with_downloads() if hit.signature.severity is Severity.FATAL),
+            self.n_lines,
         )
         if fatal and fatal[0].signature.tier <= Tier.KIND and not ledger.is_up:
             # What could not be downloaded could not be loaded.

@@ -100,6 +100,8 @@ class Stream:
     """That CMake warns, of what the next lines say."""
     handshake_line: int = -_LONG
     """That nothing answered a client's TLS handshake."""
+    answer_line: int = -_LONG
+    """That an answer is llama-server's, by its headers."""
     converter_line: int = -_LONG
     """That it names one of the converter to GGUF."""
     is_not_oom: bool = False
@@ -138,6 +140,8 @@ class Stream:
             self.warned_line = line.number
         if "handshake operation timed out" in low:
             self.handshake_line = line.number
+        if "server: llama.cpp" in low:
+            self.answer_line = line.number
         if "], type =" in low:
             self.has_tensors = True
         if "oomkilled" in low and (found := _NO_OOM.search(line.text)):
@@ -175,6 +179,10 @@ class Stream:
             self.is_adapter = path == self.adapter or bool(_ADAPTER_PATH.search(path))
         elif "general.type" in text and text.rstrip().endswith("= adapter"):
             self.is_adapter = True
+
+    def is_answered(self, hit: Hit) -> bool:
+        """Whether a status that stands alone is of an answer of one's own server."""
+        return 0 < self.answer_line - hit.first_line < _SHORT and hit.is_bare_status
 
     def shortage_before(self, line: LogLine) -> Shortage | None:
         """The allocation that failed just before a line; None if none did."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 
 from ggufctl.core.diagnosis.findings import Clearness, Diagnosis, Hit, row_of
 from ggufctl.core.diagnosis.upstream import WIDE
@@ -10,6 +11,7 @@ from ggufctl.core.escape import redact
 from ggufctl.core.logfacts import LogFacts
 from ggufctl.core.shortage import explain_shortage
 from ggufctl.core.signatures import Tier
+from ggufctl.core.signatures.programs import KNOWN_PROGRAMS
 
 __all__ = ["told"]
 
@@ -24,6 +26,8 @@ _CONFIDENCE = {
 _QUOTED_CONFIDENCE = 0.4
 """Of a sentence that was told as an error, and whose words are all that is known."""
 
+_ALMOST = 0.8
+"""How alike names are of which one may be a slip of the other, from 0 to 1."""
 _LEAST_WORDS = 8
 _MOST_WORDS = 240
 """Characters of a line that are told in the sentence itself."""
@@ -52,7 +56,7 @@ def told(hit: Hit, places: set[str], facts: LogFacts | None = None) -> Diagnosis
     signature = hit.signature
     about, advice = _sentences(hit, places)
     cause = _filled(about, hit.values)
-    fix = tuple(_filled(text, hit.values) for text in advice)
+    fix = tuple(_filled(text, hit.values) for text in (*_spelling(hit), *advice))
     if facts is not None and hit.shortage is not None and hit.id.startswith("oom-"):
         cause, fix = explain_shortage(hit.id, hit.shortage, facts, cause, fix)
     why = hit.values.get("why", "").rstrip(_ENDS)
@@ -64,6 +68,17 @@ def told(hit: Hit, places: set[str], facts: LogFacts | None = None) -> Diagnosis
         cause = f"Survived: {cause}"
     evidence = tuple(hit.evidence)
     return Diagnosis(hit.id, signature.severity, cause, fix, evidence, _confidence(hit), hit.count)
+
+
+def _spelling(hit: Hit) -> tuple[str, ...]:
+    """A hint at a program that is called almost like one that is not found."""
+    if hit.id != "command-not-found":
+        return ()
+    called = re.split(r"[\\/]", hit.values.get("program", ""))[-1]
+    near = get_close_matches(called, KNOWN_PROGRAMS, n=1, cutoff=_ALMOST)
+    if not near or called in near:
+        return ()
+    return (f"Is {near[0]} meant? Then its name is misspelt.",)
 
 
 def _quoting(cause: str, hit: Hit) -> str:

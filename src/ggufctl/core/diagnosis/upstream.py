@@ -25,7 +25,8 @@ __all__ = [
 
 SHOWS_AS = {
     "hub-gated": {"download-denied", "hub-token"},
-    "hub-rate-limit": {"download-denied", "image-not-found"},
+    "hub-rate-limit": {"download-denied", "hub-offline", "image-not-found"},
+    "hub-server-error": {"hub-offline"},
     "projector-as-model": {"unknown-architecture"},
     "projector-mismatch": {"projector-failed"},
     "projector-unknown": {"projector-failed"},
@@ -89,7 +90,7 @@ SHOWS_AS = {
     "model-load-failed": {"python-exception"},
     "model-file-unusable": {"model-load-failed"},
     "gpu-unlicensed": {"cuda-error", "failed-check"},
-    "grammar-invalid": {"request-invalid"},
+    "grammar-invalid": {"request-invalid", "unknown-architecture"},
     "sycl-failed": {"cuda-error", "failed-check"},
     "image-not-found": {"download-denied", "hub-not-found"},
     "hub-not-found": {"download-denied", "download-incomplete", "file-missing"},
@@ -281,7 +282,7 @@ SHOWS_AS = {
     "ptx-compiler-missing": {"cuda-error", "failed-check"},
     "client-address": {"model-not-served", "service-not-running"},
     "backend-missing": {"projector-failed"},
-    "shell-syntax": {"argument-unknown", "command-not-found"},
+    "shell-syntax": {"argument-unknown", "command-not-found", "script-unreadable"},
     "program-renamed": {"command-not-found", "file-missing"},
     "redirect-folder-missing": {
         "command-not-found",

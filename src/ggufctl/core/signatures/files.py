@@ -168,7 +168,11 @@ SIGNATURES = (
         "file-empty",
         (r"gguf_init_from\w+: failed to read magic",),
         "The model file is empty, only a few bytes long, or a folder.",
-        _AGAIN,
+        (
+            "If the path is that of a folder, name the .gguf file in it: -m FOLDER/NAME.gguf (of "
+            "split files the first, NAME-00001-of-0000N.gguf).",
+            *_AGAIN,
+        ),
         "gguf_init_from_reader: failed to read magic",
         Basis.REAL,
     ),
@@ -464,6 +468,7 @@ SIGNATURES = (
             r"Unsupported architecture \"?(?P<arch>[\w.-]+)",
             r"architecture '?(?P<arch>[\w.-]+)'? (?:is )?(?:not|un)(?: yet)? ?(?:supported|"
             r"recognized|implemented|known)",
+            r"^(?!.{0,400}\b(?:schema|grammar|parser)\b).{0,400}"
             r"(?:unknown|unsupported|unrecogni[sz]ed) (?:model[ _])?(?:arch|type|architecture)"
             r"\b[:= ]+['\"`]?(?P<arch>[\w.-]+)",
             r"model type [`'\"](?P<arch>[\w.-]+)[`'\"] but Transformers does not recognize",

@@ -80,6 +80,19 @@ SIGNATURES = (
         phase=Phase.ALWAYS,
         variants=(
             Variant(
+                r"\bsh: (?:line )?(?:\d+: )?nvidia-smi: (?:command )?not found|command not found: "
+                r"nvidia-smi",
+                (
+                    "On the machine itself install NVIDIA's driver (Ubuntu: sudo ubuntu-drivers "
+                    "install, or the package nvidia-driver-NNN) and restart; without a GPU of "
+                    "NVIDIA there is none to install.",
+                    "In a container start it with docker run --gpus all (nvidia.com/gpu in "
+                    "Kubernetes) and an image for CUDA; the toolkit then puts nvidia-smi in.",
+                ),
+                "nvidia-smi is not there: NVIDIA's driver is not installed, or the GPU was not "
+                "passed into the container.",
+            ),
+            Variant(
                 r"ROCk|\bROCm|\brocm|hipError|\bHIP\b|Tensile|/dev/kfd|amdgpu",
                 (
                     "Pass the GPU into the container: --device /dev/kfd --device /dev/dri "

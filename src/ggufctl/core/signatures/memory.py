@@ -279,6 +279,7 @@ SIGNATURES = (
             r"oom-?kill(?:er)?:constraint",
             r"(?:cgroup )?out of memory: kill(?:ed)? process (?P<pid>\d+)(?: \((?P<name>[^)]+)\))?",
             r"invoked oom-killer",
+            r"engine was killed \(signal 9\): the host ran out of memory",
             r"signal: killed",
             r"killed by the OOM killer",
             r"died with <Signals\.SIGKILL",
@@ -345,7 +346,10 @@ SIGNATURES = (
     ),
     Signature(
         "killed",
-        (r"killed from outside, and not for want of memory",),
+        (
+            r"killed from outside, and not for want of memory",
+            r"engine was killed \(signal 9\), and not for memory",
+        ),
         "The process was killed from outside (signal 9, exit code 137), and not at its memory "
         "limit: its status says OOMKilled false.",
         (
@@ -357,6 +361,17 @@ SIGNATURES = (
         '"State": {"Status": "exited", "OOMKilled": false, "ExitCode": 137}',
         Basis.REPORTED,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"not for memory, it seems",
+                (
+                    "Look for who ended it: somebody's kill or pkill, a supervisor, a limit of the "
+                    "service (systemctl status, journalctl).",
+                    "Serve it again; requests that it was answering are lost.",
+                ),
+                "The engine was killed from outside (signal 9), while memory was free.",
+            ),
+        ),
     ),
     Signature(
         "oom-mmproj",

@@ -79,6 +79,21 @@ SIGNATURES = (
         ),
         "huggingface_hub.errors.HfHubHTTPError: Invalid user token.",
         phase=_D,
+        variants=(
+            Variant(
+                r"Invalid username or password",
+                (
+                    "Compare OWNER/NAME with the address of its page on the Hub, letter by letter: "
+                    "the Hub answers 401 for a repository that does not exist as well.",
+                    "If it is private: set HF_TOKEN to a token of an account that may read it, "
+                    "without quotes or line end, also in the container (-e HF_TOKEN).",
+                    "If HF_TOKEN is set (or hf auth login was called), it may be wrong or expired: "
+                    "make a new one at huggingface.co/settings/tokens.",
+                ),
+                "The Hub answers 401: there is no such repository, or it is private, and the token "
+                "is missing or wrong.",
+            ),
+        ),
     ),
     Signature(
         "key-empty",
@@ -307,8 +322,19 @@ SIGNATURES = (
         phase=_D,
         variants=(
             Variant(
+                r"Revision ?Not ?Found|Revision not found|Invalid rev id|(?:revision|branch|ref) "
+                r"\S{1,60} (?:was )?not found",
+                (
+                    "Name a branch, tag or commit that the repository has: its page lists them "
+                    "under Files (main is where most keep everything); without --revision main is "
+                    "taken.",
+                    "A commit is named by its whole hash, or by its first characters as the Hub "
+                    "shows them.",
+                ),
+            ),
+            Variant(
                 r"(?:Model|Dataset|Space|Repository|Bucket) '[^']+' not found\.|If the (?:repo|"
-                r"bucket) is private",
+                r"bucket) is private|RepositoryNotFoundError|Repository Not Found for url",
                 (
                     "Compare OWNER/NAME with the address of its page on the Hub, letter by letter.",
                     "If it is private or gated: hf auth login (or HF_TOKEN) with a token of an "
@@ -437,6 +463,8 @@ SIGNATURES = (
             r"rate[- ]?limit(?:ed|ing)? (?:by|from|error)",
             r"API rate limit",
             r"(?:GET|HEAD|POST)\b.{0,60}failed\W{0,3}(?:status: ?)?\(?429\b",
+            r"HTTP Error 429 thrown while requesting",
+            r"Rate limited\. Waiting",
         ),
         "The server limits how often it is asked.",
         ("Log in (HF_TOKEN, docker login), wait some minutes, and download once to a volume.",),
@@ -954,7 +982,7 @@ SIGNATURES = (
             r"Failed to fetch:? `?https?://",
             r"maximum redirects exceeded",
             r"\bpart stalled\b",
-            r"(?<!running the model: )unexpected EOF",
+            r"(?<!running the model: )unexpected EOF(?! while looking)",
             r"ProxyError",
             r"Network is unreachable",
             r"No route to host",
@@ -1201,6 +1229,19 @@ SIGNATURES = (
         ),
         "OSError: Consistency check failed: file should be of size 4683075584 but has size 1048576",
         phase=_D,
+        variants=(
+            Variant(
+                r"DO NOT MATCH THE HASHES",
+                (
+                    "Write the hash that it got into the requirements file, if the file is what "
+                    "you expect: pip hash FILE, pip-compile --generate-hashes or uv pip compile "
+                    "--generate-hashes make them anew after each change of a version.",
+                    "If that hash is right, what came is not: pip cache purge, and leave out "
+                    "mirrors and proxies (--index-url https://pypi.org/simple).",
+                ),
+                "A package has another hash than the requirements file names for it.",
+            ),
+        ),
     ),
     Signature(
         "download-locked",
@@ -1457,8 +1498,8 @@ SIGNATURES = (
             r"needs? .{0,40}(?:free )?disk space",
             r"ephemeral local storage usage exceeds",
             r"Usage of EmptyDir volume .{0,80}exceeds",
-            r"curl: \(23\)",
-            r"Failure writing output to destination",
+            # With nothing written it is mostly a pipe that its reader closed.
+            r"curl: \(23\).{0,80}(?:\([1-9]\d*(?: !=|\))|returned [1-9])",
             r"Cannot write to .{0,200}(?:No space|quota)",
             r"WinError 112\b",
             r"exceed(?:s|ed) (?:the |its )?(?:disk|storage) (?:quota|limit|space)",
@@ -1690,7 +1731,11 @@ SIGNATURES = (
             r"В соединении отказано",
         ),
         "A client cannot reach the server: it is not up yet, or listens elsewhere.",
-        ("Wait until /health answers 200; in containers use the service's name, not localhost.",),
+        (
+            "Wait until /health answers 200; in containers use the service's name, not localhost.",
+            "Look whether it runs (docker ps, systemctl status), and compare host and port with "
+            "those that it says it listens on.",
+        ),
         "dial tcp 127.0.0.1:8080: connect: connection refused",
         Basis.REPORTED,
         tier=Tier.GENERIC,
@@ -1855,6 +1900,9 @@ SIGNATURES = (
         "proxy-config",
         (
             r"nginx: \[emerg\] (?!bind\(\))(?P<why>.+)",
+            r"\[emerg\] \d+#\d+: (?P<why>host not found in .+)",
+            r"(?P<why>\S+ could not be resolved \(\d+: [\w -]+\))",
+            r"(?P<why>no resolver defined to resolve \S+?)(?:,|$)",
             r"nginx: configuration file \S+ test failed",
             r"adapting config using caddyfile: (?P<why>.+)",
             r"Caddyfile:\d+[:\]-].{0,20}(?:unrecognized|Error|unexpected)",
@@ -1875,6 +1923,20 @@ SIGNATURES = (
         "Error while building configuration (for the first time)",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"host not found in|could not be resolved \(|no resolver defined",
+                (
+                    "Write the server's name as it is known where the proxy runs: in Compose the "
+                    "name of the service on the same network, in Kubernetes "
+                    "SERVICE.NAMESPACE.svc.cluster.local, on one machine 127.0.0.1.",
+                    "nginx looks names up as it starts: let it start after the server "
+                    "(depends_on), or name a resolver that answers (resolver 127.0.0.11 in Docker, "
+                    "the cluster's DNS in Kubernetes) and put the name in a variable.",
+                ),
+                "The proxy in front does not find the name of the server behind it: {why}.",
+            ),
+        ),
     ),
     Signature(
         "upstream-timeout",

@@ -192,6 +192,7 @@ SIGNATURES = (
             r"(?P<program>gcc|g\+\+|clang|clang\+\+|make|ninja|cmake|cc): (?:command )?not found",
             r"unable to find (?:a )?(?:suitable )?(?:compiler|vcvarsall|Visual Studio)",
             r"CMake was unable to find a build program",
+            r"^\W{0,4}(?:/|[A-Z]:)[^']{0,200}(?P<program>ninja|make)(?:\.exe)?' '--version'$",
             r"could not find any instance of Visual Studio",
             r"Problem with the CMake installation",
             r"The (?:C|CXX|Fortran|ASM) compiler identification is unknown",
@@ -609,6 +610,18 @@ SIGNATURES = (
         "CMake Error: LLAMA_CUBLAS is deprecated and will be removed in the future.",
         Basis.REPORTED,
         phase=_B,
+        variants=(
+            Variant(
+                r"Makefile build|Build system changed|No targets specified|No rule to make target",
+                (
+                    "Build with CMake: cmake -B build (with -DGGML_CUDA=ON, -DGGML_HIP=ON or "
+                    "-DGGML_VULKAN=ON for a GPU), then cmake --build build --config Release -j; "
+                    "the programs are in build/bin.",
+                    "Options of the Makefile such as LLAMA_CUDA=1 are CMake's -DGGML_CUDA=ON now.",
+                ),
+                "llama.cpp is no longer built by make: CMake has replaced its Makefile.",
+            ),
+        ),
     ),
     Signature(
         "submodules-missing",
@@ -661,6 +674,24 @@ SIGNATURES = (
                 "The compiler does not find a header of llama.cpp: {name}.",
             ),
         ),
+    ),
+    Signature(
+        "build-not-configured",
+        (
+            r"^(?:Error: )?\S*[/\\](?:cmake[-_])?build[\w.-]* is not a directory$",
+            r"^(?:Error: )?could not load cache$",
+        ),
+        "The folder to build in is not there, or was not configured.",
+        (
+            "Configure first, in the folder of the sources (where CMakeLists.txt is): cmake -B "
+            "build (with -DGGML_CUDA=ON and the like), and then cmake --build build --config "
+            "Release -j.",
+            "If configuring has failed, its first error is what to mend; delete the folder before "
+            "the next try.",
+        ),
+        "Error: /src/llama.cpp/build is not a directory",
+        Basis.SOURCE,
+        phase=_B,
     ),
     Signature(
         "build-folder-stale",
@@ -977,6 +1008,18 @@ SIGNATURES = (
         "name and no valid version specifier)",
         Basis.REPORTED,
         phase=Phase.BUILD,
+        variants=(
+            Variant(
+                r"Could not open requirements file",
+                (
+                    "Check the file's name, letter by letter (requirements.txt), and the folder "
+                    "that pip is started in; or give its whole path.",
+                    "In a Dockerfile copy it before: COPY requirements.txt . ahead of RUN pip "
+                    "install -r requirements.txt.",
+                ),
+                "The file of requirements that pip is to read is not there: {why}.",
+            ),
+        ),
     ),
     Signature(
         "pip-denied",
@@ -1237,6 +1280,21 @@ SIGNATURES = (
                     "rename it.",
                 ),
                 "The modal package that is installed has no {module}.",
+            ),
+            Variant(
+                r"\bxllamacpp\.|\bLlama(?:Grammar|Embedding|Cache)?(?:\.\w+)?\(\) got an "
+                r"unexpected|(?<!')\bLlama(?:\.\w+)?\(\) missing|'Llama(?:Grammar|Cache)?' "
+                r"object has no",
+                (
+                    "Look the name up in the version that is installed, as it may only be called "
+                    'otherwise there: python -c "import llama_cpp; help(llama_cpp.Llama)" (n_ctx '
+                    "not ctx_size, max_tokens not max_length, n_gpu_layers not ngl), for xllamacpp "
+                    "print(dir(xllamacpp.CommonParams())).",
+                    "If the code was written for another version, install that one, or the newest: "
+                    "pip install -U llama-cpp-python (or xllamacpp).",
+                ),
+                "The engine's package that is installed does not know a name that the code uses: "
+                "{module}.",
             ),
             Variant(
                 r"unexpected keyword|(?<!'NoneType' object )has no attribute",

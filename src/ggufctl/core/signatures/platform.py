@@ -538,7 +538,8 @@ SIGNATURES = (
         "command-not-found",
         (
             r"executable file not found in \$PATH",
-            r"(?P<program>\S+): cannot execute: required file not found",
+            r"(?P<program>\S+)(?<!\.sh)(?<!\.py)(?<!\.bash): cannot execute: required file not "
+            r"found",
             r"failed to exec pid1: No such file or directory",
             r"exec: \"(?P<program>[^\"]+)\": .*no such file or directory",
             r"(?P<program>[\w./-]*llama[\w-]*): command not found",
@@ -586,8 +587,8 @@ SIGNATURES = (
             r"^(?P<program>(?!nvidia-smi|rocm-smi|rocminfo|lspci)[\w.+-]+): (?:command )?not "
             r"found$",
             r"requires (?P<program>zstd|unzip|tar|curl) for extraction",
-            r"Unknown command:? (?P<program>[\w./-]*(?:llama|ollama|hf|modal|docker|cmake|"
-            r"pip)\S*)",
+            r"(?<!docker: )Unknown command:? (?P<program>[\w./-]*(?:llama|ollama|hf|modal|docker|"
+            r"cmake|pip)\S*)",
             r"WinError 2\] The system cannot find the file specified$",
             r"No working (?:quantizer|converter|binary|compiler) found",
             r"Command .{0,8}(?:which|where|command)\b[-v'\", ]{1,8}(?P<program>(?!gcc|g\+\+|"
@@ -600,11 +601,12 @@ SIGNATURES = (
             r"(?:[\w.~$-]*/)[^\s:]*): No such file or directory",
             r"\bzsh: no such file or directory: (?P<program>\S*/\S*)$",
         ),
-        "The program to start is not in the image: {program}.",
+        "A program that is to be started is not there: {program}.",
         (
-            "llama.cpp's images keep it at /app/llama-server; mind that the entry point is the "
-            "server "
-            "already.",
+            "Install it, or call it by its full path: look at its spelling, and whether its folder "
+            "is on the PATH of what starts it.",
+            "In a container or image: add it there; llama.cpp's images keep the server at "
+            "/app/llama-server, which is their entry point already.",
         ),
         'OCI runtime create failed: runc create failed: exec: "llama-server": executable file not '
         "found in $PATH: unknown",
@@ -632,6 +634,26 @@ SIGNATURES = (
                     "the loader of another system (file NAME tells).",
                 ),
                 "A script or program that is called by its path is not there: {program}.",
+            ),
+            Variant(
+                r"required file not found",
+                (
+                    "If it is a script, its first line (head -1 FILE) names an interpreter that is "
+                    "not installed, or ends in a line end of Windows: dos2unix FILE.",
+                    "If it is a program (file NAME tells), the loader of the system that it was "
+                    "built for is not here: glibc's on Alpine, that of another processor. Take "
+                    "the build for this system, or an image like the one it was built in.",
+                ),
+                "The program is there, but not what runs it: {program}.",
+            ),
+            Variant(
+                r"executable file not found in \$PATH|OCI runtime|: OCI\b|exec pid1|tini \(\d|"
+                r"\bexec: \"|stat \S+: no such file or directory: unknown",
+                (
+                    "llama.cpp's images keep it at /app/llama-server; mind that the entry point is "
+                    "the server already.",
+                ),
+                "The program to start is not in the image: {program}.",
             ),
             Variant(
                 r"\bwhich\b|\bwhere\b|\bcommand -v\b",
@@ -670,6 +692,12 @@ SIGNATURES = (
             r"Missing expression after unary operator '(?P<program>--?)'",
             r"(?:^|: )(?P<program>--?[a-zA-Z][\w-]*|\$|>>>|\\): (?:command )?not found$",
             r"command not found: (?P<program>--?[a-zA-Z][\w-]*|\$|>>>|\\)\s*$",
+            r": (?P<program>(?-i:[A-Z][A-Z0-9_]{2,})): (?:command )?not found$",
+            r"command not found: (?P<program>(?-i:[A-Z][A-Z0-9_]{2,}))\s*$",
+            r": (?P<program>[A-Za-z_]\w*): (?:unbound variable|parameter (?:null or )?not set)$",
+            r"unexpected EOF while looking for matching",
+            r"\b(?:ba|z|da|k|a)?sh: .{0,80}Unterminated quoted string",
+            r"\bzsh: unmatched [\"'`]",
         ),
         "A command line was typed for another shell, or came apart at its line ends: "
         "{program} is no program.",
@@ -685,6 +713,39 @@ SIGNATURES = (
         "file, or operable program.",
         Basis.REPORTED,
         phase=_START,
+        variants=(
+            Variant(
+                r"unbound variable|parameter (?:null or )?not set",
+                (
+                    "Set {program} for what runs the script: export {program}=VALUE before it, -e "
+                    "{program}=VALUE for docker run, environment in Compose, env in Kubernetes, a "
+                    "Secret on Modal.",
+                    "Or give it a default where the script reads it: ${{program}:-VALUE}.",
+                ),
+                "A script uses a variable that is not set: {program}.",
+            ),
+            Variant(
+                r"while looking for matching|Unterminated quoted|\bunmatched\b",
+                (
+                    "Close the quote: each \" and ' needs a second one, and an apostrophe in a "
+                    'text wants " around it; $( and ` are to be closed as well.',
+                    "Quotes that a text program made curly are no quotes for a shell: type them "
+                    "anew.",
+                ),
+                "A command line has a quote or bracket that is not closed.",
+            ),
+            Variant(
+                r"(?-i:: [A-Z][A-Z0-9_]{2,}: (?:command )?not found|not found: [A-Z][A-Z0-9_]{2,}"
+                r"\s*(?:\n|$))",
+                (
+                    "Write {program}=VALUE without spaces around =, or export {program}=VALUE; "
+                    "with spaces the shell takes the name for a program.",
+                    "In an env file for docker or systemd there is one NAME=VALUE on each line, "
+                    "and no shell reads it.",
+                ),
+                "A shell took the name of a variable for a program: {program}.",
+            ),
+        ),
     ),
     Signature(
         "script-unreadable",
@@ -875,13 +936,17 @@ SIGNATURES = (
             r"exec /?\S+\.(?:sh|py|bash): no such file or directory",
             r"\$'\\r': command not found",
             r"bad interpreter: No such file or directory",
+            r"\S+\.(?:sh|bash|py): cannot execute: required file not found",
         ),
-        "A script begins with an interpreter that is not in the image, mostly because "
-        "it was saved with the line ends of Windows.",
+        "A script begins with an interpreter that is not there, mostly because it was saved with "
+        "the line ends of Windows.",
         (
-            "Convert it (sed -i 's/\\r$//' FILE) and keep it so with .gitattributes: *.sh "
-            "text eol=lf.",
-            "Check that the shell in its first line is in the image: Alpine has no bash.",
+            "Convert it (dos2unix FILE, or sed -i 's/\\r$//' FILE) and keep it so with "
+            ".gitattributes: *.sh text eol=lf.",
+            "Check that the interpreter in its first line (head -1 FILE) is installed, or in the "
+            "image: Alpine has no bash.",
+            "If it is no script, what is missing is the loader of the system that it was built "
+            "for, such as glibc's on Alpine: file NAME tells.",
         ),
         "exec /entrypoint.sh: no such file or directory",
         Basis.REPORTED,
@@ -908,7 +973,7 @@ SIGNATURES = (
             r"not a directory: (?:unknown|Are you trying to mount)",
             r"no such volume",
             r"persistentvolumeclaim .{0,80}not found",
-            r"(?:unbound|had volume node affinity conflict)",
+            r"(?:unbound(?! variable)|had volume node affinity conflict)",
             r"ProvisioningFailed",
             r"failed to provision volume",
             r"storageclass\S* \"?\S+ not found",
@@ -2548,6 +2613,8 @@ SIGNATURES = (
             r"(?P<why>modal\.(?:parameter|Secret|Volume|Image|Mount)\S* [^│]{0,60}(?:must|cannot|"
             r"only)[^│]{0,200})",
             r"(?P<why>Module 'modal' has no attribute '\w+'\. Use `modal\.App`)",
+            r"(?P<why>Could not find '[^']+' in the '[^']+' (?:file|module))",
+            r"(?P<why>modal \w+ invoked without a function reference[^│]{0,160})",
             r"(?P<why>Function \S+ has \d+ dependencies but container got[^│]{0,120})",
             r"modal\.exception\.DeprecationError: (?P<why>.+)",
             r"(?P<why>(?:Expected|has to be|must be|needs? to be)"
@@ -2604,6 +2671,17 @@ SIGNATURES = (
                     "another name as FILE.py::NAME, a package with -m.",
                 ),
                 "Modal finds no app, or no function of one, in what it was told to run: {why}.",
+            ),
+            Variant(
+                r"Could not find '[^']+' in the|without a function reference",
+                (
+                    "Name one of the functions that the lines after it list: modal run "
+                    "FILE.py::FUNCTION (FILE.py::app.FUNCTION, FILE.py::CLASS.METHOD).",
+                    "What it does not list is not on the app: it needs @app.function() or "
+                    "@app.local_entrypoint() at the top of the file. modal deploy and modal serve "
+                    "take the file alone.",
+                ),
+                "Modal was not told a function that the file has: {why}.",
             ),
             Variant(
                 r"FastAPI to be installed",

@@ -12,6 +12,7 @@ __all__ = [
     "COMPUTE",
     "CONTEXT",
     "HOST",
+    "KNOWN_PROGRAMS",
     "KV",
     "NEWER",
     "NEWER_GPU",
@@ -20,6 +21,16 @@ __all__ = [
     "WEIGHTS",
     "by_program",
 ]
+
+KNOWN_PROGRAMS = tuple(
+    (
+        "llama-server llama-cli llama-bench llama-quantize llama-gguf-split llama-perplexity "
+        "llama-mtmd-cli llama-imatrix ollama koboldcpp local-ai lms ggufctl huggingface-cli modal "
+        "docker docker-compose podman kubectl helm nvidia-smi rocm-smi nvcc cmake ninja make git "
+        "git-lfs curl wget aria2c python python3 pip pip3 conda systemctl journalctl nginx caddy"
+    ).split()
+)
+"""Programs that logs of deployments call, by the names of their commands."""
 
 _OLLAMA = (
     r"(?<![./\\])\bollama\b(?![/\\])|\bsource=\w+\.go:|\bllama runner\b|memory layout cannot be "
