@@ -191,8 +191,10 @@ def test_a_picture_is_drawn(fake, bench, tmp_path, suffix):
     assert path.read_bytes().startswith(head)
 
 
-def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_asked(fake, bench):
-    for path in ("speed.docx", "/nonexistent/speed.png"):
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_asked(
+    fake, bench, tmp_path
+):
+    for path in ("speed.docx", str(tmp_path / "absent" / "speed.png")):
         assert bench("--plot", path).returncode == 2
     assert fake.requests == []
 
