@@ -27,6 +27,20 @@ def supervisors() -> list[int]:
     return [found.pid for found in deployments.listed() if found.is_alive]
 
 
+def run(*command: str, state: Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A command of a shell's, from start to end."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=serving.environment(state),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=serving.START_SECONDS,
+        check=False,
+    )
+
+
 def test_it_answers_after_the_command_has_ended_until_it_is_stopped(state):
     done = ggufctl("serve", MODEL, *HERE, "-d", "--json", state=state)
     assert done.returncode == 0, done.stderr
@@ -130,15 +144,7 @@ def test_why_it_failed_when_nobody_was_in_front_is_kept(state):
 
 def test_who_has_read_enough_of_the_start_has_the_server_all_the_same(state):
     line = f"set -o pipefail; {sys.executable} -m ggufctl serve {MODEL} {' '.join(HERE)} -d 2>&1"
-    done = subprocess.run(
-        ("bash", "-c", f"{line} | head -n 2"),
-        env=serving.environment(state),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=serving.START_SECONDS,
-        check=False,
-    )
+    done = run("bash", "-c", f"{line} | head -n 2", state=state)
 
     assert done.returncode == 0, done.stderr
     assert ggufctl("stop", "one", state=state).returncode == 0
@@ -147,15 +153,7 @@ def test_who_has_read_enough_of_the_start_has_the_server_all_the_same(state):
 def test_a_key_that_a_shell_hands_over_as_a_file_is_read(state):
     key = "sk-handed-over-0123456789abcdef0123456789"
     line = f"{sys.executable} -m ggufctl serve {MODEL} {' '.join(HERE)} -d --json"
-    done = subprocess.run(
-        ("bash", "-c", f"{line} --api-key-file <(echo {key})"),
-        env=serving.environment(state),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=serving.START_SECONDS,
-        check=False,
-    )
+    done = run("bash", "-c", f"{line} --api-key-file <(echo {key})", state=state)
     assert done.returncode == 0, done.stderr
     url = f"{json.loads(done.stdout)['url']}/models"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
@@ -176,16 +174,8 @@ def test_a_variable_that_names_no_pipe_of_ours_is_no_reason_to_stay_in_front(sta
 def test_files_called_as_modules_in_the_folder_it_is_started_in_are_not_run(state, tmp_path):
     for name in ("json", "queue", "types", "aiohttp", "ctypes", "signal", "ggufctl"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('this is not what was meant')\n")
-    done = subprocess.run(
-        (sys.executable, "-P", "-m", "ggufctl", "serve", MODEL, *HERE, "-d", "--json"),
-        cwd=tmp_path,
-        env=serving.environment(state),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=serving.START_SECONDS,
-        check=False,
-    )
+    command = (sys.executable, "-P", "-m", "ggufctl", "serve", MODEL, *HERE, "-d", "--json")
+    done = run(*command, state=state, cwd=tmp_path)
     ggufctl("stop", "one", state=state)
 
     assert done.returncode == 0, done.stderr
