@@ -191,11 +191,15 @@ class Filter:
     Args:
         words: runs of letters in lower case; a line that has one of them as a whole matters.
         texts: what makes a line matter wherever it stands.
+        openers: such texts after which the next few lines matter as well.
     """
 
-    def __init__(self, words: Iterable[str], texts: Iterable[str]) -> None:
+    def __init__(
+        self, words: Iterable[str], texts: Iterable[str], openers: Iterable[str] = ()
+    ) -> None:
         self._words = frozenset(word.encode() for word in words)
         self._texts = tuple(text.encode() for text in texts)
+        self._openers = tuple(text.encode() for text in openers)
 
     def select(self, piece: bytes) -> list[int]:
         """Where the lines begin that matter, in order; every line where most do.  [bytes]"""
@@ -215,6 +219,11 @@ class Filter:
         for text in self._texts:
             if text in low:
                 self._collect(starts, low, low, text, 0)
+        for text in self._openers:
+            if text in low:
+                opened: set[int] = set()
+                self._collect(opened, low, low, text, 0)
+                starts |= {start for at in opened for start in _lines_from(low, at)}
         return sorted(starts)
 
     @staticmethod
@@ -227,6 +236,20 @@ class Filter:
             if end < 0:
                 return
             at = within.find(text, end)
+
+
+_OPENED = 3
+"""Lines that matter after one that opens them."""
+
+
+def _lines_from(piece: bytes, begin: int) -> Iterator[int]:
+    """Where a line begins, and the next few."""
+    yield begin
+    for _ in range(_OPENED):
+        begin = piece.find(b"\n", begin) + 1
+        if begin in (0, len(piece)):
+            return
+        yield begin
 
 
 _MANY = 48

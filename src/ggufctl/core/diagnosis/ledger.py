@@ -84,6 +84,13 @@ class Ledger:
         is_told = signature.severity is Severity.FATAL and signature.tier >= Tier.REQUEST
         return hit, is_new and is_told
 
+    def explain(self, stream: Stream) -> None:
+        """Keep the reason why a build stopped, the first that was given."""
+        hit = stream.hits.get("wheel-build-failed")
+        reason = " ".join(stream.build_reason.split())
+        if hit is not None and reason.startswith(hit.values.get("why", "")):
+            hit.values["why"] = reason
+
     def _closer(self, signature: Signature, stream: Stream, line: LogLine) -> Signature:
         """The row that the lines before a line make of it."""
         if signature.id == "oom-compute":

@@ -9,6 +9,7 @@ from ggufctl.core.logfacts import is_fact, is_last_fact
 
 __all__ = [
     "DOWNLOADED",
+    "FILTER_OPENERS",
     "FILTER_TEXTS",
     "FILTER_WORDS",
     "LOADED",
@@ -58,6 +59,9 @@ FILTER_WORDS = frozenset(
 FILTER_TEXTS = frozenset({'", line ', "], type =", "server: llama.cpp"})
 """The same where words would say too little."""
 
+FILTER_OPENERS = frozenset({"cmake error at", '", line '})
+"""What begins something that the next lines end."""
+
 RETRYING = "retrying without pipeline parallelism"
 DOWNLOADED = ("✓ downloaded", "download complete")
 
@@ -77,6 +81,7 @@ _WORDS_OF_CONTEXT = (
     '", line ',
     "], type =",
     "oomkilled",
+    "cmake error",
     "cmake warning",
     "cmake deprecation warning",
     "handshake operation timed out",

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 
+from ggufctl.core.diagnosis.complaints import FILTER_WORDS as COMPLAINT_WORDS
+from ggufctl.core.diagnosis.complaints import MOST_LINES, complaint_in, goes_well
 from ggufctl.core.diagnosis.findings import MAX_TEXT, Diagnosis, Hit, LogReport, quoted_in, row_of
 from ggufctl.core.diagnosis.ledger import Ledger
+from ggufctl.core.diagnosis.lines import FILTER_OPENERS, Traits, is_access
 from ggufctl.core.diagnosis.lines import FILTER_TEXTS as MARK_TEXTS
 from ggufctl.core.diagnosis.lines import FILTER_WORDS as MARK_WORDS
-from ggufctl.core.diagnosis.lines import Traits, is_access
 from ggufctl.core.diagnosis.meaning import Rows, closest, meant
 from ggufctl.core.diagnosis.ranking import merged, ranked
 from ggufctl.core.diagnosis.repeats import MAX_SHAPES, Repeats
@@ -41,6 +43,7 @@ _GOES_ON = re.compile(
 )
 """That a program goes on after what it could not do."""
 _WHOLE = re.compile(r"(?P<why>.{8,})")
+_EXCEPTION = re.compile(r"(?P<name>[\w.]+): (?P<why>.+)")
 _NO_FILE = "exactly one out metadata, path_model"
 """llama.cpp, of a model without a path."""
 _STREAMS = ("ollama", "koboldcpp", "modal")
@@ -64,6 +67,8 @@ class Diagnoser:
         self._streams: set[str] = {""}
         self._traits: dict[bytes, Traits] = {}
         self._families: dict[tuple[str, str, bool], str | None] = {}
+        self._complaints: list[Hit] = []
+        """Of a log of a few lines, what may be wrong if nothing else is found."""
         self.n_lines = 0
 
     def feed(self, line: LogLine) -> tuple[Diagnosis, ...]:
@@ -106,6 +111,10 @@ class Diagnoser:
         new: tuple[Diagnosis, ...] = ()
         if not (traits.is_access and is_access(line.text)):
             new = self._search(line, stream, hits)
+            if not hits and line.number <= MOST_LINES:
+                self._note_complaint(line, stream)
+            if stream.take_reason(line):
+                self._ledger.explain(stream)
         if traits.is_mark:
             self._ledger.read_marks(stream, line.text)
         return new
@@ -121,6 +130,19 @@ class Diagnoser:
                     new.append(told(hit, self._places))
         return tuple(new)
 
+    def _note_complaint(self, line: LogLine, stream: Stream) -> None:
+        """Remember a line that no row knows, and that may say what is wrong."""
+        if goes_well(line.text):
+            self._complaints.clear()
+        match = complaint_in(line)
+        if match is None or _GOES_ON.search(line.text):
+            return
+        signature = self._kind(row_of("told-by-itself"), match, stream)
+        hit = Hit(signature, line.stream, line.number)
+        hit.add(line, match)
+        hit.quote(line, quoted_in(match), is_hint=False)
+        self._complaints.append(hit)
+
     def _shown(self, line: LogLine, stream: Stream) -> Rows:
         """The signatures of a line, or that of an error in its own words."""
         found = self._index.search(line.text, _shape(line))
@@ -134,6 +156,9 @@ class Diagnoser:
             # Rust says where it panicked, and why on the next line.
             match = _WHOLE.fullmatch(line.text)
             found = [(row_of("told-by-itself"), match)] if match else []
+        elif not found and stream.is_exception(line):
+            match = _EXCEPTION.fullmatch(line.text)
+            found = [(row_of("python-exception"), match)] if match else []
         if "panicked at" in line.text:
             stream.panic_line = line.number
         return found
@@ -176,12 +201,14 @@ class Diagnoser:
         if fatal and fatal[0].signature.tier <= Tier.KIND and not ledger.is_up:
             # What could not be downloaded could not be loaded.
             fatal = [*ledger.undelivered.values(), *fatal]
+        remarks = self._remarks({hit.id for hit in fatal})
+        if not (fatal or remarks or ledger.is_up) and self.n_lines <= MOST_LINES:
+            fatal = self._complaints[-1:]
         facts = self._facts.facts()
         return LogReport(
             tuple(told(hit, self._places, facts) for hit in fatal),
             tuple(
-                replace(told(hit, self._places, facts), severity=Severity.REMARK)
-                for hit in self._remarks({hit.id for hit in fatal})
+                replace(told(hit, self._places, facts), severity=Severity.REMARK) for hit in remarks
             ),
             facts,
             self.n_lines,
@@ -228,7 +255,8 @@ class Diagnoser:
 def log_filter() -> Filter:
     """Selects the lines of a log that a `Diagnoser` could learn something from."""
     words, texts = signature_index().filter_words
-    return Filter(words | MARK_WORDS | FILTER_WORDS, texts | MARK_TEXTS | FILTER_TEXTS)
+    words = words | MARK_WORDS | FILTER_WORDS | COMPLAINT_WORDS
+    return Filter(words, texts | MARK_TEXTS | FILTER_TEXTS, FILTER_OPENERS)
 
 
 def diagnose_chunks(chunks: Iterable[bytes]) -> Iterator[Diagnosis | LogReport]:

@@ -57,6 +57,12 @@ _MEMORY = re.compile(
 _NO_OOM = re.compile(r"OOMKilled\W{1,12}(?P<value>false|no\b|true|yes\b)", re.IGNORECASE)
 """What container runtimes say of how a process ended."""
 _CMAKE_WARNS = re.compile(r"CMake (?:Deprecation )?Warning\b", re.IGNORECASE)
+_CMAKE_STOPS = re.compile(r"CMake Error (?:at .{1,400}|\(dev\))[^:]*:$")
+"""What CMake writes above the reason why it stops."""
+_NO_REASON = re.compile(r"-- |CMake |Call Stack|\S+:\d+ \(")
+"""What may stand below instead of a reason, or after it."""
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)+[A-Z]\w*: .{4,}")
+"""What Python writes below the frames of a traceback."""
 _CONVERTER = re.compile(
     r"\bconvert[-_](?:hf|lora|llama)\w*[-_\w]*gguf\S*\.py\W|llama\.cpp[^\"]*\bconvert\.py\W|"
     r"[/\\]conversion[/\\]\w+\.py\W|gguf[/\\](?:vocab|gguf_\w+|lazy|quants|metadata)\.py\W"
@@ -96,6 +102,12 @@ class Stream:
     """Whether tensors of a file have been written."""
     frame_line: int = -_LONG
     """That a Python traceback names a file."""
+    exception_line: int = -_LONG
+    """The last line of a Python traceback's frames."""
+    build_line: int = -_LONG
+    """That CMake stops, for a reason that the next lines give."""
+    build_reason: str = ""
+    """That reason, as far as it is read."""
     warned_line: int = -_LONG
     """That CMake warns, of what the next lines say."""
     handshake_line: int = -_LONG
@@ -133,11 +145,13 @@ class Stream:
         if ("amd radeon" in low or "gfx" in low) and _NO_ROCM.search(line.text):
             self.no_rocm_line = line.number
         if '", line ' in low and _FRAME.match(line.text):
-            self.frame_line = line.number
+            self.frame_line = self.exception_line = line.number
             if _CONVERTER.search(line.text):
                 self.converter_line = line.number
         if "cmake" in low and _CMAKE_WARNS.match(line.text):
             self.warned_line = line.number
+        if "cmake error" in low and _CMAKE_STOPS.search(line.text):
+            self.build_line, self.build_reason = line.number, ""
         if "handshake operation timed out" in low:
             self.handshake_line = line.number
         if "server: llama.cpp" in low:
@@ -159,6 +173,21 @@ class Stream:
         self.frame_line = -_LONG
         is_other = not is_next or _NO_SOURCE.match(line.text) is not None
         return not is_other and _SAYS.search(line.text) is not None
+
+    def is_exception(self, line: LogLine) -> bool:
+        """Whether a line ends a Python traceback, whatever its exception is called."""
+        return line.number - self.exception_line < _NEXT and bool(_EXCEPTION.match(line.text))
+
+    def take_reason(self, line: LogLine) -> bool:
+        """Take a line of what CMake stops for; False where it is none, or the sentence is over."""
+        n_taken = len(self.build_reason.splitlines())
+        if line.number - self.build_line != n_taken + 1 or n_taken == _NEXT - 1:
+            return False
+        if not line.text or _NO_REASON.match(line.text):
+            self.build_line = -_LONG
+            return False
+        self.build_reason = f"{self.build_reason}\n{line.text}".strip()
+        return True
 
     @property
     def is_only_killed(self) -> bool:

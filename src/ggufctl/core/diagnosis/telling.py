@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 
 from ggufctl.core.diagnosis.findings import Clearness, Diagnosis, Hit, row_of
-from ggufctl.core.diagnosis.upstream import WIDE
+from ggufctl.core.diagnosis.upstream import BUILDS, WIDE
 from ggufctl.core.escape import redact
 from ggufctl.core.logfacts import LogFacts
 from ggufctl.core.shortage import explain_shortage
@@ -60,7 +60,7 @@ def told(hit: Hit, places: set[str], facts: LogFacts | None = None) -> Diagnosis
     if facts is not None and hit.shortage is not None and hit.id.startswith("oom-"):
         cause, fix = explain_shortage(hit.id, hit.shortage, facts, cause, fix)
     why = hit.values.get("why", "").rstrip(_ENDS)
-    if why and why not in cause and signature is not row_of(hit.id):
+    if why and why not in cause and (signature is not row_of(hit.id) or hit.id in BUILDS):
         cause = f"{cause} It says: {redact(why)}."
     elif about == signature.cause and hit.id in WIDE:
         cause = _quoting(cause, hit)

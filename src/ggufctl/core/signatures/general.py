@@ -1107,7 +1107,7 @@ SIGNATURES = (
             r"missing|mismatch\w*|out of range|exceeds?|incompatible|corrupt\w*|wrong|overflow|"
             r"cannot|must be|too (?:many|large|small|big)|does not match|aborting|not (?:found|"
             r"supported|implemented|compatible|valid))\b.{0,200})",
-            r"^(?P<why>Error (?!OP )\w+ing\b.{4,})",
+            r"^(?P<why>Error (?!OP )(?:\w+ing|while|when|during)\b.{4,})",
         ),
         "The program ended with an error of its own: {why}.",
         (
