@@ -49,6 +49,11 @@ _ASKING = (
 )
 """In what a server says of a request."""
 
+_STATUS = (
+    r"\b(?:HTTP|status|code|error|failed|hugging ?face)(?:\W{1,4}(?:with|code|status|HTTP)){0,3}"
+    r"\W{0,12}"
+)
+"""What stands before the status of an answer."""
 _PROGRAM = (
     (
         "ollama-runner-died",
@@ -89,6 +94,10 @@ _PROGRAM = (
         "name-taken",
         r"\balready (?:exists|in use|registered|defined|taken)\b",
     ),
+    (
+        "draft-failed",
+        r"\bspeculat\w+.{0,80}\bdraft\b|\bdraft model\b.{0,80}(?:match|compatib|requires?|fail)",
+    ),
     ("gpu-permission", r"(?:/dev/(?:kfd|dri|nvidia)|render group)\b"),
     (
         "certificate",
@@ -99,19 +108,19 @@ _PROGRAM = (
         r"(?:resolve|lookup|find) .{0,40}\b(?:host|hostname|address|domain)\b|unknown host|no "
         r"such host|host not found",
     ),
-    ("hub-rate-limit", r"\b(?:HTTP|status|code|error|failed)\W{0,12}429\b|rate.?limit"),
+    ("hub-rate-limit", _STATUS + r"429\b|rate.?limit"),
     (
         "download-denied",
-        r"\b(?:HTTP|status|code|error|failed)\W{0,12}40[13]\b|\bunauthori[sz]ed\b|\bforbidden\b",
+        _STATUS + r"40[13]\b|\bunauthori[sz]ed\b|\bforbidden\b",
     ),
-    ("hub-not-found", r"\b(?:HTTP|status|code|error|failed)\W{0,12}404\b"),
+    ("hub-not-found", _STATUS + r"404\b"),
     (
         "server-error",
         r"\b(?:ollama|chat|completions?|embeddings?|inference|LLM|openai|litellm|runner|llama)\b"
         r".{0,80}\b(?:HTTP|status|code|error|failed)\W{0,12}(?:code )?50[0-9]\b|"
         r"\b(?:upstream|backend)\b.{0,40}\b50[0-9]\b",
     ),
-    ("hub-server-error", r"\b(?:HTTP|status|code|error|failed)\W{0,12}5(?:0[0-9]|2[0-9])\b"),
+    ("hub-server-error", _STATUS + r"5(?:0[0-9]|2[0-9])\b"),
     (
         "connection-refused",
         r"\b(?:connect\w*|dial|request|port|server|host|socket|target|upstream|peer)\b.{0,80}"
