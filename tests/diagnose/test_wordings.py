@@ -291,6 +291,78 @@ WORDINGS = [
         'GiB"\n',
     ),
     (
+        "gpu-not-found",
+        "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected\nwarning: "
+        "no usable GPU found, --gpu-layers option will be ignored\nwarning: one possible reason is "
+        "that llama.cpp was compiled without GPU support\nmain: server is listening on "
+        "http://127.0.0.1:8080 - starting the main loop\n",
+    ),
+    (
+        "engine-built-without-gpu",
+        "warning: no usable GPU found, --gpu-layers option will be ignored\nwarning: one possible "
+        "reason is that llama.cpp was compiled without GPU support\nmain: server is listening on "
+        "http://127.0.0.1:8080 - starting the main loop\n",
+    ),
+    (
+        "gpu-not-found",
+        "ggml_init_cublas: no CUDA devices found, CUDA will be disabled\n",
+    ),
+    (
+        "driver-mismatch",
+        'level=WARN source=gpu.go:601 msg="unable to load cuda driver library" error="version '
+        "mismatch between driver and cuda driver library - reboot or upgrade may be required: "
+        'library /usr/lib/libcuda.so.550.54"\nlevel=INFO source=gpu.go:384 msg="no compatible '
+        'GPUs were discovered"\n',
+    ),
+    (
+        "llamafile-no-gpu",
+        "get_nvcc_path: note: nvcc not found on $PATH\nfatal error: support for --gpu nvidia was "
+        "explicitly requested, but it wasn't available\n",
+    ),
+    (
+        "version-mismatch",
+        "$ ollama create foo -f Modelfile\nError: the ollama server must be updated to use "
+        "`ollama create` with this client\n",
+    ),
+    (
+        "config-file-invalid",
+        'Error: (line 3): command must be one of "from", "license", "template", "system"\n',
+    ),
+    (
+        "client-timeout",
+        '[GIN] 2025/06/02 - 10:01:00 | 499 |          5m0s | 10.0.0.2 | POST "/api/generate"\n',
+    ),
+    (
+        "model-not-served",
+        '{"error":{"message":"No models loaded. Please load a model in the developer page or use '
+        'the `lms load` command.","type":"invalid_request_error"}}\n',
+    ),
+    (
+        "key-wrong",
+        '{"error":{"message":"Authorization header missing","code":401,"type":""}}\n',
+    ),
+    (
+        "file-missing",
+        "Welcome to KoboldCpp - Version 1.76\nNo ggml model or kcpps file was selected. Exiting.\n",
+    ),
+    (
+        "context-exceeded",
+        "Traceback (most recent call last):\nValueError: Prompt exceeds n_ctx: 5120 > 4096\n",
+    ),
+    (
+        "grammar-invalid",
+        "Traceback (most recent call last):\nRuntimeError: expecting '::=' at  root - \"a\"\n",
+    ),
+    (
+        "decode-failed",
+        '10:01AM ERR Server error error="inference error: the moon is full" ip=172.17.0.1 '
+        "latency=1.2s method=POST status=500 url=/v1/chat/completions\n",
+    ),
+    (
+        "port-taken",
+        "Error: Could not allocate a free port for llama-cpp\n",
+    ),
+    (
         "gpu-not-schedulable",
         "0/2 nodes are available: 2 Insufficient nvidia.com/gpu. preemption: 0/2 nodes are "
         "available: 2 No preemption victims found for incoming pod..\n",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
-from ggufctl.catalog import all_known
+from ggufctl.catalog import known_by
 from ggufctl.core.calibration import gpu_name
 from ggufctl.core.diagnosis import Diagnosis, LogReport, diagnose_chunks
 from ggufctl.core.engine_log import HOST
@@ -183,8 +183,9 @@ def capability_of(device: str, facts: LogFacts) -> Capability:
     if said is not None:
         return said
     names = dict(entry.partition(": ")[::2] for entry in facts.devices)
-    catalogue = all_known()
-    name = gpu_name(catalogue, names.get(device, ""))
+    description = names.get(device, "")
+    catalogue = known_by((description,))
+    name = gpu_name(catalogue, description)
     return next((gpu.capability for gpu in catalogue if gpu.name == name), ADA_LOVELACE)
 
 

@@ -24,6 +24,7 @@ from ggufctl.core.diagnosis.upstream import (
     SURVIVABLE,
     TELLS_KIND,
     WAITS_FOR_SERVER,
+    WITHOUT_GPU,
 )
 from ggufctl.core.signatures import Tier
 
@@ -44,6 +45,8 @@ _ANSWERED_WITHIN = 25
 _STATUS_ROWS = frozenset({*FROM_OWN_SERVER, "command-not-found"})
 """Causes that such a status alone is taken for."""
 _NOT_THERE = re.compile(r"No such file or directory|\(errno 2\)", re.IGNORECASE)
+_NO_GPU = "no usable GPU found"
+_GUESS = "one possible reason is"
 _KILLED_BY_KERNEL = re.compile(r"oom|out of memory|signal: killed|Killed ", re.IGNORECASE)
 
 
@@ -122,7 +125,8 @@ def _line_of(evidence: Evidence) -> int:
 
 def _without_consequences(hits: list[Hit]) -> list[Hit]:
     """Without what only follows from a better known cause."""
-    hits = _without_parts(_without_kills(_without_driver_ends(_without_statuses(hits))))
+    hits = _without_driver_ends(_without_statuses(_without_guess(hits)))
+    hits = _without_parts(_without_kills(hits))
     absorbed = _absorbed_by({hit.id for hit in hits})
     hits = [hit for hit in hits if hit.id not in absorbed]
     if reasons := _reasons_of_waiting(hits):
@@ -164,6 +168,20 @@ def _without_statuses(hits: list[Hit]) -> list[Hit]:
     bare = [hit for hit in hits if hit.id in _STATUS_ROWS and hit.is_bare_status]
     telling = [hit for hit in hits if hit.signature.tier >= Tier.REQUEST and hit not in bare]
     return [hit for hit in hits if hit not in bare or not _is_explained(hit, telling)]
+
+
+def _without_guess(hits: list[Hit]) -> list[Hit]:
+    """Without the engine's guess at its build, where it said before why it has no GPU."""
+    is_known = any(
+        hit.id in WITHOUT_GPU and any(_NO_GPU not in e.text for e in hit.evidence) for hit in hits
+    )
+    return [
+        hit
+        for hit in hits
+        if not is_known
+        or hit.id != "engine-built-without-gpu"
+        or any(_GUESS not in e.text for e in hit.evidence)
+    ]
 
 
 def _is_explained(status: Hit, telling: list[Hit]) -> bool:

@@ -37,7 +37,8 @@ _STATUS = re.compile(r"(?<![3-5\d])\d+|\d{4,}|\b[3-5]\d?\b")
 
 _GOES_ON = re.compile(
     r"fall(?:s|ing|en)?[- ]?back|\bfallback|\bignor|\bskipp|\bretry|\bdefaulting|\busing default|"
-    r"\bdisabl(?:ed|ing)\b|will be (?:used|reduced|degraded|disabled)|\bwarning\b|\bwarn\b|"
+    r"\bdisabl(?:ed|ing)\b|will be (?:used|reduced|degraded|disabled)|"
+    r"\b[a-z]{0,30}warning\b|\bwarn\b|\btaint(?:s|ing) kernel|"
     r"not (?:fatal|an error)|\binstead\b|level=(?:debug|trace)|^\W{0,3}(?:debug|trace)\b",
     re.IGNORECASE,
 )

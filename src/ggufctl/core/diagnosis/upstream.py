@@ -21,9 +21,11 @@ __all__ = [
     "TELLS_KIND",
     "WAITS_FOR_SERVER",
     "WIDE",
+    "WITHOUT_GPU",
 ]
 
 SHOWS_AS = {
+    "llamafile-no-gpu": {"cuda-compiler-missing"},
     "hub-gated": {"download-denied", "hub-token"},
     "hub-rate-limit": {"download-denied", "hub-offline", "image-not-found"},
     "hub-server-error": {"hub-offline"},
@@ -44,7 +46,9 @@ SHOWS_AS = {
     "disk-full": {
         "download-incomplete",
         "file-truncated",
+        "lfs-failed",
         "output-not-written",
+        "package-lock",
         "read-error",
         "xet-failed",
     },
@@ -92,7 +96,7 @@ SHOWS_AS = {
     "gpu-unlicensed": {"cuda-error", "failed-check"},
     "grammar-invalid": {"request-invalid", "unknown-architecture"},
     "sycl-failed": {"cuda-error", "failed-check"},
-    "image-not-found": {"download-denied", "hub-not-found"},
+    "image-not-found": {"build-context", "download-denied", "hub-not-found"},
     "hub-not-found": {"download-denied", "download-incomplete", "file-missing"},
     "gpu-not-schedulable": {"not-schedulable"},
     "model-parts-mismatch": {"download-incomplete", "tensor-shape"},
@@ -158,12 +162,12 @@ SHOWS_AS = {
     "model-not-served": {"hub-not-found"},
     "mount-failed": {"argument-value", "file-is-folder"},
     "mps-failed": {"cuda-init-failed"},
-    "no-file-locks": {"threads-limit"},
+    "no-file-locks": {"threads-limit", "upstream-timeout"},
     "path-too-long": {"file-missing"},
     "run-as-root": {"secret-missing"},
     "secret-missing": {"mount-failed"},
     "service-sandbox": {"command-not-found", "not-executable", "user-or-folder-missing"},
-    "shared-memory": {"disk-full"},
+    "shared-memory": {"disk-full", "file-truncated"},
     "unit-invalid": {"command-not-found", "file-missing", "service-not-running"},
     "upstream-refused": {"network-broken"},
     "upstream-timeout": {"network-broken", "upstream-refused"},
@@ -179,7 +183,7 @@ SHOWS_AS = {
     },
     "inotify-limit": {"disk-full", "files-limit"},
     "docker-credentials": {"command-not-found", "image-not-found"},
-    "docker-storage": {"file-is-folder", "read-error"},
+    "docker-storage": {"file-is-folder", "file-missing", "read-error"},
     "certificate": {"file-missing", "package-not-found"},
     "dns-failed": {"package-not-found"},
     "gpu-ecc": {"illegal-memory-access"},
@@ -200,7 +204,7 @@ SHOWS_AS = {
     "probe-path": {"probe-failed"},
     "image-no-command": {"command-not-found", "docker-error", "modal-runner-failed"},
     "gpu-runtime-mode": {"docker-no-gpu-runtime"},
-    "cuda-library-missing": {"cuda-compiler-missing", "wheel-build-failed"},
+    "cuda-library-missing": {"cuda-compiler-missing", "cuda-link", "wheel-build-failed"},
     "cuda-needs-msvc": {
         "compiler-missing",
         "compiler-version",
@@ -226,7 +230,7 @@ SHOWS_AS = {
     "proxy-for-localhost": {"hub-server-error", "upstream-refused", "upstream-timeout"},
     "client-provider": {"key-wrong", "request-invalid"},
     "folder-denied": {"cache-not-writable", "permission-denied"},
-    "read-only-folder": {"docker-error", "not-executable", "permission-denied"},
+    "read-only-folder": {"docker-error", "not-executable", "permission-denied", "read-error"},
     "chat-format-unknown": {"argument-value"},
     "key-empty": {"connection-refused", "hub-token", "network-broken"},
     "modal-image-build": {"build-step-failed", "modal-runner-failed"},
@@ -244,6 +248,7 @@ SHOWS_AS = {
         "argument-value",
         "file-missing",
         "key-missing",
+        "module-missing",
         "not-supported",
         "package-not-found",
     },
@@ -294,6 +299,8 @@ SHOWS_AS = {
     "compiler-crashed": {"build-out-of-memory", "segfault"},
     "compiler-command-line": {"argument-unknown", "compiler-version"},
     "router-unreachable": {"connection-refused"},
+    "package-lock": {"file-permission", "permission-denied"},
+    "podman-port": {"docker-network"},
 }
 """Cause → what it shows itself as well, which is then no cause of its own."""
 
@@ -455,6 +462,12 @@ WIDE = frozenset(
     }
 )
 """Causes of so many kinds that the line itself is told where nothing closer is known."""
+
+WITHOUT_GPU = frozenset(
+    "cuda-init-failed driver-in-image driver-mismatch driver-not-loaded driver-too-old "
+    "gpu-not-found vulkan-no-device".split()
+)
+"""Why an engine that is built for a GPU works on the CPU."""
 
 EMPTINESS = {
     id: emptiness

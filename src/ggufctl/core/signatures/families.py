@@ -59,14 +59,66 @@ _PROGRAM = (
         "ollama-runner-died",
         r"(?:llama-server|runner|model runner|mlx runner) (?:process )?(?:no longer running|"
         r"error\b|crashed|"
-        r"exited)|see the ollama server logs",
+        r"exited)|see the ollama server logs|unknown error was encountered while running the model",
     ),
     (
         "context-exceeded",
         r"(?:exceeds?|longer than|larger than|beyond) .{0,60}\b(?:context|maximum (?:\w+ )?"
-        r"length)\b|prompt is too long|\bmaximum context length\b",
+        r"length)\b|prompt is too long|find a kv cache slot|\bmaximum context length\b",
     ),
-    ("grammar-invalid", r"or a valid JSON Schema"),
+    (
+        "grammar-invalid",
+        r"or a valid JSON Schema|\bexpecting (?:name\b|'?::=|'?\)|newline or end\b|"
+        r"preceding item\b|\S* ?hex chars)|(?:unknown escape|unexpected end of input) at\b|"
+        r"malformed rule, does not end|undefined rule identifier",
+    ),
+    (
+        "key-wrong",
+        r"\b(?:missing|invalid|wrong|incorrect|no) API[ _-]?key\b|\bAPI[ _-]?key (?:is )?"
+        r"(?:missing|invalid|wrong|incorrect|required|not set)|authorization header (?:is )?"
+        r"(?:missing|required)|(?:missing|no|invalid) authorization header|authenticate with the"
+        r" (?:model )?"
+        r"server",
+    ),
+    (
+        "ollama-cloud",
+        r":(?:\d+b-)?cloud\b.{0,40}(?:sign[ -]?in|not signed)|requires? sign(?:ing)?[ "
+        r"-]?in\b",
+    ),
+    (
+        "docker-no-gpu-runtime",
+        r"\bCDI (?:configuration|spec\w*|device)\b|nvidia-container-toolkit "
+        r".{0,40}(?:not|missing)",
+    ),
+    ("file-is-old-ggml", r"\b(?:outdated|obsolete) (?:GGUF|GGML)\b"),
+    (
+        "port-taken",
+        r"\bno (?:available|free) ports?\b|\bfree port\b|\bports? .{0,40}(?:exhausted|"
+        r"occupied|(?:already )?in use)",
+    ),
+    (
+        "illegal-instruction",
+        r"\b(?:CPU|processor)\b.{0,80}(?:not|n't) (?:meet|support|have)\b.{0,80}\b(?:minim\w+|"
+        r"AVX\w*|SSE\w*)|\bnot support (?:AVX|FMA|F16C)",
+    ),
+    (
+        "conversion-unsupported",
+        r"Quant method is not yet supported|"
+        r"(?:quanti[sz]e|convert)\w* (?:the )?model.{0,20}(?:architecture )?may not be supported",
+    ),
+    (
+        "server-busy",
+        r"no available (?:cache )?slots?\b|find an available sequence|\b(?:request )?queue is full|"
+        r"too many (?:concurrent|pending|queued) requests",
+    ),
+    (
+        "version-mismatch",
+        r"\b(?:must be|needs? to be|should be) (?:updated|upgraded)\b|\bis too old\b|\boutdated "
+        r"version\b|\bminimum (?:required )?version\b|\bminimum required is\b|\brequires? (?:a "
+        r"newer|at least)? ?version\b|\brequires? \S{1,40} (?:version )?v?\d[\w.]* or (?:newer|"
+        r"later|higher|above)|version mismatch|(?:newer|older) version of \S+ (?:is )?(?:required|"
+        r"needed)|please (?:update|upgrade) (?:to|your)\b",
+    ),
     ("endpoint-unknown", r"\b(?:openai|litellm)\.\S*NotFoundError\b"),
     ("cuda-init-failed", r"cuda driver library (?:failed|init)"),
     (
@@ -86,7 +138,8 @@ _PROGRAM = (
     ("upstream-timeout", r"(?:error|status|code|HTTP)\w*\W{0,6}52[24]\b"),
     (
         "argument-unknown",
-        r"(?:unrecognized|unknown|invalid|no such) (?:sub)?(?:command|option|flag)\b|unexpected "
+        r"(?:unrecognized|unknown|invalid|no such) (?:sub)?(?:command|option|flag)\b|option \S+ is "
+        r"(?:unknown|ambiguous)|unexpected "
         r"(?:extra )?(?:argument|option)s?\b",
     ),
     ("compiler-missing", r"linker `?\w+`? not found|use Visual Studio to build|no C\+* compiler"),
@@ -111,9 +164,14 @@ _PROGRAM = (
     ("hub-rate-limit", _STATUS + r"429\b|rate.?limit"),
     (
         "download-denied",
-        _STATUS + r"40[13]\b|\bunauthori[sz]ed\b|\bforbidden\b",
+        _STATUS + r"40[13]\b|\bunauthori[sz]ed\b|\bforbidden\b|"
+        r"\b(?:not|are) authori[sz]ed to (?:pull|download|access|read|push)\b",
     ),
-    ("hub-not-found", _STATUS + r"404\b"),
+    (
+        "hub-not-found",
+        _STATUS + r"404\b|\bnot found (?:in|on) (?:the )?(?:\S+ )?"
+        r"(?:registry|hub|gallery|repository|Hugging ?Face|ModelScope)\b",
+    ),
     (
         "server-error",
         r"\b(?:ollama|chat|completions?|embeddings?|inference|LLM|openai|litellm|runner|llama)\b"
@@ -125,7 +183,8 @@ _PROGRAM = (
         "connection-refused",
         r"\b(?:connect\w*|dial|request|port|server|host|socket|target|upstream|peer)\b.{0,80}"
         r"\brefused\b(?! (?:our|the|your|a|to)\b)|\brefused\b.{0,40}\b(?:connect\w*|port|host)\b|"
-        r"(?:not|un)\s?reachable",
+        r"(?:not|un)\s?reachable|(?:could not|couldn't|cannot|can't|unable to|fail\w* to) connect "
+        r"to\b(?!.{0,80}time[d -]*out)",
     ),
     (
         "start-timeout",
@@ -142,7 +201,13 @@ _PROGRAM = (
     (
         "module-missing",
         r"(?<!'NoneType' object )has no attribute|unexpected keyword|cannot import|required "
-        r"positional argument|is not a function|no module",
+        r"positional argument|is not a function|no module|\bpip3? install\b|\b(?:package|library) "
+        r"is (?:required|not installed)|must install the \S+ package",
+    ),
+    (
+        "command-not-found",
+        r"\b(?:binary|executable|command|program) .{0,60}not found\b|\bis not installed\b|"
+        r"not appear to be installed|not found (?:in|on) (?:your |the )?\$?PATH\b",
     ),
     (
         "backend-missing",
@@ -176,16 +241,19 @@ _PROGRAM = (
     ),
     (
         "not-supported",
-        r"(?:not|n't)(?: yet| currently| been)? (?:supported|implemented)|unsupported|"
+        r"(?:not|n't)(?: yet| currently| been)? (?:supported|implemented)|unsupported(?! operand)|"
         r"(?:not|n't) support|NotImplemented|not compatible|incompatible|not available (?:on|for|"
-        r"in|with)|\bonly (?:supports?|works|available)",
+        r"in|with)|\bonly (?:supports?|works|available)|\bonly \w+(?: \w+){0,4} supported\b",
     ),
     (
         "argument-value",
         r"invalid (?:\w+ )?(?:value|argument|parameter|option|setting|number|type|combination|"
         r"size|device|mode)|\bmust (?:be|have|not|specify)\b|(?<!index )\bout of range\b|"
         r"mutually exclusive|"
-        r"cannot be (?:used|combined|both|zero|negative|empty|less|greater|larger)|\bEINVAL\b|"
+        r"cannot be (?:used|combined|both|zero|negative|empty|less|greater|larger|run with)|"
+        r"\bEINVAL\b|\bhas to be (?:an?|strictly|one|set|between|in|at|less|greater|positive)\b|"
+        r"\bconflict(?:s|ing)? (?:with|between|argument|option|flag)|options? conflict|"
+        r"\bcan only be used (?:with|when|if)\b|please enable the \S+ option|"
         r"cannot (?:use|specify|combine|set|mix|pass|filter|be mixed)\b.{0,120}\b(?:with|and|both|"
         r"together|same time|when|without)\b|arguments? (?:were|was) not provided|only one of\b|"
         r"\bnot both\b|(?:requires?|expects?) a value|must provide|please (?:specify|provide|set|"
@@ -205,9 +273,11 @@ _PROGRAM = (
     (
         "decode-failed",
         r"(?!.{0,200}\b(?:codec|unicode|utf-?8|base64|json|yaml|image|audio|video|png|jpe?g|url|"
-        r"jwt|protobuf)\b)(?!.{0,40}UnicodeDecodeError)"
+        r"jwt|protobuf|(?:tmp|temp\w*|sub)?dir\w*|folder|keys?|config\w*|parser|gallery)\b)"
+        r"(?!.{0,40}UnicodeDecodeError)"
         r"(?:fail\w*|error|unable|could not|cannot)\b.{0,40}\b(?:decod\w+|encod\w+|eval\w*|"
-        r"comput\w+|batch|ubatch|graph|infer\w*|sampl\w+|generat\w+|predict\w*|tokeni[sz]\w+|"
+        r"comput\w+|batch(?! job)|ubatch|graph|infer\w*|sampl\w+|generat\w+|predict\w*|tokeni[sz"
+        r"]\w+|"
         r"k-shift|logits|embeddings?)\b|\b(?:decod\w+|encod\w+|eval\w*|comput\w+|batch|ubatch|"
         r"graph|infer\w*|sampl\w+|generat\w+|predict\w*|tokeni[sz]\w+)\b.{0,30}(?:fail\w*|error)",
     ),
@@ -221,6 +291,9 @@ _AS_ERROR = re.compile(
 )
 _HEAD = 200
 """Characters in which a line says that it is an error."""
+
+_ACCESS = re.compile(r" (?:ip|latency|method|status|url)=\S*")
+"""What a server notes of the request to which it answered an error: no part of the error."""
 
 _PATH = re.compile(
     r"['\"`](?P<quoted>[^'\"`\s][^'\"`]*[/\\.][^'\"`]*)['\"`]|"
@@ -262,6 +335,7 @@ def family_of(why: str, *, is_loading: bool = False, is_request: bool = False) -
         is_loading: whether an engine says it of a model file.
         is_request: whether a server says it of a request.
     """
+    why = _ACCESS.sub("", why)
     special: tuple[tuple[str, str], ...] = ()
     if is_loading or is_request:
         special = _LOADING if is_loading else _ASKING

@@ -24,6 +24,7 @@ SIGNATURES = (
     Signature(
         "file-is-html",
         (
+            r"invalid load key, '<'",
             r"invalid magic characters:? '<(?:!DO|htm|HTM|!do|hea|\?xm)",
             r"invalid magic number 3c[0-9a-f]{6}",
             r"bad magic.*<!DOCTYPE",
@@ -42,6 +43,7 @@ SIGNATURES = (
     Signature(
         "file-is-lfs-pointer",
         (
+            r"invalid load key, 'v'",
             r"invalid magic characters:? 'vers'",
             r"invalid magic number 73726576",
             r"unknown \(magic, version\) combination: 73726576",
@@ -179,6 +181,8 @@ SIGNATURES = (
     Signature(
         "file-truncated",
         (
+            r"file ended before the end-of-stream marker",
+            r"End-of-central-directory signature not found",
             r"tensor '(?P<tensor>[^']+)' data is not within the file bounds",
             r"model is corrupted or incomplete",
             r"unexpectedly reached end of file",
@@ -192,7 +196,7 @@ SIGNATURES = (
             r"read error: unexpected",
             r"(?:model|gguf|file) (?:file )?(?:is|seems|may be|might be|appears) (?:to be "
             r")?(?:truncated|incomplete|corrupt)",
-            r"file (?:is )?(?:truncated|too short|too small)",
+            r"(?<!paging )file (?:is )?(?:truncated|too short|too small)",
             r"failed to read (?:model|weights?|tensors?) (?:data|file)",
             r"Bus error \(core dumped\)",
             r"\bSIGBUS\b",
@@ -287,6 +291,7 @@ SIGNATURES = (
             r"cannot access '(?P<path>[^']+\.(?:gguf|bin)\*?)': No such file",
             r"error: failed to open file '(?P<path>[^']+)'",
             r"error: --model is required",
+            r"No (?:ggml|gguf|text)? ?model or kcpps file was selected",
             r"stat (?P<path>\S+\.gguf): no such file or directory",
             r"gguf_init_from_file: failed to open '(?P<path>[^']+)': 'No such file or directory'",
             r"failed to (?:open|load|read) (?:\w+ ){0,3}'(?P<path>[^']+)'\W{1,4}No such file or "
@@ -469,8 +474,8 @@ SIGNATURES = (
             r"architecture '?(?P<arch>[\w.-]+)'? (?:is )?(?:not|un)(?: yet)? ?(?:supported|"
             r"recognized|implemented|known)",
             r"^(?!.{0,400}\b(?:schema|grammar|parser)\b).{0,400}"
-            r"(?:unknown|unsupported|unrecogni[sz]ed) (?:model[ _])?(?:arch|type|architecture)"
-            r"\b[:= ]+['\"`]?(?P<arch>[\w.-]+)",
+            r"(?:unknown|unsupported|unrecogni[sz]ed) (?:model[ _])?(?:arch|type(?! name)|"
+            r"architecture)\b[:= ]+['\"`]?(?P<arch>[\w.-]+)",
             r"model type [`'\"](?P<arch>[\w.-]+)[`'\"] but Transformers does not recognize",
             r"no support for (?:model )?architecture",
             r"unsupported model (?:type|family)",

@@ -12,7 +12,8 @@ SIGNATURES = (
         (
             r"\bout of memory\b",
             r"\bout[-_ ]of[-_ ]memory\b",
-            r"(?:failed|unable|could not|couldn't|cannot|can't) (?:to )?(?:re)?allocate\b",
+            r"(?:failed|unable|could not|couldn't|cannot|can't) (?:to )?(?:re)?allocate\b(?! "
+            r"(?:an? )?(?:free |tcp )?(?:port|address|p?ty|id)\b)",
             r"(?:allocation|alloc) (?:of .{0,60})?(?:failed|failure)",
             r"(?:not enough|insufficient) (?:\w+ )?memory",
             r"(?:requires?|needs?) (?:at least )?(?P<need>[\d.]+ ?[GM]i?B).{0,60}(?:only|"
@@ -36,6 +37,8 @@ SIGNATURES = (
     Signature(
         "permission-denied",
         (
+            r"attempt to write a readonly database",
+            r"Interactive authentication required",
             r"permission denied\b",
             r"\bEACCES\b",
             r"\bEPERM\b",
@@ -68,6 +71,14 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.SYMPTOM,
         variants=(
+            Variant(
+                r"Interactive authentication",
+                (
+                    "Use sudo systemctl ..., or systemctl --user for a service of your own "
+                    "(loginctl enable-linger USER).",
+                ),
+                "Services of the system are for root.",
+            ),
             Variant(
                 r"WinError 5|os error 5\)|0xc0000022|3221225506|[A-Z]:\\",
                 (
@@ -252,6 +263,8 @@ SIGNATURES = (
     Signature(
         "proxy-failed",
         (
+            r"complete SOCKS[45]\w? connection",
+            r"(?:httpx|httpcore|exceptions)\.ProxyError\b",
             r"Cannot connect to proxy",
             r"Tunnel connection failed",
             r"proxyconnect tcp",
@@ -542,6 +555,7 @@ SIGNATURES = (
             r"NotImplementedError: Architecture (?P<name>\S+)",
             r"(?:Could not|cannot) guess (?:vocab|model)",
             r"File not found: \S*tokenizer\.model",
+            r"could not parse ModelProto",
             r"unknown tensor name",
             r"(?:GGUF|gguf) (?:conversion|export) failed",
             r"this quantization requires an im(?:atrix|portance)",
@@ -727,7 +741,11 @@ SIGNATURES = (
     Signature(
         "build-dependency-missing",
         (
+            r"cannot find -l(?P<name>(?!cu(?!rl)|nv|nccl|llama|ggml|binding|mtmd)\w+)",
+            r"LNK1(?:104|181): cannot open (?:input )?file '(?P<name>(?!cu(?!rl)|nv|llama|"
+            r"ggml|python)[\w.-]+\.lib)'",
             r"Unable to find (?P<name>libclang)",
+            r"'(?P<name>[^']{1,200})', needed by .{1,200} missing and no known rule",
             r"(?P<name>libclang)\S*.{0,60}(?:not found|could not be found|is required)",
             r"(?<!-- )Could NOT find (?P<name>CURL|Vulkan|OpenCL|BLAS|MKL|IntelSYCL|"
             r"OpenSSL|LAPACK|"
@@ -878,10 +896,13 @@ SIGNATURES = (
     Signature(
         "package-lock",
         (
+            r"Could not open lock file /var/lib",
             r"Could not get lock /var/lib",
             r"E: Unable to fetch some archives",
             r"Hash Sum mismatch",
             r"Unable to acquire the dpkg",
+            r"dpkg was interrupted",
+            r"signatures (?:couldn't|could not|cannot) be verified",
             r"E: The repository .*does not have a Release file",
             r"NO_PUBKEY",
             r"repository .*is not signed",
@@ -901,7 +922,13 @@ SIGNATURES = (
         phase=Phase.BUILD,
         variants=(
             Variant(
-                r"NO_PUBKEY|not signed|Signed-By|Release file",
+                r"are you root|13: Permission denied",
+                ("It is for root: sudo apt-get ...; in a Dockerfile USER root before it.",),
+                "The system's packages may be installed by root only.",
+            ),
+            Variant(
+                r"NO_PUBKEY|not signed|Signed-By|Release file|signatures (?:couldn't|could not|"
+                r"cannot)",
                 (
                     "Install the repository's key anew: for CUDA the newest cuda-keyring (dpkg -i "
                     "cuda-keyring_1.1-1_all.deb), for the container toolkit its gpgkey into "
@@ -929,17 +956,41 @@ SIGNATURES = (
         ),
     ),
     Signature(
+        "version-mismatch",
+        (r"Error: (?P<why>the ollama server must be updated to .+)",),
+        "Programs that work together are of different versions: {why}.",
+        (
+            "Update the one that is named, then start it anew: a server or app that still runs is "
+            "the old one.",
+            "Two installations beside each other (a package and an app, or one in a container) are "
+            "two versions: NAME --version and which -a NAME show which one is called.",
+        ),
+        "Error: the ollama server must be updated to use `ollama create` with this client",
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
         "name-taken",
         (
+            r"FileExistsError: \[Errno 17\] File exists: '(?P<name>[^']+)'",
             r"container name \"(?P<name>[^\"]+)\" is already in use",
             r"(?:container|volume|network|pod|app)\b.{0,60}already exists",
         ),
-        "There is already a container of this name: {name}.",
-        ("Remove it (docker rm -f) or choose another name.",),
+        "There is already something of this name: {name}.",
+        ("Remove it (docker rm -f NAME for a container) or choose another name.",),
         'docker: Error response from daemon: Conflict. The container name "/llama" is already in '
         "use by container 5f1.",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"FileExistsError",
+                (
+                    "Remove or rename what is there, or give the program another name or "
+                    "folder; in the program's own code os.makedirs(..., exist_ok=True).",
+                ),
+                "There is already a file or folder of this name: {name}.",
+            ),
+        ),
     ),
     Signature(
         "docker-error",
@@ -1050,6 +1101,16 @@ SIGNATURES = (
                 ),
                 "Ollama's own import does not know this kind of model: {why}.",
             ),
+            Variant(
+                r"(?:^|\n)(?:[\w.]+\.)?(?!NotImpl)[A-Z]\w*(?:Error|Exception): ",
+                (
+                    "The last lines of the traceback show who says so: leave out what it "
+                    "names, or upgrade that library.",
+                    "Libraries of different ages do not know each other's options: pin the "
+                    "versions that the program's page names.",
+                ),
+                "A library does not support what a program asks of it: {why}.",
+            ),
         ),
     ),
     Signature(
@@ -1089,6 +1150,7 @@ SIGNATURES = (
         (
             r"^(?:[\w./-]{1,40}: )?(?:fatal )?error: (?P<why>(?!error: ).{4,})",
             r"^panic: (?P<why>.{4,})",
+            r"^curl: (?:\(\d+\) )?(?P<why>(?!try ).{8,})",
             r"^fatal error: (?P<why>.{4,})",
             r"level=(?:error|fatal)\b.{0,200}?\b(?:msg|err|error)=(?P<why>.{4,})",
             r"\bcaused by: (?P<why>.{4,})",

@@ -29,12 +29,16 @@ SIGNATURES = (
     Signature(
         "gpu-not-found",
         (
+            r"couldn't find libnvidia-ml\.so",
+            r"NVML Shared Library Not Found",
+            r"NVMLError_LibraryNotFound",
             r"failed to initialize CUDA: no CUDA-capable device is detected",
             r"no CUDA-capable device is detected",
             r"failed to initialize (?:ROCm|HIP|MUSA): no .*device",
             r"amdgpu detected, but no compatible rocm library found",
             r"warning: no usable GPU found",
             r"No devices were found",
+            r"\bno \S{2,8} devices found, .{0,12}will be disabled",
             r"Found no NVIDIA driver on your system",
             r"NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver",
             r"The NVIDIA Driver was not detected",
@@ -147,6 +151,8 @@ SIGNATURES = (
     Signature(
         "driver-not-loaded",
         (
+            r"NVMLError_DriverNotLoaded",
+            r"could not insert module \S*nvidia\S*: No such device",
             r"Module (?:nvidia|amdgpu|i915|xe)\S* not found",
             r"could not insert '(?:nvidia|amdgpu)\S*': (?!Required|Key)",
             r"Nouveau kernel driver is currently in use",
@@ -227,8 +233,11 @@ SIGNATURES = (
     Signature(
         "driver-mismatch",
         (
+            r"NVMLError_LibRmVersionMismatch",
+            r"NVML/RM version mismatch",
             r"unsupported display driver / cuda driver combination",
             r"Driver/library version mismatch",
+            r"version mismatch between driver and cuda driver library",
             r"Failed to initialize NVML: (?P<why>Unknown Error|Driver.*)",
             r"system has unsupported display driver",
             r"system not yet initialized",
@@ -449,7 +458,7 @@ SIGNATURES = (
             r"(?:rocblas|hipblas)\w* error: (?:could not(?! initialize Tensile)|cannot|no)",
             r"TensileLibrary\S* ?.{0,40}(?:no such file|not found|could not|cannot)",
             r"gfx\w+ (?:is )?(?:not supported|unsupported)",
-            r"Unsupported GPU (?:Family|type)",
+            r"(?<!InvalidError: )Unsupported GPU (?:Family|type)",
             r"is only supported on GPUs with compute capability of at least",
             r"FlashAttention only supports (?:Ampere|Turing|Hopper)",
             r"GPU with CUDA capability sm_\d+ is not compatible",
@@ -1516,6 +1525,7 @@ SIGNATURES = (
             r"no GPU support compiled",
             r"one or more devices? .{0,30}but .{0,40}no GPU backend",
             r"compiled without support for GPU",
+            r"compiled without cuBLAS",
         ),
         "The engine was built without GPU support, so everything works on the CPU.",
         ("Install a build with CUDA; -ngl has no effect here.",),
@@ -1623,6 +1633,8 @@ SIGNATURES = (
             r"^(?:\S{1,40}: )?(?:line \d+: +)?\d+ Aborted\b",
             r"^(?:\S{1,40}: )?(?:line \d+: +)?\d+ Trace/breakpoint trap\b",
             r"signal: aborted",
+            r"^(?:\S{1,40}: )?(?:free|malloc|realloc|munmap_chunk)\(\): \w+",
+            r"\bstack smashing detected",
             r"terminate called after throwing an instance of",
             r"Fatal Python error: Abort",
             r"0xc0000409",
@@ -1830,7 +1842,10 @@ SIGNATURES = (
     ),
     Signature(
         "nothing-offloaded",
-        (r"offloaded 0/(?P<layers>\d+) layers to GPU",),
+        (
+            r"offloaded 0/(?P<layers>\d+) layers to GPU",
+            r"GPU layers is set, but a GPU backend was not selected",
+        ),
         "No layer is on a GPU.",
         ("Pass -ngl 99 if the GPU was meant to be used.",),
         "load_tensors: offloaded 0/33 layers to GPU",
@@ -1841,7 +1856,10 @@ SIGNATURES = (
                 "quant, num_ctx or OLLAMA_NUM_PARALLEL; no num_gpu 0 in the Modelfile or request.",
             ),
             lm_studio=("Raise GPU Offload in the model's load settings.",),
-            koboldcpp=("Start it with --gpulayers 99 (-1 lets it choose).",),
+            koboldcpp=(
+                "Start it with --usecublas (--usevulkan on other cards) and --gpulayers 99 (-1 "
+                "lets it choose).",
+            ),
             python=("Pass n_gpu_layers=-1.",),
         ),
     ),

@@ -274,6 +274,10 @@ SIGNATURES = (
     Signature(
         "oom-killed",
         (
+            r"terminated abruptly while the future was",
+            r"exited with 'signal 9 \(SIGKILL\)'",
+            r"earlyoom\[?.{0,40}sending SIG(?:TERM|KILL) to process",
+            r"task \d+: Out Of Memory",
             exited(137),
             r"OOMKilled(?![\"']?[\s:=|]{0,12}[\"']?(?:false|no\b|0\b))",
             r"oom-?kill(?:er)?:constraint",

@@ -98,6 +98,7 @@ SIGNATURES = (
     Signature(
         "key-empty",
         (
+            r"'latin-1' codec can't encode character.{0,120}ordinal not in range\(256\)",
             r"Illegal header value b?'Bearer",
             r"header value: '?Bearer",
             r"Invalid (?:leading whitespace|header value|character in header).{0,80}Bearer",
@@ -111,6 +112,17 @@ SIGNATURES = (
         "httpcore.LocalProtocolError: Illegal header value b'Bearer '",
         Basis.REPORTED,
         phase=_D,
+        variants=(
+            Variant(
+                r"latin-1",
+                (
+                    "Look at the token, key or header: what was copied holds a character "
+                    "beyond ASCII (… of a shortened token, a typographic quote, a space); copy "
+                    "it anew.",
+                ),
+                "A token, key or header that is sent holds a character that HTTP does not allow.",
+            ),
+        ),
     ),
     Signature(
         "download-denied",
@@ -129,7 +141,8 @@ SIGNATURES = (
             r"^(?=.{0,400}(?:url|download|pull|fetch|hugg|registr|manifest))(?=.{0,400}(?:status|"
             r"code|error|HTTP)\W{0,4}(?:\w+\W{1,2})?403\b).{0,400}\b403\b",
             r"unauthorized: (?:authentication|access)",
-            r"^(?!.{0,300}batch response).{0,400}(?:authentication|authorization) required",
+            r"^(?!.{0,300}batch response).{0,400}(?<!interactive )(?:authentication|authorizatio"
+            r"n) required",
             r"denied: requested access to the resource is denied",
             r"authori[sz]ation failed",
             r"(?:http status|HTTP) code(?: received)?: 40[13]\b",
@@ -405,6 +418,7 @@ SIGNATURES = (
     Signature(
         "release-not-found",
         (
+            r"pathspec '(?P<name>[^']+)' did not match any file",
             r"fetch llama\.cpp release info",
             r"api\.github\.com/repos/[^\s'\"]+/releases\S*.{0,80}\b404\b",
             r"\b404\b.{0,120}github\.com/[^\s'\"]+/releases/download",
@@ -418,6 +432,17 @@ SIGNATURES = (
         "Failed to fetch llama.cpp release info RequestError [HttpError]: Not Found",
         Basis.REPORTED,
         phase=_D,
+        variants=(
+            Variant(
+                r"pathspec",
+                (
+                    "git fetch --tags first (a clone with --depth 1 has none: git fetch "
+                    "--unshallow --tags), then git tag -l 'b11*' shows the names; branch names "
+                    "are written exactly.",
+                ),
+                "Git knows no branch, tag or file of that name here.",
+            ),
+        ),
     ),
     Signature(
         "hub-disabled",
@@ -555,7 +580,8 @@ SIGNATURES = (
                 "The cloud's own service failed.",
             ),
             Variant(
-                r"blob|github|docker|ghcr|quay|nvcr|pypi|pythonhosted|conda|debian|ubuntu|modelscope",
+                r"blob|github|docker|ghcr|quay|nvcr|pypi|pythonhosted|conda|debian|ubuntu|models"
+                r"cope",
                 (
                     "Try again later; its status page says whether it is known "
                     "(githubstatus.com, dockerstatus.com, status.python.org).",
@@ -765,6 +791,8 @@ SIGNATURES = (
     Signature(
         "certificate",
         (
+            r"cannot verify .{1,80}certificate",
+            r"Unable to locally verify the issuer",
             r"CERTIFICATE_VERIFY_FAILED",
             r"certificate verify failed",
             r"x509: (?P<why>certificate .+)",
@@ -888,6 +916,8 @@ SIGNATURES = (
     Signature(
         "tls-plain-http",
         (
+            r"Received HTTP/0\.9 when not allowed",
+            r"\[SSL\] record layer failure",
             r"wrong version number",
             r"first record does not look like a TLS handshake",
             r"Mixed Content: The page at",
@@ -958,6 +988,10 @@ SIGNATURES = (
     Signature(
         "network-broken",
         (
+            r"SSLZeroReturnError",
+            r"BadStatusLine: ",
+            r"(?:httpx|httpcore)\.(?:Connect|Write)Timeout:?$",
+            r"^Giving up\.",
             r"CMake step for \S*(?:download|clone)\S* failed",
             r"Host is unreachable",
             r"ReadTimeout",
@@ -1020,7 +1054,8 @@ SIGNATURES = (
             r"localhost))",
             r"cannot make GET request",
             r"error occurred while downloading",
-            r"curl_easy_perform\(\) failed",
+            r"curl_easy_perform\(\) failed(?!.{0,20}(?:resolve|refused|certificate))",
+            r"cpp-httplib status: ",
             r"CURL failed: ",
             r"Transfer failed for URL",
             r"CondaHTTPError",
@@ -1184,6 +1219,13 @@ SIGNATURES = (
     Signature(
         "download-incomplete",
         (
+            r"BadGzipFile",
+            r"tarfile\.ReadError: ",
+            r"LZMAError: ",
+            r"support byte ranges\. Cannot resume",
+            r"unexpected commit digest sha256",
+            r"filesystem layer verification failed",
+            r"ChecksumMismatchError: Conda",
             r"Consistency check failed: file should be of size (?P<expected>\d+) but has size",
             r"digest mismatch(?!, expected \\?\"sha256)",
             r"416 Client Error",
@@ -1231,6 +1273,22 @@ SIGNATURES = (
         phase=_D,
         variants=(
             Variant(
+                r"digest sha256|layer verification",
+                (
+                    "docker pull again; if it stays, docker system prune -a (or crictl rmi "
+                    "--prune), and pull without the mirror or proxy in between.",
+                ),
+                "A layer of the image arrived damaged.",
+            ),
+            Variant(
+                r"byte ranges\. Cannot resume",
+                (
+                    "Delete the part that is there and download it anew without -C -, or with "
+                    "hf download, which resumes.",
+                ),
+                "The server cannot go on with a download that was begun.",
+            ),
+            Variant(
                 r"DO NOT MATCH THE HASHES",
                 (
                     "Write the hash that it got into the requirements file, if the file is what "
@@ -1266,6 +1324,8 @@ SIGNATURES = (
     Signature(
         "no-file-locks",
         (
+            r"\[Errno 524\]",
+            r"Unknown error 524",
             r"No locks available",
             r"\[Errno 37\]",
             r"\bENOLCK\b",
@@ -1652,7 +1712,6 @@ SIGNATURES = (
             r"error opening local file for writing: (?P<path>.+)",
             r"error writing to file: (?P<path>.+)",
             r"trying to write in your cache folder",
-            r"Remounting filesystem read-only",
             r"(?:cache|models?) (?:dir\w*|folder) .{0,60}(?:not writable|is not writeable|"
             r"read-only)",
             r"PermissionError at (?P<path>\S+) when downloading",
@@ -1751,7 +1810,8 @@ SIGNATURES = (
                 ),
             ),
             Variant(
-                r"\b(?:postgres\w*|redis|mysql|mariadb|mongo\w*|qdrant|weaviate|milvus|elasticsearch)\b|"
+                r"\b(?:postgres\w*|redis|mysql|mariadb|mongo\w*|qdrant|weaviate|milvus|elasticse"
+                r"arch)\b|"
                 r":(?:5432|6379|3306|27017|6333|19530|9200)\b",
                 (
                     "It is a database that does not answer, not the model: docker compose ps and "
@@ -1832,6 +1892,8 @@ SIGNATURES = (
     Signature(
         "upstream-refused",
         (
+            r"error(?: code:?)? 1033\b",
+            r"connection refused\".{0,400}\"status\":50[234]",
             r"while connecting to upstream",
             r"no live upstreams",
             r"50[23] .{0,40}dial tcp .{0,60}connection refused",
@@ -2045,6 +2107,12 @@ SIGNATURES = (
     Signature(
         "client-timeout",
         (
+            r"(?:httpx|httpcore)\.PoolTimeout",
+            r"^(?:[a-z_]\w*\.)*TimeoutError$",
+            r"httpx\.ReadTimeout: timed out",
+            r"(?:httpx|httpcore)\.ReadTimeout:?$",
+            r"\b(?:ServerTimeoutError|SocketTimeoutError)\b",
+            r"TimeoutExpired: Command (?!.{0,3}health).{1,400}timed out after",
             r"InterruptedIOException: timeout",
             r"(?:SocketTimeoutException|HttpTimeoutException): .{0,40}(?:timed? ?out|timeout)",
             r"APITimeoutError",
@@ -2053,6 +2121,7 @@ SIGNATURES = (
             r"(?:client|request) timed? ?out (?:after|of|\()",
             r"TimeoutError: .{0,60}(?:request|response|completion)",
             r"the client (?:disconnected|closed the connection)",
+            r"\| 499 \| {1,12}(?:30\.0\d*s|[1-9]\d*m0(?:\.0\d*)?s) \|",
             r"(?:Headers|Body)TimeoutError",
             r"UND_ERR_(?:HEADERS|BODY)_TIMEOUT",
             r"HTTPConnectionPool\(host='(?:localhost|127\.|10\.|172\.|192\.168\.|[a-z][\w-]*')"
@@ -2069,6 +2138,16 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"TimeoutExpired",
+                (
+                    "Raise timeout= of subprocess.run, which began before the model was "
+                    "loaded; or start the server once and ask it over HTTP.",
+                ),
+                "A program did not end in the time that the script which called it allows.",
+            ),
+        ),
     ),
     Signature(
         "client-provider",
@@ -2094,6 +2173,11 @@ SIGNATURES = (
     Signature(
         "client-address",
         (
+            r"Port could not be cast to integer value",
+            r"curl: \(1\) (?:Protocol \"[^\"]+\" (?:not supported|disabled)|Unsupported pr"
+            r"otocol)",
+            r"ValueError: unknown url type: ",
+            r"InvalidURL: nonnumeric port",
             r"Request URL is missing an 'http://' or 'https://' protocol",
             r"MissingSchema: Invalid URL",
             r"No connection adapters were found for",

@@ -97,6 +97,10 @@ SIGNATURES = (
     Signature(
         "cuda-library-missing",
         (
+            r"cannot find -l(?P<name>(?:cublas|cudart|cufft|curand|cusparse|cusolver|nccl|"
+            r"nvrtc)\w*)",
+            r"cannot open (?:input )?file '(?P<name>(?:cublas|cudart|nvrtc|curand|cusparse"
+            r")\w*\.lib)'",
             r"^(?P<name>CUDA::\w+)$",
             r"links to:? (?:target )?[\"'](?P<name>CUDA::\w+)",
             r"imported target \"(?P<name>CUDA::\w+)\" references the file",
@@ -139,6 +143,7 @@ SIGNATURES = (
     Signature(
         "cuda-arch-unknown",
         (
+            r"Value '(?P<arch>(?:sm|compute)_\w+)' is not defined for option",
             r"nvcc fatal +: Unsupported gpu architecture '(?P<arch>\w+)'",
             r"nvcc fatal .{0,40}architecture '(?P<arch>(?:compute|sm)_)'",
             r"Compute capability (?P<arch>\d+) used, use",
@@ -177,6 +182,7 @@ SIGNATURES = (
     Signature(
         "compiler-missing",
         (
+            r"'nmake' '-\?'",
             r"cannot execute [‘'`\"](?P<program>cc1plus|cc1|as)\b",
             r"CMAKE_CX*X?_COMPILER not set",
             r"No CMAKE_CX*X?_COMPILER could be found",
@@ -886,6 +892,7 @@ SIGNATURES = (
     Signature(
         "package-not-found",
         (
+            r"No (?:available formula|formulae or casks found)\b",
             r"No matching distribution found for (?P<package>\S+)",
             r"npm (?:ERR!|error).{0,20}\b(?:E404|404 Not Found)\b",
             r"\bregistry\.npmjs\.org/(?P<package>\S+).{0,40}\b404\b",
@@ -984,6 +991,8 @@ SIGNATURES = (
     Signature(
         "pip-usage",
         (
+            r"File not found: .{0,3}(?P<why>[\w./-]*requirements[\w.-]*\.txt)",
+            r"No .?pyproject\.toml.? found in",
             r"Invalid requirement: (?P<why>.+)",
             r"Directory '(?P<why>[^']+)' is not installable",
             r"does not appear to be a Python project",
@@ -1024,6 +1033,7 @@ SIGNATURES = (
     Signature(
         "pip-denied",
         (
+            r"NotWritableError",
             r"Could not install packages due to an (?:OSError|EnvironmentError): \[(?:Errno 13|"
             r"WinError 5)\]",
             r"Consider using the `--user` option or check the permissions",
@@ -1088,6 +1098,9 @@ SIGNATURES = (
     Signature(
         "package-conflict",
         (
+            r"\b(?:Contextual)?VersionConflict: \(",
+            r"lockfile .{0,60}needs to be updated",
+            r"changed significantly since poetry\.lock",
             r"ResolutionImpossible",
             r"because these package versions have conflicting dependencies",
             r"No solution found when resolving dependencies",
@@ -1117,6 +1130,14 @@ SIGNATURES = (
         Basis.REPORTED,
         phase=_B,
         variants=(
+            Variant(
+                r"poetry\.lock|uv\.lock|lockfile",
+                (
+                    "Make the lock file anew and commit it: uv lock (uv sync without --locked "
+                    "or --frozen), poetry lock.",
+                ),
+                "The lock file does not belong to this pyproject.toml any more.",
+            ),
             Variant(
                 r"LibMamba|Could not solve|specifications were found|UnsatisfiableError|└─",
                 (
@@ -1171,6 +1192,8 @@ SIGNATURES = (
     Signature(
         "module-missing",
         (
+            r"PackageNotFoundError: No package metadata was found for (?P<module>\S+)",
+            r"Error loading ASGI app\. (?P<why>.{8,})",
             r"(?P<module>\w[\w-]*[>=]=[\d.]+) is required$",
             r"No module named '(?P<module>[^']+)'",
             r"AttributeError: 'NoneType' object has no attribute '(?P<module>Llama\w*)'",
@@ -1208,6 +1231,28 @@ SIGNATURES = (
         Basis.REPORTED,
         phase=Phase.START,
         variants=(
+            Variant(
+                r"TypeError: _(?:App|Cls|Function|Image|Volume|Sandbox)\.\w+\(\) got an unexpect"
+                r"ed keyword",
+                (
+                    "In Modal 1.x keep_warm is min_containers, concurrency_limit "
+                    "max_containers, container_idle_timeout scaledown_window, "
+                    "allow_concurrent_inputs @modal.concurrent(max_inputs=...), and mounts "
+                    "image.add_local_dir.",
+                    "Or pin the client that the code was written for (pip install 'modal<1'); "
+                    "an option that is new wants pip install -U modal.",
+                ),
+                "Modal's client knows no such option: it was renamed, or is newer than the client.",
+            ),
+            Variant(
+                r"Error loading ASGI app",
+                (
+                    "Name it as FILE:VARIABLE without .py (uvicorn main:app), from the folder "
+                    "of the file or with --app-dir DIR; what the file itself imports must be "
+                    "installed.",
+                ),
+                "uvicorn does not find the program that it is to serve: {why}.",
+            ),
             Variant(
                 r"'(?:torch|numpy|packaging|wheel|psutil|setuptools|Cython)'[\s\S]*\bpip build\b",
                 (
@@ -1562,6 +1607,7 @@ SIGNATURES = (
         "ollama-load-timeout",
         (
             r"timed out waiting for llama runner to start",
+            r"\| 500 \| {1,12}5m0(?:\.\d{1,9})?s \|",
             r"timed out waiting for .* to start",
             r"timed out waiting for (?:llama|the) (?:runner|server)",
             r"load(?:ing)? (?:model )?timed out",
@@ -2014,6 +2060,7 @@ SIGNATURES = (
     Signature(
         "text-encoding",
         (
+            r"unsupported locale setting",
             r"'(?:charmap|gbk|gb2312|cp\d+|big5\w*|shift_jis|euc_\w+|ascii)' codec can't "
             r"(?:de|en)code",
         ),
@@ -2026,6 +2073,16 @@ SIGNATURES = (
         "maps to <undefined>",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"locale",
+                (
+                    "export LC_ALL=C.UTF-8 LANG=C.UTF-8 (in a Dockerfile ENV), or install the "
+                    "locale that is set (locale-gen en_US.UTF-8).",
+                ),
+                "The locale that is set (LANG, LC_ALL) is not installed.",
+            ),
+        ),
     ),
     Signature(
         "database-migration",
@@ -2124,6 +2181,9 @@ SIGNATURES = (
         (
             r"^(?P<name>(?:\w+\.)*[A-Z]\w*)Error: (?P<why>.+)",
             r"^(?P<name>(?:\w+\.)*[A-Z]\w*)Exception: (?P<why>.+)",
+            r"^(?P<name>(?:[A-Za-z_]\w*\.)*)(?P<why>(?-i:[A-Z])\w*(?:Error|Exception))$",
+            r"^(?P<name>(?:[A-Za-z_]\w*\.)+(?:errors|exc|exceptions|_exceptions)\.(?-i:[A-Z])\w+"
+            r"): (?P<why>.+)",
         ),
         "A Python program ended with an exception: {why}.",
         (
@@ -2140,6 +2200,7 @@ SIGNATURES = (
         (
             r"\bwhat\(\): +(?P<why>.+)",
             r"Exception caught at file:(?P<why>.+)",
+            r"^(?P<why>std::\w+(?:_error|_range|_argument|_cast|exception): .+)",
             r"uncaught exception of type (?P<why>.+)",
         ),
         "The engine ended with an exception: {why}.",

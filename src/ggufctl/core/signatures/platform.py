@@ -371,6 +371,7 @@ SIGNATURES = (
     Signature(
         "image-not-found",
         (
+            r"failed to solve: (?P<image>[^\s:]+/\S+:[^\s:]+): .{0,200}: not found",
             r"manifest (?:for \S+ )?(?:not found|unknown)",
             r"error from registry: (?:denied|unauthorized|not found)",
             r"manifest for (?P<image>\S+) not found",
@@ -537,6 +538,7 @@ SIGNATURES = (
     Signature(
         "command-not-found",
         (
+            r"execve\(\): (?P<program>\S+): No such file or directory",
             r"executable file not found in \$PATH",
             r"(?P<program>\S+)(?<!\.sh)(?<!\.py)(?<!\.bash): cannot execute: required file not "
             r"found",
@@ -682,8 +684,83 @@ SIGNATURES = (
         ),
     ),
     Signature(
+        "slurm-refused",
+        (
+            r"(?:sbatch|srun|salloc): error: (?P<why>invalid (?:partition|account|qos|generic).+)",
+            r"Batch job submission failed: (?P<why>.+)",
+            r"Unable to allocate resources: (?P<why>.+)",
+            r"(?:sbatch|srun|salloc): error: (?P<why>QOS\w+|Assoc\w+|.{0,40}PartitionConfig.+)",
+            r"\((?P<why>(?:QOS|Assoc|MaxGRES)\w*Limit|ReqNodeNotAvail[^)]*|PartitionConfig|"
+            r"BadConstraints)\)",
+        ),
+        "Slurm does not take or start the job: {why}.",
+        (
+            "sinfo -o '%P %G %l %a' shows the partitions with their GPUs (gres) and time limits, "
+            "sacctmgr show assoc user=$USER the accounts that are yours: name these in "
+            "--partition, --account, --gres=gpu:TYPE:N and --time.",
+            "Ask for no more GPUs, memory and cores than one node of that partition has, and than "
+            "your account's limits (squeue -u $USER shows what is running).",
+        ),
+        "sbatch: error: Batch job submission failed: Invalid generic resource (gres) specification",
+        Basis.SOURCE,
+        phase=_START,
+        variants=(
+            Variant(
+                r"QOS|Assoc|accounting/QOS|Limit",
+                (
+                    "Wait until jobs of yours end (squeue -u $USER), ask for fewer GPUs or less "
+                    "time, or use another --qos, --account or --partition.",
+                ),
+                "The job is over a limit of the account at this cluster: {why}.",
+            ),
+            Variant(
+                r"[Ss]ocket timed out|Unable to contact slurm|Zero Bytes",
+                ("The scheduler is overloaded or down: scontrol ping; try again in some minutes.",),
+                "Slurm's controller does not answer.",
+            ),
+        ),
+    ),
+    Signature(
+        "slurm-time-limit",
+        (
+            r"CANCELLED AT \S+ DUE TO TIME LIMIT",
+            r"job killed: walltime \S+ exceeded limit",
+            r"(?:walltime|run ?time|wall ?clock) limit (?:exceeded|reached)",
+            r"TERM_RUNLIMIT",
+        ),
+        "The job ran into its time limit, and the scheduler ended it.",
+        (
+            "Ask for more time (#SBATCH --time=12:00:00; sinfo -o '%P %l' shows what a partition "
+            "allows), and download the model before the job, so that it only loads and serves.",
+        ),
+        "slurmstepd: error: *** JOB 812 ON n1 CANCELLED AT 2026-01-10T10:00:00 DUE TO TIME LIMIT "
+        "***",
+        Basis.SOURCE,
+        phase=Phase.ALWAYS,
+    ),
+    Signature(
+        "environment-module-missing",
+        (
+            r"The following module\(s\) (?:are unknown|cannot be loaded|exist, but)",
+            r"Unable to locate a modulefile for '(?P<name>[^']+)'",
+            r"Unable to locate a modulefile",
+            r"ModuleCmd_Load\.c.{0,40}Unable to locate",
+        ),
+        "The cluster has no software module of that name, or not for what is loaded: {name}.",
+        (
+            "module spider NAME (Lmod) or module avail shows the names and what must be loaded "
+            "before; without one, conda or an Apptainer image brings CUDA itself.",
+        ),
+        'Lmod has detected the following error: The following module(s) are unknown: "cuda/12.9"',
+        Basis.SOURCE,
+        phase=_START,
+    ),
+    Signature(
         "shell-syntax",
         (
+            r"^-?bash: (?:-c: (?:line \d+: )?)?syntax error near unexpected token",
+            r"zsh: (?:no matches found|parse error|bad pattern)",
+            r": (?P<program>source|pushd|function): not found$",
             r"The term '(?P<program>\$|\\|[A-Za-z_]\w*=[^']*|export|source|sudo|chmod|--?\w[\w-]*|"
             r"#!?)' is not",
             r"'(?P<program>\$|\\|[A-Z_]{3,}(?:=[^']*)?|export|source|sudo|chmod|--?\w[\w-]*)' is "
@@ -714,6 +791,25 @@ SIGNATURES = (
         Basis.REPORTED,
         phase=_START,
         variants=(
+            Variant(
+                r": (?:source|pushd|function): not found",
+                (
+                    'Run it with bash: SHELL ["/bin/bash", "-c"] in a Dockerfile, bash FILE, '
+                    "#!/bin/bash; or write . FILE for source.",
+                ),
+                "The script is written for bash, and sh runs it.",
+            ),
+            Variant(
+                r"near unexpected token|Syntax error: |zsh: (?:no matches|parse|bad)",
+                (
+                    "Put what holds ( ) [ ] * ? & ; < > or spaces in single quotes, and "
+                    "close every quote, if and do; bash -n FILE names the line.",
+                    "A script for bash is run with bash (not sh), and saved with the line ends "
+                    "of Unix.",
+                ),
+                "The shell cannot read the command: a character that means something to it "
+                "stands there without quotes, or something is not closed.",
+            ),
             Variant(
                 r"unbound variable|parameter (?:null or )?not set",
                 (
@@ -768,7 +864,8 @@ SIGNATURES = (
     Signature(
         "program-renamed",
         (
-            r"can't open file '[^']*?(?P<program>convert[-_](?:hf[-_]to[-_]gguf|lora[-_]to[-_]ggml|"
+            r"can't open file '[^']*?(?P<program>convert[-_](?:hf-to-gguf|hf-to_gguf|hf_to-gguf|"
+            r"lora[-_]to[-_]ggml|"
             r"llama[-_]ggml[-_]to[-_]gguf|llama-ggmlv3-to-gguf|pth-to-ggml|gptq-to-ggml|"
             r"ggml-to-pth)(?:-update)?\.py)': \[Errno 2\]",
             r"can't open file '[^']*llama\.cpp[^']*?[/\\](?P<program>convert\.py)': \[Errno 2\]",
@@ -973,7 +1070,7 @@ SIGNATURES = (
             r"not a directory: (?:unknown|Are you trying to mount)",
             r"no such volume",
             r"persistentvolumeclaim .{0,80}not found",
-            r"(?:unbound(?! variable)|had volume node affinity conflict)",
+            r"(?:\bunbound\b(?! variable)|had volume node affinity conflict)",
             r"ProvisioningFailed",
             r"failed to provision volume",
             r"storageclass\S* \"?\S+ not found",
@@ -1212,7 +1309,10 @@ SIGNATURES = (
     ),
     Signature(
         "podman-port",
-        (r"rootlessport cannot expose privileged port (?P<port>\d+)",),
+        (
+            r"Failed to bind port (?P<port>\d+) \(Permission denied\)",
+            r"rootlessport cannot expose privileged port (?P<port>\d+)",
+        ),
         "A container without root may not listen on port {port}.",
         (
             "Publish a port above 1023 (-p 8080:8080), or sudo sysctl "
@@ -1289,6 +1389,7 @@ SIGNATURES = (
     Signature(
         "docker-network",
         (
+            r"failed to add the host \(\S+\) <=> sandbox",
             r"iptables failed",
             r"No chain/target/match by that name",
             r"non-overlapping IPv4 address pool",
@@ -1309,10 +1410,21 @@ SIGNATURES = (
         "Error response from daemon: network llm_default not found",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"sandbox \(\S+\) pair interfaces",
+                (
+                    "Start the machine anew: its kernel was updated and the modules of the "
+                    "running one are gone (veth); modprobe veth bridge tells.",
+                ),
+                "The kernel cannot make the container's network card.",
+            ),
+        ),
     ),
     Signature(
         "docker-storage",
         (
+            r"/var/lib/(?:docker|containerd)/\S+: no such file or directory",
             r"error creating overlay mount",
             r"failed to mount overlay",
             r"overlay(?:fs|2)?\b.{0,80}(?:not supported|invalid argument|is not supported "
@@ -1773,6 +1885,8 @@ SIGNATURES = (
     Signature(
         "kube-unreachable",
         (
+            r"Error from server \((?:ServiceUnavailable|InternalError|Timeout|ServerTimeou"
+            r"t|TooManyRequests)\)",
             r"The connection to the server .{0,80}was refused",
             r"Unable to connect to the server: (?:dial|EOF|x509|net/http|context|Get|tls|read|"
             r"getting)",
@@ -1962,6 +2076,7 @@ SIGNATURES = (
     Signature(
         "read-only-folder",
         (
+            r"Remounting filesystem read-only",
             r"(?:(?P<path>/[^\s'\":]+)['\"]?: )?Read-only file ?system",
             r"mkdir (?P<path>[^\s:]+): read-only file",
             r"\bEROFS\b",
@@ -2053,6 +2168,7 @@ SIGNATURES = (
     Signature(
         "probe-failed",
         (
+            r"(?:Readiness|Liveness|Startup) probe error",
             r"(?:Liveness|Startup) probe failed",
             r"failed (?:liveness|startup) probe, will be restarted",
             r"Healthcheck .*unhealthy",
@@ -2130,6 +2246,7 @@ SIGNATURES = (
     Signature(
         "crash-loop",
         (
+            r"Job for \S+ failed because",
             r"CrashLoopBackOff",
             r"Back-off (?:\S+ )?restarting failed container",
             r"Start request repeated too quickly",
@@ -2150,6 +2267,14 @@ SIGNATURES = (
         tier=Tier.GENERIC,
         phase=Phase.ALWAYS,
         variants=(
+            Variant(
+                r"Job for \S+ failed",
+                (
+                    "journalctl -u NAME -n 50 --no-pager shows what the program said as it "
+                    "ended: diagnose that.",
+                ),
+                "A service of systemd ended as it was started; these lines do not say why.",
+            ),
             Variant(
                 r"dependency failed to start",
                 (
@@ -2263,6 +2388,7 @@ SIGNATURES = (
     Signature(
         "file-locked",
         (
+            r"database is locked",
             r"WinError 32\b",
             r"being used by another process",
             r"Text file busy",
@@ -2279,6 +2405,17 @@ SIGNATURES = (
         "is being used by another process: 'C:\\\\m\\\\x.bin'",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"database is locked",
+                (
+                    "Only one program may write to an SQLite database: end the other one; and "
+                    "put the file on a local disk, not on NFS, SMB or a network volume.",
+                ),
+                "Another program holds the program's database (SQLite), or its disk is a "
+                "network share.",
+            ),
+        ),
     ),
     Signature(
         "wsl-broken",
@@ -2506,7 +2643,7 @@ SIGNATURES = (
             r"modal\.exception\.NotFoundError",
             r"Status\.NOT_FOUND\b[^'\"]{0,10}['\"]",
             r"No (?:App|Function|Volume|Secret|Environment) with (?:name|ID) '(?P<name>[^']+)'",
-            r"(?:Sandbox|Container|Endpoint) '(?P<name>[^']+)' not found",
+            r"(?:Sandbox|Container|Endpoint) '(?P<name>[^']+)' not found(?! - may)",
             r"^NotFoundError: (?:App|Function|Volume|Environment|Cls|Server)\b.{0,80} not found",
         ),
         "Modal has no such app, function, volume or environment: {name}.",
@@ -2926,6 +3063,7 @@ SIGNATURES = (
     Signature(
         "node-down",
         (
+            r"CANCELLED AT \S+ DUE TO NODE FAILURE",
             r"Warning +NodeNotReady\b",
             r"\bNode is not ready",
             r"TaintManagerEviction",

@@ -11,6 +11,7 @@ SIGNATURES = (
     Signature(
         "argument-unknown",
         (
+            r"curl: option (?P<argument>--?[\w-]+): is (?:unknown|ambiguous)",
             r"error: invalid argument: (?P<argument>\S+)",
             r"invalid argument: (?P<argument>--?[a-z][\w-]*)",
             r"error: unknown argument: (?P<argument>\S+)",
@@ -248,6 +249,16 @@ SIGNATURES = (
                 ),
                 "The program refuses an argument of its command line: {argument} {why}.",
             ),
+            Variant(
+                r"(?:^|\n)(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception): ",
+                (
+                    "The last lines of the traceback show the call: correct the value there, "
+                    "or in the configuration or environment variable that it comes from.",
+                    "Where it stands in a library and not in your own code, two packages "
+                    "differ in age: upgrade both, or pin what the library's page names.",
+                ),
+                "A program refuses a value that it is given: {why}.",
+            ),
         ),
     ),
     Signature(
@@ -342,6 +353,7 @@ SIGNATURES = (
     Signature(
         "port-taken",
         (
+            r"Cannot find empty port in range: (?P<port>[\d-]+)",
             r"couldn't bind HTTP server socket, hostname: (?P<host>\S+), port: (?P<port>\d+)",
             r"couldn't start HTTP listener",
             r"couldn't bind to (?:server|HTTP) socket",
@@ -403,6 +415,8 @@ SIGNATURES = (
     Signature(
         "address-not-here",
         (
+            r"\[Errno 97\] Address family not supported",
+            r"Address family not supported by protocol",
             r"^(?!.{0,300}connect).{0,300}Cannot assign requested address",
             r"couldn't bind .*hostname: (?!127\.|0\.0\.0\.0|localhost|::1?,|\[?::1?\]?,)"
             r"(?P<host>[^\s,]+), port: (?P<port>\d+)",
@@ -919,6 +933,8 @@ SIGNATURES = (
             r"inf or nan",
             r"contains nan",
             r"unsupported value: NaN",
+            r"^(?:> )?GGGGGGGGGGGGGGGGGGGGGGGG+$",
+            r"\"content\": ?\"(?:G{16,}|@{16,}|!{16,}|\?{16,})",
         ),
         "The model computed no usable numbers (NaN), so no token can be chosen.",
         (
@@ -1185,7 +1201,7 @@ SIGNATURES = (
             r"(?!(?-i:Model '[^'/]+/[^']+' not found\.$))model (?!path\b|file\b|folder\b|"
             r"director)['\"`]?(?P<name>[\w./:@-]+)['\"`]? (?:not found|does not exist|is not found|"
             r"not loaded|is not available|could not be found)",
-            r"no (?:such )?model (?:named|loaded|is loaded|with (?:id|name))",
+            r"no (?:such )?models? (?:named|(?:is |are )?loaded|with (?:id|name))",
             r"model_not_found",
             r"unknown model: ['\"]?(?P<name>\S+)",
             r"is not a (?:known|recogni[sz]ed|valid) model\b(?! identifier)",
@@ -1200,11 +1216,31 @@ SIGNATURES = (
         Basis.REPORTED,
         tier=Tier.REQUEST,
         phase=Phase.ALWAYS,
+        variants=(
+            Variant(
+                r"lms load|developer page",
+                (
+                    "Load one (lms load NAME, or on the developer page), or switch Just-in-Time "
+                    "model loading on; lms ps shows what is loaded.",
+                ),
+                "LM Studio has no model loaded, and loads none when asked.",
+            ),
+            Variant(
+                r"in the Model tab",
+                (
+                    "Load one in the Model tab (its message there says why not, if it fails), or "
+                    "start with --model NAME; files belong into user_data/models (models before "
+                    "3.0).",
+                ),
+                "No model is loaded.",
+            ),
+        ),
     ),
     Signature(
         "key-wrong",
         (
             r"\w*Exception - unauthori[sz]ed",
+            r"\bAuthorization header (?:is )?(?:missing|required)",
             r"unauthorized: Invalid API Key",
             r"\"?Invalid API Key\"?",
             r"incorrect api key provided",
@@ -1372,6 +1408,8 @@ SIGNATURES = (
     Signature(
         "config-file-invalid",
         (
+            r"TOMLDecodeError: ",
+            r"configparser\.\w+Error: ",
             r"failed to (?:parse|open) server (?:config|preset) file: (?P<path>\S+)",
             r"preset file does not exist: (?P<path>\S+)",
             r"failed to initialize router models",
@@ -1403,6 +1441,19 @@ SIGNATURES = (
         "The configuration of the server cannot be read: {path}.",
         ("Check the path and the syntax of the preset or models folder.",),
         "failed to parse server config file: /etc/llama.ini",
+        variants=(
+            Variant(
+                r"command must be one of",
+                (
+                    "Correct the line that it names: each begins with FROM, PARAMETER, TEMPLATE, "
+                    "SYSTEM, ADAPTER, LICENSE or MESSAGE; texts of several lines stand between "
+                    'three double quotes (""").',
+                    "The file must be plain text in UTF-8: not the .gguf itself after -f, and not "
+                    "saved as .rtf or .docx.",
+                ),
+                "The Modelfile has a line that begins with no instruction.",
+            ),
+        ),
     ),
     Signature(
         "text-too-short",
@@ -1455,6 +1506,19 @@ SIGNATURES = (
         'time=2025-01-01T00:00:00Z level=WARN source=runner.go:129 msg="truncating input prompt" '
         "limit=2048 prompt=6001",
         Basis.REPORTED,
+        severity=Severity.REMARK,
+    ),
+    Signature(
+        "template-replaced",
+        (r"chat template (?:that )?comes with this model is not yet supported, falling back",),
+        "The engine does not know the model's chat template and takes another, so answers may be "
+        "odd or never end.",
+        (
+            "Pass --jinja, which uses the model's own template, or a newer build; --chat-template "
+            "names one of those that are built in.",
+        ),
+        "The chat template that comes with this model is not yet supported, falling back to "
+        "chatml. This may cause the model to output suboptimal responses",
         severity=Severity.REMARK,
     ),
     Signature(
