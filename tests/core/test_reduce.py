@@ -22,9 +22,39 @@ from ggufctl.core.runtime import Runtime
 )
 def test_a_shorter_context_is_never_longer_than_the_models_own(runtime, expected):
     shape = ModelShape(parse_header(*header(*llama(llama__context_length=4096))))
-    steps = reductions(shape, runtime, FailureKind.OOM_HOST, on_gpu=False)
+    steps = reductions(shape, runtime, FailureKind.OOM_HOST, n_gpus=0)
 
     assert [step.runtime.n_ctx for step in steps] == [expected]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(FailureKind.OOM_WEIGHTS, FailureKind.OOM_KV),
+        *(FailureKind.OOM_COMPUTE, FailureKind.OOM_RUNTIME),
+    ],
+)
+def test_shares_that_somebody_wrote_go_before_anything_that_is_missed(kind):
+    shape = ModelShape(parse_header(*header(*llama())))
+    runtime = Runtime(n_ctx=4096, tensor_split="1,0")
+
+    def flags(runtime: Runtime, n_gpus: int) -> list[str]:
+        return [step.flags[0] for step in reductions(shape, runtime, kind, n_gpus=n_gpus)]
+
+    first, *others = flags(runtime, 2)
+
+    assert first == "-ts"
+    assert others == flags(runtime.with_(tensor_split=()), 2) == flags(runtime, 1)
+    assert "-ts" not in flags(runtime.with_(split_mode="none"), 2)
+    assert "-ts" not in flags(runtime.with_(tensor_split="0"), 2)
+
+
+def test_host_memory_is_not_helped_by_dividing_layers_among_gpus():
+    shape = ModelShape(parse_header(*header(*llama())))
+    runtime = Runtime(n_ctx=4096, tensor_split="1,0")
+    steps = reductions(shape, runtime, FailureKind.OOM_HOST, n_gpus=2)
+
+    assert "-ts" not in [step.flags[0] for step in steps]
 
 
 def test_experts_go_to_the_host_only_where_the_engine_can_put_them_there():
@@ -32,7 +62,7 @@ def test_experts_go_to_the_host_only_where_the_engine_can_put_them_there():
     shape = ModelShape(parse_header(*header(metadata, tensors)))
     kind, runtime = FailureKind.OOM_WEIGHTS, Runtime(n_ctx=4096)
     able, unable = (
-        [step.flags[0] for step in reductions(shape, runtime, kind, on_gpu=True, engine=engine)]
+        [step.flags[0] for step in reductions(shape, runtime, kind, n_gpus=1, engine=engine)]
         for engine in ("llama-server", "llama-cpp-python")
     )
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +76,12 @@ def sums(found: Estimate) -> tuple[int, int]:
         (" 1e1, .5,+2.", (10.0, 0.5, 2.0)),
         ([3, 0.5], (3.0, 0.5)),
         (("3", 0), (3.0, 0.0)),
+        ((Decimal("2.5"), Fraction(1, 2)), (2.5, 0.5)),
+        (np.array([3, 1]), (3.0, 1.0)),
+        (np.array([3, 1], dtype=np.float32), (3.0, 1.0)),
+        ((np.int64(3), np.float16(0.5)), (3.0, 0.5)),
+        (np.array([]), ()),
+        ((n for n in (3, 1)), (3.0, 1.0)),
         (None, ()),
         ((), ()),
     ],
@@ -86,6 +95,9 @@ def test_numbers_are_divided_by_commas_or_slashes_as_llama_cpp_does(given_as, sh
     [
         *("", ",3", "a,1", "3,,x", "-1,2", "nan", "inf,1", "1e40", "1e-40", "1_0", "3GB"),
         *(3, b"3,1", (True, 1), (3, None), (10**400, 1), (float("nan"),)),
+        *({3, 1}, {3: 1}, (3j,), (Decimal("nan"),), (Decimal("sNaN"),), (Decimal("1e400"),)),
+        *(np.array(3), np.array([[3], [1]]), np.array([True]), (np.complex64(3),)),
+        *(np.array([3, -1]), np.array([np.nan]), np.array(["3"], dtype="S1")),
         "1," * (MAX_SHARES + 1),
     ],
 )
@@ -297,3 +309,34 @@ def test_where_shares_are_what_keeps_it_from_fitting_that_is_offered():
     assert step.changes == ("-ts", "0")
     assert even.require_choice().row.used_bytes == step.used_bytes
     assert not any(step.kind is StepKind.TENSOR_SPLIT for step in even.ladder)
+    assert not any(step.leaves_on_host for step in found.ladder)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "option"),
+    [("Llama-3.1-70B-Q4_K_M", "A10:2", "-ngl"), ("Qwen3-30B-A3B-Q4_K_M", "L4:2", "--n-cpu-moe")],
+)
+def test_what_goes_to_the_host_does_not_make_room_for_an_empty_gpu(name, gpus, option):
+    runtime = Runtime(n_ctx=1 << 18, n_ubatch=2048, tensor_split="1,0")
+    (step,) = (step for step in plan(name, gpus, runtime).ladder if step.leaves_on_host)
+    (even,) = (
+        step
+        for step in plan(name, gpus, runtime.with_(tensor_split=())).ladder
+        if step.leaves_on_host
+    )
+
+    assert step.changes == ("-ts", "0", *even.changes)
+    assert even.changes[0] == option
+    assert step.text == f"without -ts, divided evenly, {even.text}"
+    assert step.host_bytes == even.host_bytes
+
+
+def test_what_goes_to_the_host_keeps_shares_that_serve_as_well():
+    runtime = Runtime(n_ctx=32768, n_ubatch=2048, tensor_split="1,1")
+    (step,) = (
+        step
+        for step in plan("Llama-3.1-70B-Q4_K_M", "A10:2", runtime).ladder
+        if step.leaves_on_host
+    )
+
+    assert step.changes[0] == "-ngl"

@@ -33,7 +33,8 @@ Move to another build of llama.cpp:
 
     `record` takes real headers as well: a header and a hole behind it are enough. What its
     spread leaves out (tiny batches on every kind of GPU, `-nkvo`, `-ot`) comes from
-    `python -m tests.oracle.more` and is packed with `--add`.
+    `python -m tests.oracle.more` and is packed with `--add`. `python -m tests.oracle.drafts`
+    says how to record what drafting with nextn/MTP blocks takes.
 5.  `python -m tests.truth.report` says what of our own is to follow.
 
 Files: `oracle.cpp` answers, `stand_in.cpp` plays the GPU, `generate.cpp` writes small models from

@@ -53,18 +53,26 @@ OPTIONAL = (
     *("main_gpu", "cpu_moe", "n_cpu_ffn", "overrides", "no_host", "no_kv_offload"),
     *("no_op_offload", "load_mtp", "n_rs_seq", "n_outputs_per_seq", "n_outputs_mtp"),
     *("pooling_type", "ctx_type", "ctx_other", "target"),
+    *("spec_type", "spec_draft_n_max", "spec_draft_type_k", "spec_draft_type_v", "draft"),
 )
 """Settings that are off, or llama.cpp's own default, where they are not given.
 
 `overrides` is a list of `PATTERN=BUFFER TYPE`, `pooling_type` a number, `target` the path of the
 model that this one drafts for. `ctx_type` is `default` or `mtp`: then the context is the MTP one,
 beside the model's main one unless `ctx_other` is false.
+
+`spec_type` `draft-mtp` is all of that as llama-server has it, whatever `n_outputs` is: the context
+beside the model's own is in `buffers_draft`, of the model `draft` if there is that path, and both
+once they are in use (`*_in_use`).
 """
 
 LABELS = ("architecture", "model")
 """What a recorded run has besides; it is handed through."""
 
-ANSWERS = ("n_ctx_total", "n_ctx_seq", "buffers", "buffers_main", "error", "detail")
+SPECULATING = ("buffers", "buffers_draft", "buffers_in_use", "buffers_draft_in_use")
+"""Buffers in an answer to `spec_type` `draft-mtp`."""
+
+ANSWERS = ("n_ctx_total", "n_ctx_seq", *SPECULATING, "buffers_main", "error", "detail")
 """What an answer has beyond its settings."""
 
 

@@ -61,6 +61,22 @@ class Metadata {
         set(LLM_KV_ATTENTION_SLIDING_WINDOW_PATTERN, pattern);
     }
 
+    // Blocks that only speculation needs, behind the others and like the first.
+    void append_nextn_blocks(uint32_t n) {
+        std::vector<std::string> lists;
+        for (int64_t key = 0; key < gguf_get_n_kv(gguf.get()); key++) {
+            if (gguf_get_kv_type(gguf.get(), key) == GGUF_TYPE_ARRAY) {
+                lists.push_back(gguf_get_key(gguf.get(), key));
+            }
+        }
+        for (const std::string & name : lists) {
+            lengthen(name, n);
+        }
+        set(LLM_KV_BLOCK_COUNT, n_layer + n);
+        set(LLM_KV_NEXTN_PREDICT_LAYERS, n);
+        n_layer += n;
+    }
+
     void set_head_size(uint32_t size) {
         set(LLM_KV_ATTENTION_KEY_LENGTH, size);
         set(LLM_KV_ATTENTION_VALUE_LENGTH, size);
@@ -72,6 +88,22 @@ class Metadata {
 
   private:
     int64_t find(llm_kv key) const { return gguf_find_key(gguf.get(), names(key).c_str()); }
+
+    // A list that has a value per block gets the first one again.
+    void lengthen(const std::string & name, uint32_t n) {
+        const int64_t   key  = gguf_find_key(gguf.get(), name.c_str());
+        const gguf_type type = gguf_get_arr_type(gguf.get(), key);
+        const bool has_words =
+            type == GGUF_TYPE_UINT32 || type == GGUF_TYPE_INT32 || type == GGUF_TYPE_FLOAT32;
+        if (!has_words || gguf_get_arr_n(gguf.get(), key) != n_layer ||
+            name.find("sections") != std::string::npos) {
+            return;
+        }
+        const auto *          data = static_cast<const uint32_t *>(gguf_get_arr_data(gguf.get(), key));
+        std::vector<uint32_t> values(data, data + n_layer);
+        values.resize(n_layer + n, values.front());
+        gguf_set_arr_data(gguf.get(), name.c_str(), type, values.data(), values.size());
+    }
 
     llama_model_saver saver;
     LLM_KV            names;
@@ -182,8 +214,38 @@ bool always_has_experts(llm_arch arch) {
     }
 }
 
-std::string model_name(llm_arch arch, bool is_moe) {
-    return std::string("tiny-") + llm_arch_name(arch) + (is_moe ? "-moe" : "-dense");
+// With a graph that drafts with blocks of its own, and how many such blocks it takes.
+uint32_t n_nextn_blocks(llm_arch arch) {
+    switch (arch) {
+        case LLM_ARCH_MIMO2:
+        case LLM_ARCH_STEP35: return 2;
+        case LLM_ARCH_BAILINGMOE3:
+        case LLM_ARCH_COHERE2MOE:
+        case LLM_ARCH_DEEPSEEK2:
+        case LLM_ARCH_DEEPSEEK32:
+        case LLM_ARCH_DEEPSEEK4:
+        case LLM_ARCH_GLM4_MOE:
+        case LLM_ARCH_GLM5_NEXT:
+        case LLM_ARCH_GLM_DSA:
+        case LLM_ARCH_HY_V3:
+        case LLM_ARCH_NEMOTRON_H_MOE:
+        case LLM_ARCH_QWEN35:
+        case LLM_ARCH_QWEN35MOE:
+        case LLM_ARCH_QWEN3NEXT:
+        case LLM_ARCH_QWEN4EXP: return 1;
+        default: return 0;
+    }
+}
+
+enum class Kind { DENSE, MOE, MTP };
+
+bool has_experts(llm_arch arch, Kind kind) {
+    return kind == Kind::MTP ? also_has_experts(arch) : kind == Kind::MOE;
+}
+
+std::string model_name(llm_arch arch, Kind kind) {
+    const char * endings[] = {"-dense", "-moe", "-mtp"};
+    return std::string("tiny-") + llm_arch_name(arch) + endings[int(kind)];
 }
 
 // The tensors that llama.cpp asks for, given the metadata.
@@ -195,6 +257,7 @@ Tensors asked_for(const Metadata & metadata) {
     params.no_alloc           = true;
     params.load_mode          = LLAMA_LOAD_MODE_NONE;
     params.use_extra_bufts    = false;
+    params.load_mtp           = true;
 
     const llama_model * model = llama_model_init_from_user(
         metadata.gguf.get(), [](ggml_tensor *, void *) {}, nullptr, params);
@@ -303,6 +366,54 @@ Tensors tensors_of_gemma4_assistant() {
     return tensors;
 }
 
+bool ends_with(const std::string & text, const std::string & ending) {
+    return text.size() >= ending.size() &&
+           text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
+}
+
+// Biases and scales of query, key and value.
+bool belongs_to_attention_input(const std::string & name) {
+    for (const char * part : {".attn_q.", ".attn_k.", ".attn_v."}) {
+        if (name.find(part) != std::string::npos) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Query, key and value in one tensor, as the graphs of some nextn blocks want them.
+Tensors with_fused_attention(const Tensors & tensors) {
+    Tensors fused;
+    for (const Tensor & tensor : tensors) {
+        const bool is_query = ends_with(tensor.name, ".attn_q.weight");
+        if (is_query) {
+            fused.push_back(tensor);
+            fused.back().name.replace(tensor.name.rfind("attn_q."), 7, "attn_qkv.");
+        }
+        if (ends_with(tensor.name, ".attn_k.weight") || ends_with(tensor.name, ".attn_v.weight")) {
+            fused.back().shape[1] += tensor.shape[1];
+        } else if (!is_query && !belongs_to_attention_input(tensor.name)) {
+            fused.push_back(tensor);
+        }
+    }
+    return fused;
+}
+
+// What llama.cpp asks for only where a file has it.
+void complete_nextn_blocks(Tensors & tensors, llm_arch arch, uint32_t last) {
+    if (arch == LLM_ARCH_MIMO2) {
+        tensors = with_fused_attention(tensors);
+    }
+    if (arch == LLM_ARCH_DEEPSEEK4) {
+        constexpr int64_t n_embd = 512;
+        const std::string block  = "blk." + std::to_string(last) + ".nextn.";
+        add(tensors, block + "eh_proj.weight", {2 * n_embd, n_embd});
+        for (const char * norm : {"enorm", "hnorm", "shared_head_norm"}) {
+            add(tensors, block + norm + ".weight", {n_embd});
+        }
+    }
+}
+
 ggml_tensor described(const Tensor & tensor) {
     ggml_tensor t = {};
     t.type        = tensor.type;
@@ -333,23 +444,30 @@ void write(const std::string & path, const Metadata & metadata, const Tensors & 
     }
 }
 
-void generate(const std::string & folder, llm_arch arch, bool is_moe) {
-    Metadata metadata(arch, is_moe);
+void generate(const std::string & folder, llm_arch arch, Kind kind) {
+    const bool is_moe = has_experts(arch, kind);
+    Metadata   metadata(arch, is_moe);
     complete(metadata, arch, is_moe);
-    const Tensors tensors = arch == LLM_ARCH_CLEF              ? tensors_of_clef()
-                            : arch == LLM_ARCH_GEMMA4_ASSISTANT ? tensors_of_gemma4_assistant()
-                                                                : asked_for(metadata);
-    write(folder + "/" + model_name(arch, is_moe) + ".gguf", metadata, tensors);
+    if (kind == Kind::MTP) {
+        metadata.append_nextn_blocks(n_nextn_blocks(arch));
+    }
+    Tensors tensors = arch == LLM_ARCH_CLEF              ? tensors_of_clef()
+                      : arch == LLM_ARCH_GEMMA4_ASSISTANT ? tensors_of_gemma4_assistant()
+                                                          : asked_for(metadata);
+    if (kind == Kind::MTP) {
+        complete_nextn_blocks(tensors, arch, metadata.n_layer - 1);
+    }
+    write(folder + "/" + model_name(arch, kind) + ".gguf", metadata, tensors);
 }
 
 // llama.cpp aborts on metadata that it does not expect, so every model has a process of its own.
-bool generate_in_child(const std::string & folder, llm_arch arch, bool is_moe) {
+bool generate_in_child(const std::string & folder, llm_arch arch, Kind kind) {
     const pid_t child = fork();
     if (child == 0) {
         try {
-            generate(folder, arch, is_moe);
+            generate(folder, arch, kind);
         } catch (const std::exception & e) {
-            fprintf(stderr, "%s: %s\n", model_name(arch, is_moe).c_str(), e.what());
+            fprintf(stderr, "%s: %s\n", model_name(arch, kind).c_str(), e.what());
             _exit(EXIT_FAILURE);
         }
         _exit(EXIT_SUCCESS);
@@ -357,7 +475,7 @@ bool generate_in_child(const std::string & folder, llm_arch arch, bool is_moe) {
     int status = 0;
     waitpid(child, &status, 0);
     if (WIFSIGNALED(status)) {
-        fprintf(stderr, "%s: aborted\n", model_name(arch, is_moe).c_str());
+        fprintf(stderr, "%s: aborted\n", model_name(arch, kind).c_str());
     }
     return status == 0;
 }
@@ -383,10 +501,12 @@ int main(int argc, char ** argv) {
     llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
     int n_written = 0;
     for (llm_arch arch : llm_arch_all()) {
-        for (bool is_moe : {false, true}) {
-            const bool exists = is_moe ? also_has_experts(arch) : !always_has_experts(arch);
+        for (Kind kind : {Kind::DENSE, Kind::MOE, Kind::MTP}) {
+            const bool exists = kind == Kind::DENSE ? !always_has_experts(arch)
+                                : kind == Kind::MOE ? also_has_experts(arch)
+                                                    : n_nextn_blocks(arch) > 0;
             if (exists && is_asked_for(chosen, arch)) {
-                n_written += generate_in_child(argv[1], arch, is_moe);
+                n_written += generate_in_child(argv[1], arch, kind);
             }
         }
     }

@@ -11,6 +11,7 @@
 
 #include "common.h"
 #include "ggml-backend.h"
+#include "llama-context.h"
 #include "llama-ext.h"
 #include "llama.h"
 
@@ -42,6 +43,7 @@ constexpr size_t   KEPT_LOG_BYTES      = 2000;
 constexpr std::array MODEL_SETTINGS = {
     "n_gpu_layers", "n_cpu_moe", "cpu_moe",   "n_cpu_ffn", "overrides", "split_mode",
     "tensor_split", "main_gpu",  "load_mode", "load_mtp",  "no_host",   "target",
+    "spec_type",    "draft",
 };
 
 // Settings that ask for what does not exist.
@@ -182,6 +184,15 @@ ggml_backend_buffer_type_t buffer_type(const std::string & name) {
     throw Mistake("no buffer type is called " + name);
 }
 
+const Names<bool> SPECULATION = {
+    {"none", false},
+    {"draft-mtp", true},
+};
+
+bool speculates(const json & line) {
+    return by_name(SPECULATION, line, "spec_type", false);
+}
+
 // llama.cpp's parameters point to text and arrays that must outlive them.
 class ModelSettings {
   public:
@@ -191,7 +202,7 @@ class ModelSettings {
         params.n_gpu_layers = line.value("n_gpu_layers", -1);
         params.split_mode   = by_name(SPLIT_MODES, line, "split_mode", LLAMA_SPLIT_MODE_LAYER);
         params.main_gpu     = line.value("main_gpu", 0);
-        params.load_mtp     = line.value("load_mtp", false);
+        params.load_mtp     = line.value("load_mtp", false) || speculates(line);
         params.no_host      = line.value("no_host", false);
         split_tensors(line.value("tensor_split", std::string("-")));
         for (const std::string & entry : line.value("overrides", std::vector<std::string>())) {
@@ -295,6 +306,55 @@ llama_context * other_context(llama_model * model, const json & line) {
     return create_context(model, context_params(line));
 }
 
+// The settings that a draft's model is loaded with, as common_base_params_to_speculative has them.
+json draft_model_settings(json line) {
+    for (const char * key : {"n_gpu_layers", "n_cpu_moe", "cpu_moe", "n_cpu_ffn", "overrides"}) {
+        line.erase(key);
+    }
+    return line;
+}
+
+// The context beside the model's own that llama-server drafts with.
+llama_context * draft_context(llama_model * model, llama_context * target, const json & line) {
+    static const Names<ggml_type> types = tensor_types();
+
+    if (line.contains("draft")) {
+        model = ModelSettings(draft_model_settings(line)).load(line["draft"].get<std::string>());
+        if (!model) {
+            give_up("the draft cannot be loaded");
+        }
+    }
+    llama_context_params params  = context_params(line);
+    params.n_ctx                 = llama_n_ctx(target);
+    params.n_rs_seq              = 0;
+    params.n_outputs_max         = params.n_seq_max;
+    params.n_outputs_max_per_seq = 1;
+    params.embeddings            = false;
+    params.pooling_type          = LLAMA_POOLING_TYPE_UNSPECIFIED;
+    params.type_k    = by_name(types, line, "spec_draft_type_k", GGML_TYPE_F16);
+    params.type_v    = by_name(types, line, "spec_draft_type_v", GGML_TYPE_F16);
+    params.ctx_type  = LLAMA_CONTEXT_TYPE_MTP;
+    params.ctx_other = target;
+    return create_context(model, params);
+}
+
+// Makes two contexts what they are once llama-server drafts: common_speculative_impl_draft_mtp
+// switches hidden states on, and sampling on the device, before the first batch.
+void put_in_use(llama_context * target, llama_context * draft) {
+    llama_set_embeddings_nextn(target, true, false);
+    llama_set_embeddings_nextn(draft, true, true);
+    for (uint32_t i = 0; i < llama_n_seq_max(draft); i++) {
+        llama_sampler * chain = llama_sampler_chain_init(llama_sampler_chain_default_params());
+        llama_sampler_chain_add(chain, llama_sampler_init_top_k(10));
+        llama_set_sampler(draft, llama_seq_id(i), chain);
+    }
+    for (llama_context * context : {target, draft}) {
+        // Changes nothing, and has all graphs reserved again.
+        llama_set_embeddings_layer_inp(context, 0, false);
+        context->sched_reserve();
+    }
+}
+
 json breakdown(const llama_context * context) {
     const auto rank = [](const std::string & name) {
         return name == "CUDA_Host" ? 0 : name.rfind("CUDA", 0) == 0 ? 1 : name == "CPU" ? 3 : 2;
@@ -315,7 +375,29 @@ json breakdown(const llama_context * context) {
     return buffers;
 }
 
+void answer_speculating(llama_model * model, json line) {
+    const int n_max              = line.value("spec_draft_n_max", 3);
+    const int n_seqs             = line.value("n_parallel", 1);
+    llama_context_params params  = context_params(line);
+    params.n_rs_seq              = n_max;
+    params.n_outputs_max         = std::min<int>(params.n_batch, n_seqs * (1 + n_max));
+    params.n_outputs_max_per_seq = std::min<int>(params.n_batch, 1 + n_max);
+    llama_context * context      = create_context(model, params);
+    llama_context * draft        = draft_context(model, context, line);
+    line["n_ctx_total"]          = llama_n_ctx(context);
+    line["n_ctx_seq"]            = llama_n_ctx_seq(context);
+    line["buffers"]              = breakdown(context);
+    line["buffers_draft"]        = breakdown(draft);
+    put_in_use(context, draft);
+    line["buffers_in_use"]       = breakdown(context);
+    line["buffers_draft_in_use"] = breakdown(draft);
+    emit(line);
+}
+
 void answer(llama_model * model, json line) {
+    if (speculates(line)) {
+        return answer_speculating(model, std::move(line));
+    }
     llama_context_params params = context_params(line);
     params.ctx_other            = other_context(model, line);
     params.ctx_type  = by_name(CONTEXT_TYPES, line, "ctx_type", LLAMA_CONTEXT_TYPE_DEFAULT);

@@ -2,8 +2,10 @@
 
     python -m tests.truth.pack HEADERS_DIR RUNS.jsonl [HEADERS_DIR RUNS.jsonl ...]
     python -m tests.truth.pack --add RUNS.jsonl [RUNS.jsonl ...]
+    python -m tests.truth.pack --as PREFIX HEADERS_DIR RUNS.jsonl
 
 With `--add` the runs join those that are packed, on models whose headers are packed already.
+With `--as` files of their own get them, where refused runs count, and headers that the folder has.
 Headers are written again without vocabulary, which no estimate reads; sizes and
 tensors stay as they are. Runs keep the fields that differ between them.
 """
@@ -79,10 +81,11 @@ def read(path: Path) -> Header:
         return parse_header(buffer, path.stat().st_size)
 
 
-def _lines(truth: str) -> list[str]:
+def _lines(truth: str, *, with_refused: bool = False) -> list[str]:
     """Runs of a file that came to an end, each in a line."""
     rows = map(json.loads, Path(truth).read_text().splitlines())
-    return [json.dumps(row, separators=(",", ":")) for row in rows if "buffers" in row]
+    kept = [row for row in rows if with_refused or "buffers" in row]
+    return [json.dumps(row, separators=(",", ":")) for row in kept]
 
 
 def add(truths: list[str]) -> None:
@@ -98,18 +101,22 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--add"]:
         add(arguments[1:])
         return
+    prefix = ""
+    if arguments[:1] == ["--as"]:
+        prefix, arguments = arguments[1], arguments[2:]
     runs: list[str] = []
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         packed: set[str] = set()
         for folder, truth in zip(arguments[::2], arguments[1::2], strict=True):
-            for line in _lines(truth):
+            for line in _lines(truth, with_refused=bool(prefix)):
                 runs.append(line)
                 name = json.loads(line)["model"]
-                if name in packed:
+                path = Path(folder) / f"{name}.gguf"
+                if name in packed or (prefix and not path.exists()):
                     continue
                 packed.add(name)
-                header = read(Path(folder) / f"{name}.gguf")
+                header = read(path)
                 data = slim(header)
                 info = tarfile.TarInfo(f"{name}.gguf")
                 info.size = len(data)
@@ -117,8 +124,10 @@ def main(arguments: list[str]) -> None:
                 end = max((t.offset + t.n_bytes for t in header.tensors.values()), default=0)
                 info.pax_headers = {"GGUFCTL.size": str(len(data) + end)}
                 tar.addfile(info, io.BytesIO(data))
-    (HERE / "headers.tar.xz").write_bytes(lzma.compress(archive.getvalue(), preset=9))
-    (HERE / "runs.jsonl.xz").write_bytes(lzma.compress("\n".join(runs).encode(), preset=9))
+    compressed = lzma.compress(archive.getvalue(), preset=9)
+    (HERE / f"{prefix}headers.tar.xz").write_bytes(compressed)
+    compressed = lzma.compress("\n".join(runs).encode(), preset=9)
+    (HERE / f"{prefix}runs.jsonl.xz").write_bytes(compressed)
     sys.stderr.write(f"{len(packed)} headers, {len(runs)} runs\n")
 
 

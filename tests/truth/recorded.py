@@ -56,8 +56,13 @@ class Run:
 @lru_cache(maxsize=1)
 def headers() -> dict[str, Header]:
     """Header of every recorded model."""
+    return read_headers("headers.tar.xz")
+
+
+def read_headers(archive: str) -> dict[str, Header]:
+    """Headers of an archive in this folder, by model."""
     found = {}
-    raw = lzma.decompress((HERE / "headers.tar.xz").read_bytes())
+    raw = lzma.decompress((HERE / archive).read_bytes())
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
         for member in tar:
             file = tar.extractfile(member)

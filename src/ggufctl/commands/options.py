@@ -198,6 +198,40 @@ _ModelDraft = Annotated[
         help="Draft model beside it.",
     ),
 ]
+_SpecType = Annotated[
+    str,
+    option(
+        "--spec-type",
+        env="SPEC_TYPE",
+        help="How tokens are drafted: none, draft-simple, draft-mtp (nextn/MTP blocks).",
+    ),
+]
+_SpecDraftNMax = Annotated[
+    int,
+    option("--spec-draft-n-max", env="SPEC_DRAFT_N_MAX", help="Tokens drafted at a time."),
+]
+_SpecDraftTypeK = Annotated[
+    str,
+    option(
+        "-ctkd",
+        "--cache-type-k-draft",
+        "--spec-draft-type-k",
+        env="SPEC_DRAFT_TYPE_K",
+        help="Type of the draft's key cache.",
+        autocompletion=_cache_types,
+    ),
+]
+_SpecDraftTypeV = Annotated[
+    str,
+    option(
+        "-ctvd",
+        "--cache-type-v-draft",
+        "--spec-draft-type-v",
+        env="SPEC_DRAFT_TYPE_V",
+        help="Type of the draft's value cache.",
+        autocompletion=_cache_types,
+    ),
+]
 _Lora = Annotated[
     list[str] | None, option("--lora", env="LORA", help="Adapter beside it; repeatable.")
 ]
@@ -221,6 +255,10 @@ _RUNTIME: dict[str, tuple[Any, Any]] = {
     "load_mode": (_LoadMode, "auto"),
     "mmproj": (_Mmproj, None),
     "model_draft": (_ModelDraft, None),
+    "spec_type": (_SpecType, "none"),
+    "spec_draft_n_max": (_SpecDraftNMax, 3),
+    "spec_draft_type_k": (_SpecDraftTypeK, "f16"),
+    "spec_draft_type_v": (_SpecDraftTypeV, "f16"),
     "lora": (_Lora, None),
 }
 """Parameter → its option and default."""
@@ -450,6 +488,10 @@ def _runtime(values: Mapping[str, Any]) -> Runtime:
         load_mode=values["load_mode"],
         mmproj=values["mmproj"],
         draft_model=values["model_draft"],
+        spec_type=values["spec_type"],
+        spec_draft_n_max=values["spec_draft_n_max"],
+        spec_draft_type_k=values["spec_draft_type_k"],
+        spec_draft_type_v=values["spec_draft_type_v"],
         lora=tuple(values["lora"] or ()),
     )
 

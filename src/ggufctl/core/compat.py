@@ -6,20 +6,20 @@ import re
 from collections.abc import Iterator
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD, OLDEST_COMPUTE_CAPABILITY
+from ggufctl.core.drafting import SAME_CACHE_TYPES, check_cache, require_draft_graph
 from ggufctl.core.escape import quoted
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.gpus import Gpu
 from ggufctl.core.hparams import HParams, Memory
 from ggufctl.core.layout import ContextParams
 from ggufctl.core.memory import ModelShape
-from ggufctl.core.runtime import Runtime
+from ggufctl.core.runtime import DRAFT_SIMPLE, NO_DRAFT, Runtime
 from ggufctl.errors import RefusedSettings
 
 __all__ = ["check_gpus", "check_settings", "gpu_objection", "setting_warnings", "settled"]
 
 NO_TENSOR = "^$"
 """A pattern of no tensor, for what an override does besides."""
-_SAME_CACHE_TYPES = frozenset({"deepseek4"})
 _EVEN_SLOTS = frozenset({"kimi-linear", "minimax-01"})
 _ONE_STREAM = frozenset({"t5"})
 _SMALL_GRAPH = 2053
@@ -43,7 +43,7 @@ def check_settings(shape: ModelShape, runtime: Runtime) -> None:
             f"A value cache of type {v} needs flash attention, which is off.",
             "Drop -fa off, or use -ctv f16.",
         )
-    if (hp.is_mla or hp.arch in _SAME_CACHE_TYPES) and k != v and hp.memory != Memory.NONE:
+    if (hp.is_mla or hp.arch in SAME_CACHE_TYPES) and k != v and hp.memory != Memory.NONE:
         raise RefusedSettings(
             f"{hp.arch} takes no different cache types for keys ({k}) and values ({v}).",
             f"Use -ctk {k} -ctv {k}.",
@@ -53,6 +53,7 @@ def check_settings(shape: ModelShape, runtime: Runtime) -> None:
     if hp.arch == "plm" and runtime.flash_attn != "off":
         raise RefusedSettings("llama.cpp runs plm without flash attention only.", "Add -fa off.")
     _check_slots(shape, runtime)
+    _check_drafting(shape, runtime)
 
 
 def check_gpus(runtime: Runtime, n_gpus: int) -> None:
@@ -69,6 +70,19 @@ def check_gpus(runtime: Runtime, n_gpus: int) -> None:
             else f"-ot names CUDA{runtime.least_gpus - 1}, and the GPUs are CUDA0 to "
             f"CUDA{there - 1}.",
             "Name a GPU that takes part, or CPU.",
+        )
+
+
+def _check_drafting(shape: ModelShape, runtime: Runtime) -> None:
+    """Refuse speculation that the model alone cannot do; a draft model is not known here."""
+    if runtime.draft_model:
+        return
+    if runtime.drafts_with_mtp:
+        require_draft_graph(shape.arch, shape.hp)
+        check_cache(shape.hp, runtime)
+    elif runtime.spec_type == DRAFT_SIMPLE:
+        raise RefusedSettings(
+            "--spec-type draft-simple needs a draft model.", "Name one with -md, or leave it out."
         )
 
 
@@ -206,10 +220,16 @@ def _without_effect(hp: HParams, runtime: Runtime) -> Iterator[str]:
         yield f"-ts {runtime.tensor_split_text} has no effect {why}."
     if runtime.n_cpu_moe and not hp.n_expert:
         yield "-ncmoe/-cmoe has no effect: the model has no experts."
-    if runtime.draft_model:
+    if runtime.drafting != NO_DRAFT:
         yield (
             "Speculation is not modelled: memory counts the draft, speed is that of the model "
             "alone."
+        )
+    is_chain = runtime.drafts_with_mtp and not runtime.draft_model and hp.n_layer_nextn > 1
+    if is_chain and runtime.spec_draft_n_max > hp.n_layer_nextn:
+        yield (
+            f"The model drafts {hp.n_layer_nextn} tokens at a time, one with each of its nextn/MTP "
+            "blocks: a larger --spec-draft-n-max takes memory and drafts no more."
         )
 
 

@@ -100,10 +100,10 @@ def choose_by_month(
 ) -> tuple[GpuPlan, float] | None:
     """The row whose month costs least for a load, and that price; one card before several.
 
-    A card of one's own is paid for all month, if it is. None where no row may be chosen, or no
-    speed is known.
+    A card of one's own is paid for all month, if it is; those that cost nothing come first.
+    None where no row may be chosen, or no speed is known.
     """
-    found: list[tuple[bool, float, int, GpuPlan]] = []
+    found: list[tuple[bool, bool, float, int, GpuPlan]] = []
     for row in rows:
         each = economics_of(model, row, runtime, prices, load=load) if row.is_candidate else None
         if each is None:
@@ -114,9 +114,9 @@ def choose_by_month(
             usd = each.cost.month.usd.best
         else:
             continue
-        found.append((row.count > 1, usd, -row.gpu.bandwidth_gb_s, row))
-    best = min(found, key=lambda item: item[:3], default=None)
-    return None if best is None else (best[3], best[1])
+        found.append((not row.costs_nothing, row.count > 1, usd, -row.gpu.bandwidth_gb_s, row))
+    best = min(found, key=lambda item: item[:4], default=None)
+    return None if best is None else (best[4], best[2])
 
 
 def priced(plan: Plan, load: Load | None = None, *, only_choice: bool = False) -> Plan:

@@ -24,7 +24,7 @@ from ggufctl.core.layout import ContextParams, Layout
 from ggufctl.core.placement import Placement
 from ggufctl.core.stamping import Stamped, shortened
 
-__all__ = ["Apart", "Buffers", "Engine", "Program", "Stamps"]
+__all__ = ["Apart", "Buffers", "Engine", "Program", "Stamps", "larger"]
 
 GENERATION_RATIO = 16
 """Tokens per sequence from which a prompt needs more memory than one token each does."""
@@ -167,10 +167,10 @@ class Engine:
         if self.dry_run:
             return buffers
         if self.arch.reserve_one_seq and n_seqs > 1:
-            buffers = _larger(buffers, self._reserve(prompt._replace(n_seqs=1), explain))
+            buffers = larger(buffers, self._reserve(prompt._replace(n_seqs=1), explain))
         if self._reserves_more_for_generation(n_tokens, n_seqs):
             one_each = prompt._replace(n_tokens=n_seqs, n_outputs=n_seqs)
-            buffers = _larger(buffers, self._reserve(one_each, explain))
+            buffers = larger(buffers, self._reserve(one_each, explain))
         return buffers
 
     def _reserves_more_for_generation(self, n_tokens: int, n_seqs: int) -> bool:
@@ -345,10 +345,23 @@ class Engine:
             unfused=batch.unfused,
             in_use=not self.dry_run,
         )
-        self.arch.build(builder)
+        if ctx.drafts:
+            self._draft(builder)
+        else:
+            self.arch.build(builder)
         builder.pool()
         builder.mark_outputs()
         return builder
+
+    def _draft(self, builder: Builder) -> None:
+        """Add the graph of the blocks that draft, with its samplers once it is in use."""
+        from ggufctl.core.graphs.mtp import sample
+
+        assert self.arch.draft is not None
+        self.arch.draft(builder)
+        speculation = builder.ctx.speculation
+        if speculation is not None and speculation.in_use:
+            sample(builder)
 
     def _resolved(self, batch: _Batch) -> _Batch:
         """The batch with what llama.cpp finds can be fused.
@@ -415,7 +428,7 @@ def _is_blind(builder: Builder, placement: Placement) -> bool:
     )
 
 
-def _larger(a: Buffers, b: Buffers) -> Buffers:
+def larger(a: Buffers, b: Buffers) -> Buffers:
     """Take the larger buffer of each backend, with what is alive in it."""
     pick = [a if x >= y else b for x, y in zip(a.sizes, b.sizes, strict=True)]
     sizes = tuple(one.sizes[i] for i, one in enumerate(pick))

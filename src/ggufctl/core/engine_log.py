@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ggufctl.core.drafting import GROWS_LATER
 from ggufctl.core.estimate import Estimate, Term
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 HOST = "host"
 """Name of the host among devices."""
 
-PROJECTOR, DRAFT = "projector", "draft model"
+PROJECTOR, DRAFT, DRAFT_CONTEXT = "projector", "draft model", "draft context"
 """Terms of what is loaded beside a model, as estimates name them."""
 
 _MIB = 1 << 20
@@ -48,6 +49,9 @@ _BUFFER = re.compile(
     r"(?P<mib>[\d.]+) MiB"
 )
 _LOADED = "llama_model_loader: loaded meta data"
+_DRAFTS_ITSELF = "creating MTP draft context against"
+RESERVATIONS = 2
+"""A draft's graph is reserved at the start and when drafts begin; what follows is not its own."""
 _ENCODER = re.compile(r"clip_ctx: CLIP using (\S+) backend")
 _ENCODER_WEIGHTS = re.compile(r"load_hparams: model size: +([\d.]+) MiB")
 _ENCODER_GRAPH = "reserve_compute_meta: "
@@ -444,6 +448,8 @@ class EngineLog:
         self._n_loaded = 0
         self._encoder = ""
         self._encoder_graphs: dict[str, int] = {}
+        self._has_draft_context = False
+        self._draft_graphs: dict[str, tuple[int, int]] = {}
 
     def feed(self, line: str) -> Phase | None:
         """Take one line; the phase it begins, or None."""
@@ -499,11 +505,12 @@ class EngineLog:
             if _ENCODER_GRAPH in text:
                 self._read_encoder_graph(found["device"], n_bytes)
                 return
-            term = _KINDS[found["kind"]] if self._n_loaded < 2 else DRAFT
-            self.buffers.append(Buffer(found["device"], term, n_bytes))
+            self._read_buffer(found["device"], found["kind"], n_bytes)
         elif _LOADED in text:
             # What is loaded after the model itself is its draft.
             self._n_loaded += 1
+        elif _DRAFTS_ITSELF in text:
+            self._has_draft_context = True
         elif found := _ENCODER.search(text):
             self._encoder, self._encoder_graphs = found[1], {}
         elif self._encoder and (found := _ENCODER_WEIGHTS.search(text)):
@@ -522,6 +529,21 @@ class EngineLog:
             self.settings.setdefault(found[1], int(found[2]))
         elif found := _FLASH.search(text):
             self.flash_attn = found[1].casefold() == "enabled"
+
+    def _read_buffer(self, device: str, kind: str, n_bytes: int) -> None:
+        """A buffer, of the model or of what drafts for it."""
+        is_draft = self._has_draft_context or self._n_loaded > 1
+        if not is_draft:
+            self.buffers.append(Buffer(device, _KINDS[kind], n_bytes))
+            return
+        found = Buffer(device, DRAFT_CONTEXT if self._has_draft_context else DRAFT, n_bytes)
+        if kind != "compute":
+            self.buffers.append(found)
+            return
+        at, n_reserved = self._draft_graphs.get(device, (len(self.buffers), 0))
+        self._draft_graphs[device] = at, n_reserved + 1
+        if n_reserved < RESERVATIONS:
+            self.buffers[at : at + 1] = [found]
 
     def _read_encoder_graph(self, device: str, n_bytes: int) -> None:
         """A reservation of an encoder's graph, which takes the place of its former one."""
@@ -581,7 +603,7 @@ def compare(estimate: Estimate, buffers: Sequence[Buffer]) -> tuple[Comparison, 
     is_repacked = any(buffer.device.endswith("_REPACK") for buffer in buffers)
     is_range = bool(estimate.devices) and any(b.device == "CPU_Mapped" for b in buffers)
     whole = sum(term.high_bytes for _, term in planned if term.name == "weights")
-    drafts = any(term.name == DRAFT for _, term in planned)
+    drafts = any(term.name in (DRAFT, DRAFT_CONTEXT) for _, term in planned)
     found = []
     for where, term in planned:
         n_bytes = actual.pop((where, term.name), None)
@@ -598,6 +620,8 @@ def compare(estimate: Estimate, buffers: Sequence[Buffer]) -> tuple[Comparison, 
         low = term.low_bytes
         if drafts and term.name == "outputs":
             low, note = 0, "grows when the first draft is checked"
+        if term.note == GROWS_LATER:
+            low, note = 0, term.note
         found.append(Comparison(where, term.name, term.n_bytes, n_bytes or 0, low, high, note))
     found += [
         Comparison(where, name, 0, n_bytes, 0, 0, "not in the plan")

@@ -190,6 +190,17 @@ class Estimate:
     warnings: tuple[str, ...] = field(default=())
 
     @property
+    def idle_devices(self) -> tuple[str, ...]:
+        """GPUs that hold no layer, of several."""
+        if not any(device.weights_bytes for device in self.devices):
+            return ()
+        return tuple(
+            d.name
+            for d in self.devices
+            if not (d.weights_bytes or d.kv_cache_bytes or d.recurrent_bytes)
+        )
+
+    @property
     def is_exact(self) -> bool:
         """Whether everything but the CUDA overhead is exact."""
         terms = [t for d in self.devices for t in d.terms[:-1]]

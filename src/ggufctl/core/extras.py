@@ -16,13 +16,7 @@ from ggufctl.core.placement import Placement
 from ggufctl.core.vision import EncoderBuffers, encoder_buffers, modalities
 from ggufctl.errors import InvalidGguf
 
-__all__ = ["DRAFT_N_MAX", "Adapter", "lora_terms", "mmproj_terms", "read_adapter"]
-
-DRAFT_N_MAX = 3
-"""Tokens drafted at a time without `--spec-draft-n-max`.
-
-Source: llama.cpp common/common.h `common_params_speculative_draft`.
-"""
+__all__ = ["Adapter", "lora_terms", "mmproj_terms", "read_adapter"]
 
 
 @dataclass(frozen=True, slots=True)

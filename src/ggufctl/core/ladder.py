@@ -14,7 +14,7 @@ from ggufctl.core.gpus import Gpu
 from ggufctl.core.layout import CONTEXT_PADDING, pad
 from ggufctl.core.planner import Allowed, GpuPlan, Planner, Scale, choose
 from ggufctl.core.ranges import Range
-from ggufctl.core.runtime import Runtime
+from ggufctl.core.runtime import NO_DRAFT, Runtime
 from ggufctl.core.speed import predict_speed
 from ggufctl.core.units import format_usd
 from ggufctl.errors import RefusedSettings
@@ -50,6 +50,7 @@ class StepKind(StrEnum):
     """What a step changes."""
 
     TENSOR_SPLIT = "tensor_split"
+    SPECULATION = "spec_type"
     CONTEXT = "context"
     CACHE_TYPE = "cache_type"
     SLOTS = "slots"
@@ -129,16 +130,27 @@ def ladder(
         size_bytes: of the quant that was planned.
     """
     budget = allowed.max_usd_per_hour
-    rows = [
-        replace(row, is_allowed=row.is_allowed or allowed.is_affordable(row.usd_per_hour))
-        for row in planner.every_row(runtime, allowed)
-    ]
-    search = _Search(planner, runtime, rows, budget=budget)
-    steps: list[Step | None] = [_split_evenly(planner, runtime, allowed)]
+
+    def searching(runtime: Runtime) -> _Search:
+        rows = [
+            replace(row, is_allowed=row.is_allowed or allowed.is_affordable(row.usd_per_hour))
+            for row in planner.every_row(runtime, allowed)
+        ]
+        return _Search(planner, runtime, rows, budget=budget)
+
+    search = searching(runtime)
+    evenly = _split_evenly(planner, runtime, allowed)
+    steps: list[Step | None] = [evenly, search.without_drafts()]
     steps += [search.shorter_context(), *search.cache_types()]
     steps += [search.fewer_slots(), search.smaller_ubatch(), search.without_pipeline()]
-    # Experts on the host cost less speed than whole blocks there.
-    steps.append(search.more_cpu_moe() or search.fewer_gpu_layers())
+    onto_host = search.onto_host()
+    if evenly is not None:
+        # What GPUs hold by themselves, for as much, is not to be kept on the host for shares.
+        is_dearer = onto_host is None or onto_host.in_use_usd_per_hour >= evenly.in_use_usd_per_hour
+        onto_host = None if is_dearer else onto_host
+    elif runtime.n_shares:
+        onto_host = _better_evenly(onto_host, searching(runtime.with_(tensor_split=())).onto_host())
+    steps.append(onto_host)
     affordable = _next_gpu(planner, runtime, replace(everything, max_usd_per_hour=budget))
     steps.append(affordable)
     if affordable is None and runtime.n_cpu_moe:
@@ -222,6 +234,17 @@ def _split_evenly(planner: Planner, runtime: Runtime, allowed: Allowed) -> Step 
     row = planner.row(row.gpu, row.count, runtime)
     text = f"without -ts, divided evenly, it fits {row.label}"
     return _step(planner, StepKind.TENSOR_SPLIT, ("-ts", "0"), text, row, runtime)
+
+
+def _better_evenly(as_shared: Step | None, evenly: Step | None) -> Step | None:
+    """Of two steps that put weights on the host the one that leaves more on GPUs.
+
+    Shares that leave a GPU empty send to the host what it could hold.
+    """
+    if evenly is None or (as_shared is not None and as_shared.host_bytes <= evenly.host_bytes):
+        return as_shared
+    text = f"without -ts, divided evenly, {evenly.text}"
+    return replace(evenly, changes=("-ts", "0", *evenly.changes), text=text)
 
 
 def _all_on_gpus(planner: Planner, runtime: Runtime, everything: Allowed) -> Step | None:
@@ -393,6 +416,18 @@ class _Search:
             text = f"a q8_0 cache fits {row.label}"
             yield _step(self.planner, StepKind.CACHE_TYPE, flags, text, row, runtime)
 
+    def without_drafts(self) -> Step | None:
+        """No drafts by the model's own nextn/MTP blocks, which need memory of theirs."""
+        if not self.runtime.drafts_with_mtp or self.runtime.draft_model:
+            return None
+        runtime = self.runtime.with_(spec_type=NO_DRAFT)
+        row = self._first_fit(runtime)
+        if row is None:
+            return None
+        text = f"without drafts by nextn/MTP blocks it fits {row.label}"
+        changes = ("--spec-type", NO_DRAFT)
+        return _step(self.planner, StepKind.SPECULATION, changes, text, row, runtime)
+
     def fewer_slots(self) -> Step | None:
         """One slot, where every slot has memory of its own."""
         if self.runtime.n_seq_max == 1:
@@ -433,6 +468,10 @@ class _Search:
             return None
         text = f"-ot {NO_PIPELINE} fits {row.label}, without pipelining prompts"
         return _step(self.planner, StepKind.PIPELINE, ("-ot", NO_PIPELINE), text, row, runtime)
+
+    def onto_host(self) -> Step | None:
+        """Weights in host memory: experts, which cost less speed there, before whole blocks."""
+        return self.more_cpu_moe() or self.fewer_gpu_layers()
 
     def more_cpu_moe(self) -> Step | None:
         """The fewest blocks whose experts must stay in host memory."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ggufctl.core.escape import quoted
 from ggufctl.core.plan import engine_args
-from ggufctl.core.runtime import MAX_SEQUENCES, Runtime
+from ggufctl.core.runtime import MAX_SEQUENCES, NO_DRAFT, Runtime
 from ggufctl.core.templates import template_args
 from ggufctl.errors import UsageError
 
@@ -147,6 +147,16 @@ _PLANNED = frozenset(
         "--mmproj",
         "-md",
         "--spec-draft-model",
+        "--spec-type",
+        "--spec-default",
+        "--spec-draft-n-max",
+        "-ctkd",
+        "--cache-type-k-draft",
+        "--spec-draft-type-k",
+        "-ctvd",
+        "--cache-type-v-draft",
+        "--spec-draft-type-v",
+        "--mtp",
         "--lora",
         # llama-cpp-python's own.
         "--n-ctx",
@@ -380,6 +390,7 @@ def check_engine_settings(engine: str, runtime: Runtime) -> None:
         "-ot/--override-tensor": bool(runtime.override_tensor),
         "--mmproj": bool(runtime.mmproj),
         "--model-draft": bool(runtime.draft_model),
+        "--spec-type": runtime.spec_type != NO_DRAFT,
         "--swa-full": runtime.swa_full,
         "--lora more than once": len(runtime.lora) > 1,
     }

@@ -18,7 +18,16 @@ from ggufctl.core.hparams import HParams, Memory
 from ggufctl.core.runtime import Runtime
 from ggufctl.errors import InvalidGguf
 
-__all__ = ["Cache", "CacheLayer", "ContextParams", "Layout", "build_layout", "pad"]
+__all__ = [
+    "Cache",
+    "CacheLayer",
+    "ContextParams",
+    "Layout",
+    "Speculation",
+    "build_draft_layout",
+    "build_layout",
+    "pad",
+]
 
 CONTEXT_PADDING = 256
 """Cells are allocated in multiples of this."""
@@ -30,6 +39,24 @@ HOST_ALIGNMENT = 32
 def pad(n: int, multiple: int) -> int:
     """Smallest multiple of `multiple` that is at least `n`."""
     return (n + multiple - 1) // multiple * multiple
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """What drafting with nextn/MTP blocks changes of a context.
+
+    Attributes:
+        n_rs_seq: snapshots of recurrent states per sequence, to roll back to.
+        drafts: whether it is the context that drafts (LLAMA_CONTEXT_TYPE_MTP).
+        in_use: whether hidden states are handed over and drafts sampled where they are made,
+            which begins with the first batch.
+        target_backends: of the caches of the target's last two blocks, if a drafter reads those.
+    """
+
+    n_rs_seq: int = 0
+    drafts: bool = False
+    in_use: bool = False
+    target_backends: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +77,17 @@ class ContextParams:
     type_v: str
     swa_full: bool
     embeddings: bool
+    speculation: Speculation | None = None
 
     @classmethod
-    def resolve(cls, hp: HParams, runtime: Runtime, *, has_encoder: bool = False) -> ContextParams:
+    def resolve(
+        cls,
+        hp: HParams,
+        runtime: Runtime,
+        *,
+        has_encoder: bool = False,
+        speculation: Speculation | None = None,
+    ) -> ContextParams:
         """Resolve a runtime for a model.
 
         Raises:
@@ -69,7 +104,9 @@ class ContextParams:
         n_ctx_seq = n_ctx if unified else pad(n_ctx // n_seq_max, CONTEXT_PADDING)
         outputs = runtime.n_outputs
         if outputs is None:
-            outputs = n_batch if runtime.embeddings else min(n_batch, n_seq_max)
+            # Every drafted token of every slot is verified in one batch.
+            rows = n_seq_max if speculation is None else n_seq_max * (1 + runtime.spec_draft_n_max)
+            outputs = n_batch if runtime.embeddings else min(n_batch, rows)
         if outputs == 0 or has_encoder:
             outputs = n_batch
         flash = runtime.flash_attn != "off" and not hp.forbids_flash_attn
@@ -88,6 +125,7 @@ class ContextParams:
             type_v=runtime.cache_type_v,
             swa_full=runtime.swa_full,
             embeddings=runtime.embeddings,
+            speculation=speculation,
         )
 
     @property
@@ -96,7 +134,18 @@ class ContextParams:
         return (
             *(self.n_seq_max, self.n_stream, self.kv_unified, self.n_ubatch, self.embeddings),
             *(self.flash_attn, self.v_trans, self.type_k, self.type_v, self.swa_full),
+            self.speculation,
         )
+
+    @property
+    def n_snapshots(self) -> int:
+        """Former states kept per sequence beside the current one."""
+        return self.speculation.n_rs_seq if self.speculation is not None else 0
+
+    @property
+    def drafts(self) -> bool:
+        """Whether it is the context of nextn/MTP blocks."""
+        return self.speculation is not None and self.speculation.drafts
 
     @property
     def step(self) -> int:
@@ -168,7 +217,9 @@ class Layout:
     n_embd_r: int = 0
     n_embd_s: int = 0
     n_rs: int = 1
-    """Rows of each state: sequences × (1 + rollback snapshots)."""
+    """Sequences that have a state."""
+    n_snapshots: int = 0
+    """Former states kept of each, to roll back to."""
     extra_recurrent: dict[int, int] = field(default_factory=dict)
     """Bytes of further states by block, for architectures that keep some."""
 
@@ -181,8 +232,13 @@ class Layout:
         n = self.extra_recurrent.get(il, 0)
         if il in self.recr_layers:
             for width in (self.n_embd_r, self.n_embd_s):
-                n += _allocated_bytes("f32", width, self.n_rs, on_gpu)
+                n += _allocated_bytes("f32", width, self.n_rs_rows, on_gpu)
         return n
+
+    @property
+    def n_rs_rows(self) -> int:
+        """Rows of each state, snapshots included."""
+        return self.n_rs * (1 + self.n_snapshots)
 
 
 def make_cache(
@@ -259,7 +315,7 @@ def build_layout(hp: HParams, ctx: ContextParams) -> Layout:
 
     Source: src/llama-model.cpp `create_memory`.
     """
-    layout = Layout(n_rs=max(1, ctx.n_seq_max))
+    layout = Layout(n_rs=max(1, ctx.n_seq_max), n_snapshots=ctx.n_snapshots)
     if hp.memory in (Memory.KV, Memory.HYBRID):
         layout.caches["base"] = make_cache(hp, ctx, attention_layers(hp), ctx.n_ctx_seq)
     elif hp.memory in (Memory.ISWA, Memory.HYBRID_ISWA):
@@ -271,6 +327,23 @@ def build_layout(hp: HParams, ctx: ContextParams) -> Layout:
     if hp.memory in (Memory.RECURRENT, Memory.HYBRID, Memory.HYBRID_ISWA):
         layout.recr_layers = recurrent_layers(hp)
         layout.n_embd_r, layout.n_embd_s = hp.n_embd_r, hp.n_embd_s
+    return layout
+
+
+def build_draft_layout(hp: HParams, ctx: ContextParams) -> Layout:
+    """Memory of the context that drafts: caches of the nextn blocks, which all attend.
+
+    Source: src/llama-model.cpp `create_memory`.
+    """
+    layout = Layout(n_rs=max(1, ctx.n_seq_max))
+    layers = list(range(hp.n_layer, hp.n_layer_all))
+    if hp.memory != Memory.ISWA:
+        layout.caches["base"] = make_cache(hp, ctx, layers, ctx.n_ctx_seq)
+        return layout
+    dense = [il for il in layers if not hp.is_swa(il)]
+    sliding = [il for il in layers if hp.is_swa(il)]
+    layout.caches["base"] = make_cache(hp, ctx, dense, ctx.n_ctx_seq)
+    layout.caches["swa"] = make_cache(hp, ctx, sliding, swa_cells(hp, ctx))
     return layout
 
 

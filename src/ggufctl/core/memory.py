@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import repeat
 from typing import NamedTuple
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.closed_form import compute_terms
-from ggufctl.core.engine import GENERATION_RATIO, Apart, Buffers, Engine, Program, Stamps
+from ggufctl.core.drafting import (
+    GROWS_LATER,
+    check_cache,
+    check_draft_model,
+    check_target,
+    require_draft_graph,
+)
+from ggufctl.core.engine import (
+    GENERATION_RATIO,
+    Apart,
+    Buffers,
+    Engine,
+    Program,
+    Stamps,
+    larger,
+)
 from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
 from ggufctl.core.extras import (
-    DRAFT_N_MAX,
     Adapter,
     lora_terms,
     mmproj_terms,
@@ -27,12 +41,19 @@ from ggufctl.core.graphs.registry import Architecture, find, is_known
 from ggufctl.core.growing import NotGrowing, Span, plain, slope_of
 from ggufctl.core.header import Header
 from ggufctl.core.hparams import HParams
-from ggufctl.core.layout import ContextParams, Layout, build_layout
+from ggufctl.core.layout import ContextParams, Layout, Speculation, build_draft_layout, build_layout
 from ggufctl.core.placement import Placement, Stock, block_of
 from ggufctl.core.runtime import Runtime
-from ggufctl.errors import GgufctlError, UnsupportedModel
+from ggufctl.errors import GgufctlError, InvalidGguf, UnsupportedModel
 
-__all__ = ["Extras", "Graphs", "ModelShape", "depends_on_capability", "estimate_memory"]
+__all__ = [
+    "Extras",
+    "Graphs",
+    "ModelShape",
+    "depends_on_capability",
+    "draft_output_bytes",
+    "estimate_memory",
+]
 
 
 class _Line(NamedTuple):
@@ -152,14 +173,19 @@ class ModelShape:
     Args:
         header: of the model.
         graphs: those of models with the same `core.shapes.graphs_key`, if any were planned.
+        loads_mtp: whether the weights of nextn/MTP blocks are loaded as well.
 
     Raises:
         UnsupportedModel: the pinned llama.cpp does not know the architecture.
         InvalidGguf: the header's values make no model.
     """
 
-    def __init__(self, header: Header, graphs: Graphs | None = None) -> None:
+    def __init__(
+        self, header: Header, graphs: Graphs | None = None, *, loads_mtp: bool = False
+    ) -> None:
         self.hp = HParams(header)
+        self.loads_mtp = loads_mtp
+        self._with_mtp: ModelShape | None = None
         if not is_known(self.hp.arch):
             raise UnsupportedModel(
                 f"llama.cpp {LLAMA_CPP_BUILD} does not know the architecture {self.hp.arch!r}: "
@@ -180,6 +206,15 @@ class ModelShape:
         self._has_bf16: bool | None = None
 
     @property
+    def with_mtp(self) -> ModelShape:
+        """The same model as `--spec-type draft-mtp` loads it."""
+        if self.loads_mtp:
+            return self
+        if self._with_mtp is None:
+            self._with_mtp = ModelShape(self.hp.header, self.graphs, loads_mtp=True)
+        return self._with_mtp
+
+    @property
     def has_bf16(self) -> bool:
         """Whether matrices are stored in bf16."""
         if self._has_bf16 is None:
@@ -198,6 +233,8 @@ class ModelShape:
 
     def _loader(self) -> Callable[[str], bool] | None:
         """Whether llama.cpp keeps a tensor of the file in memory; None where it keeps all."""
+        if self.loads_mtp and self.hp.n_layer:
+            return None
         if self.arch is not None and self.arch.loads is not None:
             return partial(self.arch.loads, self.hp)
         has_more = self.hp.n_layer_nextn and self.hp.n_layer
@@ -211,8 +248,15 @@ class ModelShape:
     def context_params(self, runtime: Runtime) -> ContextParams:
         """Settings as a context of this model resolves them."""
         arch = self.arch
+        speculation = None
+        if runtime.drafts_with_mtp:
+            rolls_back = arch is not None and arch.rolls_back
+            speculation = Speculation(n_rs_seq=runtime.spec_draft_n_max if rolls_back else 0)
         return ContextParams.resolve(
-            self.hp, runtime, has_encoder=arch is not None and arch.has_encoder
+            self.hp,
+            runtime,
+            has_encoder=arch is not None and arch.has_encoder,
+            speculation=speculation,
         )
 
     def context(self, runtime: Runtime) -> tuple[ContextParams, Layout]:
@@ -222,7 +266,9 @@ class ModelShape:
 
     def layout(self, ctx: ContextParams) -> Layout:
         """Memory of a context."""
-        return self.arch.lay_out(self.hp, ctx) if self.arch else build_layout(self.hp, ctx)
+        if self.arch is not None:
+            return self.arch.lay_out(self.hp, ctx)
+        return build_draft_layout(self.hp, ctx) if ctx.drafts else build_layout(self.hp, ctx)
 
     def placed(
         self,
@@ -340,6 +386,7 @@ def estimate_memory(
     fold: bool = True,
     extras: Extras | None = None,
     capabilities: Sequence[Capability] = (),
+    in_use: bool = False,
 ) -> Estimate:
     """Estimate memory on `gpus` (names, one per device) and on the host.
 
@@ -355,17 +402,21 @@ def estimate_memory(
         extras: what is loaded beside the model.
         capabilities: compute capability per GPU; none = Ada Lovelace or newer, see
             `depends_on_capability`.
+        in_use: for a dry run of `--spec-type draft-mtp`: graphs as they are from the first
+            batch on, rather than at the start. What is allocated is the larger of both.
 
     Raises:
         InvalidGguf: an adapter or projector is not one, or not of this model.
         UnsupportedModel: the pinned llama.cpp does not know the projector.
     """
-    hp, arch = shape.hp, shape.arch
     extras = extras or Extras()
-    if extras.draft is not None and runtime.n_outputs is None and not runtime.embeddings:
+    if runtime.drafts_with_mtp:
+        shape = shape.with_mtp
+    elif extras.draft is not None and runtime.n_outputs is None and not runtime.embeddings:
         # Every drafted token of every slot is verified in one batch.
-        rows = runtime.n_seq_max * (1 + DRAFT_N_MAX)
+        rows = runtime.n_seq_max * (1 + runtime.spec_draft_n_max)
         runtime = runtime.with_(n_outputs=min(runtime.n_batch, rows))
+    hp, arch = shape.hp, shape.arch
     devices = gpus[:1] if runtime.split_mode == "none" else gpus
     ctx = shape.context_params(runtime)
     placed = shape.placed(len(devices), runtime, ctx, proportions)
@@ -393,7 +444,9 @@ def estimate_memory(
             key=placed.key,
             capabilities=tuple(capabilities[: len(devices)]),
         )
-        buffers = _reserve(engine if fold else engine.unfolded(), explain=explain)
+        buffers = _reserve(
+            engine if fold else engine.unfolded(), _stages(dry_run, in_use), explain=explain
+        )
     if buffers is None:
         warnings.append(
             f"The compute buffers of {hp.arch} come from a formula, not from its own graph."
@@ -403,6 +456,12 @@ def estimate_memory(
     else:
         compute = [Term("compute", size) for size in buffers.sizes]
     beside = _extra_terms(extras, adapters, placement, runtime, devices, ctx, proportions, dry_run)
+    if runtime.drafts_with_mtp:
+        stages = _stages(dry_run, in_use)
+        drafted = _mtp_terms(
+            shape, placement, extras, runtime, devices, ctx, proportions, dry_run, stages
+        )
+        beside = [(*some, term) for some, term in zip(beside, drafted, strict=True)]
     estimates = tuple(
         [
             DeviceEstimate(
@@ -427,7 +486,7 @@ def estimate_memory(
             kv_cache=Term("KV cache", kv[host]),
             recurrent=Term("recurrent state", recurrent[host]),
             compute=compute[host],
-            output=Term("outputs", _output_bytes(hp, ctx, speculates=extras.draft is not None)),
+            output=Term("outputs", _output_bytes(hp, ctx, runtime, extras, in_use or not dry_run)),
             extras=beside[host],
             peak=buffers.peaks[host] if buffers and explain else (),
         ),
@@ -472,7 +531,7 @@ def _extra_terms(
     found: list[list[Term]] = []
     if adapters:
         found.append(lora_terms(adapters, placement))
-    if extras.draft is not None:
+    if extras.draft is not None and not runtime.drafts_with_mtp:
         found.append(_draft_terms(extras.draft, runtime, devices, ctx, proportions, dry_run))
     if extras.mmproj is not None:
         found.append(mmproj_terms(extras.mmproj, len(devices)))
@@ -489,22 +548,33 @@ def _draft_terms(
 ) -> list[Term]:
     """Draft model per backend: its weights, its cache of the same length, its graph.
 
-    It runs on all blocks' default devices with an f16 cache, whatever the model's own
-    `-ngl`, `-ncmoe`, `-ot` and cache types are; `-ts` and `-nkvo` hold for both.
+    This is `--spec-type draft-simple` with a smaller model of the same vocabulary. Not counted is
+    what `draft-eagle3` and `draft-dflash` add.
+    """
+    check_draft_model(draft.hp)
+    check_cache(draft.hp, runtime)
+    own = _draft_runtime(runtime, ctx)
+    estimate = estimate_memory(draft, own, devices, proportions=proportions, dry_run=dry_run)
+    basis = Basis.EXACT if estimate.is_exact else Basis.DERIVED
+    totals = [d.total_bytes for d in estimate.devices] + [estimate.host.total_bytes]
+    return [Term("draft model", n, basis) for n in totals]
 
-    This is `--model-draft` with a smaller model of the same vocabulary. Not counted are
-    the buffers of backend samplers, and everything that other kinds of speculation add
-    (`--spec-type draft-mtp`, `draft-eagle3`, `draft-dflash`): the MTP blocks' weights and
-    their context, the hidden states handed to the draft, and the states that recurrent
-    models keep to roll back.
+
+def _draft_runtime(runtime: Runtime, ctx: ContextParams) -> Runtime:
+    """Settings of the context that drafts, beside a model's own.
+
+    A draft model runs on all blocks' default devices, whatever the model's own `-ngl`, `-ncmoe`,
+    `-ot` and cache types are; `-ts` and `-nkvo` hold for both.
 
     Source: llama.cpp common/speculative.cpp `common_base_params_to_speculative`,
     `common_speculative_init_result`.
     """
-    own = Runtime(
+    return Runtime(
         n_ctx=ctx.n_ctx,
         n_parallel=ctx.n_seq_max,
         kv_unified=ctx.kv_unified,
+        cache_type_k=runtime.spec_draft_type_k,
+        cache_type_v=runtime.spec_draft_type_v,
         flash_attn=runtime.flash_attn,
         n_batch=runtime.n_batch,
         n_ubatch=runtime.n_ubatch,
@@ -514,13 +584,107 @@ def _draft_terms(
         swa_full=runtime.swa_full,
         no_kv_offload=runtime.no_kv_offload,
     )
-    estimate = estimate_memory(draft, own, devices, proportions=proportions, dry_run=dry_run)
-    basis = Basis.EXACT if estimate.is_exact else Basis.DERIVED
-    totals = [d.total_bytes for d in estimate.devices] + [estimate.host.total_bytes]
-    return [Term("draft model", n, basis) for n in totals]
 
 
-def _reserve(engine: Engine, *, explain: bool) -> Buffers | None:
+def _mtp_terms(
+    shape: ModelShape,
+    placement: Placement,
+    extras: Extras,
+    runtime: Runtime,
+    devices: Sequence[str],
+    ctx: ContextParams,
+    proportions: Sequence[float] | None,
+    dry_run: bool,
+    stages: Sequence[bool],
+) -> list[Term]:
+    """Context of nextn/MTP blocks per backend: their cache, their graph, what they put out.
+
+    Its weights are the model's, and so is their place, unless a draft model brings them.
+    """
+    own = _draft_runtime(runtime, ctx)
+    drafter, name = shape, "draft context"
+    if extras.draft is not None:
+        drafter, name = extras.draft.with_mtp, "draft model"
+    else:
+        own = own.with_(
+            n_gpu_layers=runtime.n_gpu_layers,
+            n_cpu_moe=runtime.n_cpu_moe,
+            override_tensor=runtime.override_tensor,
+        )
+    hp = drafter.hp
+    arch = require_draft_graph(drafter.arch, hp)
+    check_target(shape.hp, hp)
+    check_cache(hp, runtime)
+    own_ctx = replace(drafter.context_params(own), speculation=Speculation(drafts=True))
+    if any(cache.is_shared for cache in drafter.layout(own_ctx).caches.values()):
+        own_ctx = _beside_target(own_ctx, ctx, placement)
+    placed = drafter.placed(len(devices), own, own_ctx, proportions)
+    engine = Engine(
+        arch,
+        hp,
+        own_ctx,
+        placed.placement,
+        dry_run=dry_run,
+        can_pipeline=own.split_mode == "layer",
+        auto_flash=own.flash_attn == "auto" and not own.has_quantized_v,
+        probed=placed.probed,
+        programs=drafter.programs_of(placed.placement),
+        key=placed.key,
+    )
+    buffers = _reserve(engine, stages, explain=False)
+    if buffers is None:
+        raise InvalidGguf("The nextn/MTP blocks of the file make no graph.")
+    totals = [*buffers.sizes]
+    totals[-1] += draft_output_bytes(drafter, own_ctx.n_seq_max, in_use=stages[-1])
+    parts = [*placed.states(drafter, own_ctx), *([placed.weights] if drafter is not shape else [])]
+    for part in parts:
+        totals = [total + n for total, n in zip(totals, part, strict=True)]
+    return [Term(name, n, note=GROWS_LATER) for n in totals]
+
+
+def _beside_target(
+    own: ContextParams, target: ContextParams, placement: Placement
+) -> ContextParams:
+    """The context of a drafter that reads its target's caches: of their types, where they are."""
+    last = placement.hp.n_layer - 1
+    backends = tuple(placement.state_backend(max(0, il)) for il in (last - 1, last))
+    speculation = Speculation(drafts=True, target_backends=backends)
+    return replace(own, type_k=target.type_k, type_v=target.type_v, speculation=speculation)
+
+
+def draft_output_bytes(drafter: ModelShape, n_seq_max: int, *, in_use: bool) -> int:
+    """What the context of nextn/MTP blocks puts out, in pinned memory.  [bytes]
+
+    Logits of one row per sequence and, in use, its hidden state and what sampling leaves.
+
+    Source: src/llama-context.cpp `output_reserve`.
+    """
+    hp = drafter.hp
+    row = 4 * hp.n_vocab + 1 + hp.n_embd_out if in_use else hp.n_vocab
+    return 4 * max(1, n_seq_max) * row
+
+
+def _stages(dry_run: bool, in_use: bool) -> tuple[bool, ...]:
+    """For which graphs memory is needed: those at the start, and those in use."""
+    return (in_use,) if dry_run else (False, True)
+
+
+def _reserve(engine: Engine, stages: Sequence[bool], *, explain: bool) -> Buffers | None:
+    """Reserve graphs of all stages, which differ only where something is drafted."""
+    speculation = engine.ctx.speculation
+    if speculation is None:
+        return _reserve_one(engine, explain=explain)
+    found: Buffers | None = None
+    for in_use in stages:
+        ctx = replace(engine.ctx, speculation=replace(speculation, in_use=in_use))
+        buffers = _reserve_one(replace(engine, ctx=ctx), explain=explain)
+        if buffers is None:
+            return None
+        found = buffers if found is None else larger(found, buffers)
+    return found
+
+
+def _reserve_one(engine: Engine, *, explain: bool) -> Buffers | None:
     """Reserve a graph, or None where the header's shapes do not make one.
 
     A file can pass every check and still hold shapes that its architecture's graph
@@ -534,14 +698,25 @@ def _reserve(engine: Engine, *, explain: bool) -> Buffers | None:
         return None
 
 
-def _output_bytes(hp: HParams, ctx: ContextParams, *, speculates: bool = False) -> int:
+def _output_bytes(
+    hp: HParams, ctx: ContextParams, runtime: Runtime, extras: Extras, in_use: bool
+) -> int:
     """Logits (and embeddings) of one row per sequence, in pinned memory.  [bytes]
 
-    With a draft model, of all rows that a batch verifies. T5 hands its encoder's result over as
-    embeddings, whatever was asked for.
+    With a draft, of all rows that a batch verifies; nextn/MTP blocks read the hidden state of
+    every token besides. T5 hands its encoder's result over as embeddings, whatever was asked for.
 
     Source: src/llama-context.cpp `output_reserve`.
     """
-    n = max(1, ctx.n_seq_max, ctx.n_outputs_max if speculates else 0)
     has_embd = ctx.embeddings or hp.arch == "t5"
-    return 4 * n * (hp.n_vocab + (hp.n_embd_out if has_embd else 0))
+    width = hp.n_vocab + (hp.n_embd_out if has_embd else 0)
+    if not runtime.drafts_with_mtp:
+        verified = 0 if extras.draft is None else ctx.n_outputs_max
+        return 4 * max(1, ctx.n_seq_max, verified) * width
+    n_max = runtime.spec_draft_n_max
+    if extras.draft is None and hp.n_layer_nextn > 1:
+        # Each block is trained for one more token.
+        n_max = min(n_max, hp.n_layer_nextn)
+    verified = min(ctx.n_outputs_max, ctx.n_seq_max * (1 + n_max)) if in_use else 0
+    hidden = hp.n_embd_out * ctx.n_batch if in_use else 0
+    return 4 * (max(1, ctx.n_seq_max, verified) * width + hidden)

@@ -17,7 +17,7 @@ from ggufctl.core.money import Prices
 from ggufctl.core.names import Detected, detect
 from ggufctl.core.planner import Allowed, Constraints, Extras, GpuPlan, Planner, Scale, choose
 from ggufctl.core.rules import get_gpu_config_llamacpp
-from ggufctl.core.runtime import Runtime
+from ggufctl.core.runtime import NO_DRAFT, Runtime
 from ggufctl.core.speed import predict_speed
 from ggufctl.core.units import format_usd
 from ggufctl.errors import DoesNotFit
@@ -212,9 +212,25 @@ def engine_args(runtime: Runtime, beside: Sequence[str] | None = None) -> tuple[
         args += ["-ts", runtime.tensor_split_text]
     args += ["-nkvo"] * runtime.no_kv_offload
     args += ["--swa-full"] * runtime.swa_full + ["--embedding"] * runtime.embeddings
+    args += _drafting(runtime)
     args += _beside(runtime) if beside is None else beside
     # The plan is exact: llama.cpp must not change what it was made for.
     return (*args, "-fit", "off")
+
+
+def _drafting(runtime: Runtime) -> list[str]:
+    kind = runtime.drafting
+    if kind == NO_DRAFT:
+        return []
+    args = ["--spec-type", kind]
+    for flag, value, default in (
+        ("--spec-draft-n-max", runtime.spec_draft_n_max, _DEFAULTS.spec_draft_n_max),
+        ("-ctkd", runtime.spec_draft_type_k, _DEFAULTS.spec_draft_type_k),
+        ("-ctvd", runtime.spec_draft_type_v, _DEFAULTS.spec_draft_type_v),
+    ):
+        if value != default:
+            args += [flag, str(value)]
+    return args
 
 
 def _beside(runtime: Runtime) -> list[str]:
@@ -339,6 +355,8 @@ def make_plan(
     for row in rows:
         if row.estimate is not None:
             said += [text for text in row.estimate.warnings if text not in said]
+    if choice is not None and not runtime.n_shares:
+        said += _idle(choice.row, runtime)
     found = Plan(
         model=model,
         runtime=runtime,
@@ -355,6 +373,17 @@ def make_plan(
         optimization=optimization,
     )
     return priced(found, constraints.load, only_choice=brief)
+
+
+def _idle(row: GpuPlan, runtime: Runtime) -> list[str]:
+    """What is said where GPUs are paid for that hold nothing, and no `-ts` says why."""
+    if runtime.split_mode == "none":
+        return [f"-sm none uses only one of {row.label}."] if row.count > 1 else []
+    idle = row.estimate.idle_devices if row.estimate is not None else ()
+    if not idle:
+        return []
+    names, hold = " and ".join(idle), "holds" if len(idle) == 1 else "hold"
+    return [f"{names} of {row.label} {hold} no layer: fewer go to GPUs than there are GPUs."]
 
 
 def cheapest(

@@ -249,6 +249,11 @@ class GpuPlan:
         return round(self.usd_per_hour + self.host_usd_per_hour, 6)
 
     @property
+    def costs_nothing(self) -> bool:
+        """Whether it is there already: cards of one's own, with no price said."""
+        return self.gpu.is_own and not self.usd_per_hour
+
+    @property
     def overfills_container(self) -> bool:
         """Whether it needs more host memory than a container can have."""
         return bool(self.gpu.modal_names) and self.memory_mib > MAX_CONTAINER_MIB
@@ -265,8 +270,12 @@ class GpuPlan:
 
 
 def choose(rows: Iterable[GpuPlan]) -> GpuPlan | None:
-    """The cheapest of the rows that may be chosen; one card before several, if there is one."""
+    """The cheapest of the rows that may be chosen; one card before several, if there is one.
+
+    Cards of one's own that cost nothing come before all that would have to be paid for.
+    """
     candidates = [row for row in rows if row.is_candidate]
+    candidates = [row for row in candidates if row.costs_nothing] or candidates
     single = [row for row in candidates if row.count == 1]
     return min(
         single or candidates,
@@ -480,7 +489,8 @@ class Planner:
             allowed: what may be looked at, and what may be chosen.
             scale: plan for another quant of the same model.
             with_max_n_ctx: find the largest contexts too.
-            single_first: look at several cards only when no single one can be chosen.
+            single_first: look at several cards only when no single one can be chosen, or when
+                several may cost nothing.
         """
 
         def rows(few: tuple[int, ...]) -> list[GpuPlan]:
@@ -494,10 +504,14 @@ class Planner:
 
         several = tuple(sorted({*FEW_COUNTS, runtime.n_shares} - {0}))
         marked = rows(FEW_COUNTS[:1] if single_first else several)
-        if single_first and choose(marked) is None:
+        # Several cards that cost nothing come before a single one that does.
+        costless = any(row.costs_nothing for row in marked)
+        if single_first and ((best := choose(marked)) is None or costless > best.costs_nothing):
             marked = rows(several)
-        if not any(row.is_candidate and row.count == 1 for row in marked):
-            between = self._between(marked, runtime, allowed, scale, with_max_n_ctx)
+        single = [row for row in marked if row.is_candidate and row.count == 1]
+        if not any(row.costs_nothing >= costless for row in single):
+            open_ = [row for row in marked if not single or row.costs_nothing]
+            between = self._between(open_, runtime, allowed, scale, with_max_n_ctx)
             marked = sorted(
                 (*marked, *between), key=lambda row: (self._position(row.gpu), row.count)
             )
@@ -532,7 +546,9 @@ class Planner:
             return []
         if len(counts) > 1:
             few = tuple(n for n in few if n >= runtime.least_gpus) or FEW_COUNTS
-            counts = tuple(n for n in few if n in counts)
+            # Who has three cards of their own has them all to try.
+            most = counts[-1:] if len(few) > 1 else ()
+            counts = tuple(sorted({*(n for n in few if n in counts), *most}))
         if runtime.split_mode == "none":
             counts = counts[:1]
         counts = tuple(n for n in counts if n >= runtime.least_gpus)

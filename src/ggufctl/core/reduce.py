@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ggufctl.core.compat import check_settings
 from ggufctl.core.engine_log import FailureKind
 from ggufctl.core.memory import ModelShape
-from ggufctl.core.runtime import Runtime
+from ggufctl.core.runtime import NO_DRAFT, Runtime
 from ggufctl.errors import RefusedSettings
 
 __all__ = ["Reduction", "reductions"]
@@ -34,7 +34,7 @@ def reductions(
     runtime: Runtime,
     kind: FailureKind,
     *,
-    on_gpu: bool,
+    n_gpus: int,
     engine: str = "llama-server",
 ) -> Iterator[Reduction]:
     """What to try next, the least painful first.
@@ -43,18 +43,21 @@ def reductions(
         shape: the model.
         runtime: the settings that did not fit.
         kind: where memory ran out.
-        on_gpu: whether layers are on GPUs.
+        n_gpus: that layers are on, 0 for none.
         engine: which runs it; llama-cpp-python cannot keep experts apart from their blocks.
     """
     experts = () if engine == "llama-cpp-python" else (_experts_to_host,)
-    weights = (*experts, _fewer_layers)
+    weights = (*experts, _fewer_layers) if n_gpus else ()
     cache = (_quantized_cache, _shorter_context)
+    # Shares that somebody wrote may fill one GPU and leave another empty: that goes first.
+    shared = (_by_free_memory,) if runtime.n_shares and runtime.shares(n_gpus) else ()
+    drafts = (_without_drafts,) if runtime.drafts_with_mtp and not runtime.draft_model else ()
     order = {
-        FailureKind.OOM_WEIGHTS: (*(weights if on_gpu else ()), *cache),
-        FailureKind.OOM_KV: cache + (weights if on_gpu else ()),
-        FailureKind.OOM_COMPUTE: (_smaller_ubatch, _shorter_context),
-        FailureKind.OOM_RUNTIME: (_smaller_ubatch, *cache),
-        FailureKind.OOM_HOST: cache,
+        FailureKind.OOM_WEIGHTS: (*shared, *drafts, *weights, *cache),
+        FailureKind.OOM_KV: (*shared, *drafts, *cache, *weights),
+        FailureKind.OOM_COMPUTE: (*shared, *drafts, _smaller_ubatch, _shorter_context),
+        FailureKind.OOM_RUNTIME: (*shared, *drafts, _smaller_ubatch, *cache),
+        FailureKind.OOM_HOST: (*drafts, *cache),
     }
     for change in order.get(kind, ()):
         found = change(shape, runtime)
@@ -65,6 +68,20 @@ def reductions(
         except RefusedSettings:
             continue
         yield found
+
+
+def _by_free_memory(shape: ModelShape, runtime: Runtime) -> Reduction:
+    return Reduction(
+        runtime.with_(tensor_split=()), ("-ts", "0"), "layers divided by what GPUs have free"
+    )
+
+
+def _without_drafts(shape: ModelShape, runtime: Runtime) -> Reduction:
+    return Reduction(
+        runtime.with_(spec_type=NO_DRAFT),
+        ("--spec-type", NO_DRAFT),
+        "no drafts by nextn/MTP blocks",
+    )
 
 
 def _quantized_cache(shape: ModelShape, runtime: Runtime) -> Reduction | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from numbers import Complex, Number, Real
 from os import PathLike, fspath
+from typing import TypeGuard
 
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.errors import UsageError
 
-__all__ = ["CACHE_TYPES", "DEFAULT_N_PARALLEL", "Runtime"]
+__all__ = ["CACHE_TYPES", "DEFAULT_N_PARALLEL", "DRAFT_N_MAX", "SPEC_TYPES", "Runtime"]
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 """Types that `-ctk` and `-ctv` accept."""
@@ -20,6 +23,22 @@ DEFAULT_N_PARALLEL = 4
 
 Source: llama.cpp tools/server/server.cpp.
 """
+
+DRAFT_N_MAX = 3
+"""Tokens drafted at a time without `--spec-draft-n-max`.
+
+Source: llama.cpp common/common.h `common_params_speculative_draft`.
+"""
+
+NO_DRAFT, DRAFT_SIMPLE, DRAFT_MTP = "none", "draft-simple", "draft-mtp"
+SPEC_TYPES = (NO_DRAFT, DRAFT_SIMPLE, DRAFT_MTP)
+"""Values of `--spec-type` that are planned."""
+
+MAX_DRAFTED = 1024
+"""Tokens that may be drafted at a time here; llama-server itself has no limit."""
+
+_NO_SPECULATION = (NO_DRAFT, DRAFT_N_MAX, "f16", "f16")
+"""Settings of speculation by default, which need no look."""
 
 MAX_SEQUENCES = 256
 """LLAMA_MAX_SEQ."""
@@ -95,9 +114,13 @@ def _shares(given: object) -> tuple[float, ...]:
     parts: object = given
     if isinstance(given, str):
         parts = re.split("[,/]+", given.rstrip(",/"))
-    if not isinstance(parts, Iterable) or isinstance(parts, bytes):
+    if not isinstance(parts, Iterable) or isinstance(parts, bytes | Set | Mapping):
         raise UsageError(f"-ts/--tensor-split takes numbers, not {given!r}.", _SHARE_HINT)
-    found = tuple(map(_share, parts))
+    try:
+        found = tuple(map(_share, parts))
+    except TypeError:
+        # An array without dimensions says that it can be iterated over.
+        raise UsageError(f"-ts/--tensor-split takes numbers, not {given!r}.", _SHARE_HINT) from None
     if len(found) > MAX_SHARES:
         raise UsageError(
             f"-ts/--tensor-split takes at most {MAX_SHARES} numbers, not {len(found)}.", _SHARE_HINT
@@ -106,14 +129,24 @@ def _shares(given: object) -> tuple[float, ...]:
 
 
 def _share(given: object) -> float:
-    number: object = given
-    if isinstance(given, str) and _SHARE.fullmatch(given):
-        number = float(given)
-    if isinstance(number, int | float) and not isinstance(number, bool):
-        low, high = _SHARE_RANGE
-        if number == 0 or low <= number <= high:
-            return abs(float(number))
+    number = -1.0
+    if isinstance(given, str):
+        number = float(given) if _SHARE.fullmatch(given) else number
+    elif _is_real(given):
+        # Out of what a float can be, as 10**400 and a signalling NaN are.
+        with suppress(OverflowError, ValueError):
+            number = float(given)
+    low, high = _SHARE_RANGE
+    if number == 0 or low <= number <= high:
+        return abs(number)
     raise UsageError(f"-ts/--tensor-split takes numbers of 0 or more, not {given!r}.", _SHARE_HINT)
+
+
+def _is_real(given: object) -> TypeGuard[Real]:
+    """Whether something is a real number, also one of NumPy's or a Decimal, which is no `Real`."""
+    if isinstance(given, bool) or not isinstance(given, Number):
+        return False
+    return isinstance(given, Real) or not isinstance(given, Complex)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +178,11 @@ class Runtime:
         mmproj: multimodal projector to load with it: path or reference.
         draft_model: draft model for speculation: path or reference.
         lora: adapters: paths or references.
+        spec_type: how tokens are drafted, as `--spec-type`: "none", "draft-simple" with a draft
+            model, "draft-mtp" with the model's own nextn/MTP blocks or those of a draft model.
+        spec_draft_n_max: tokens drafted at a time, as `--spec-draft-n-max`.
+        spec_draft_type_k: type of the key cache that drafts are made with, as `-ctkd`.
+        spec_draft_type_v: type of the value cache that drafts are made with, as `-ctvd`.
 
     Raises:
         UsageError: a value that llama-server would not take.
@@ -171,6 +209,10 @@ class Runtime:
     mmproj: str | None = None
     draft_model: str | None = None
     lora: tuple[str, ...] = ()
+    spec_type: str = NO_DRAFT
+    spec_draft_n_max: int = DRAFT_N_MAX
+    spec_draft_type_k: str = "f16"
+    spec_draft_type_v: str = "f16"
 
     def __post_init__(self) -> None:
         if self.lora != ():
@@ -179,8 +221,10 @@ class Runtime:
             object.__setattr__(self, "lora", tuple(map(_reference, many)))
         if self.override_tensor != ():
             object.__setattr__(self, "override_tensor", tuple(_overrides(self.override_tensor)))
-        if self.tensor_split != ():
-            shares = () if self.tensor_split is None else _shares(self.tensor_split)
+        # An array of NumPy's is neither equal nor unequal to a tuple.
+        split: object = self.tensor_split
+        if not isinstance(split, tuple) or split:
+            shares = () if split is None else _shares(split)
             object.__setattr__(self, "tensor_split", shares)
         if self.mmproj is not None:
             object.__setattr__(self, "mmproj", _reference(self.mmproj))
@@ -193,8 +237,15 @@ class Runtime:
         self._check_choice("flash attention", self.flash_attn, _FLASH_ATTN)
         self._check_choice("split mode", self.split_mode, _SPLIT_MODES)
         self._check_choice("load mode", self.load_mode, _LOAD_MODES)
-        for option, value in (("-ctk", self.cache_type_k), ("-ctv", self.cache_type_v)):
+        for option, value in (
+            ("-ctk", self.cache_type_k),
+            ("-ctv", self.cache_type_v),
+        ):
             self._check_choice(f"cache type ({option})", value, CACHE_TYPES)
+        drafts = (self.spec_type, self.spec_draft_n_max, self.spec_draft_type_k)
+        is_plain = (*drafts, self.spec_draft_type_v) == _NO_SPECULATION
+        if not is_plain or type(self.spec_draft_n_max) is not int:
+            self._check_drafting()
         self._check_range("-c/--ctx-size", self.n_ctx, 0, 1 << 31)
         self._check_range("-b/--batch-size", self.n_batch, 1, 1 << 24)
         self._check_range("-ub/--ubatch-size", self.n_ubatch, 1, 1 << 20)
@@ -204,6 +255,19 @@ class Runtime:
             self._check_range("-np/--parallel", self.n_parallel, 1, MAX_SEQUENCES)
         if self.n_outputs is not None:
             self._check_range("n_outputs", self.n_outputs, 0, 1 << 24)
+
+    def _check_drafting(self) -> None:
+        if self.spec_type not in SPEC_TYPES:
+            raise UsageError(
+                f"--spec-type {self.spec_type} cannot be planned.",
+                hint=f"Use one of {', '.join(SPEC_TYPES)}.",
+            )
+        self._check_range("--spec-draft-n-max", self.spec_draft_n_max, 0, MAX_DRAFTED)
+        for option, value in (
+            ("-ctkd", self.spec_draft_type_k),
+            ("-ctvd", self.spec_draft_type_v),
+        ):
+            self._check_choice(f"cache type ({option})", value, CACHE_TYPES)
 
     @staticmethod
     def _check_flag(name: str, value: object) -> None:
@@ -231,6 +295,19 @@ class Runtime:
     def is_unified(self) -> bool:
         """Whether all slots share one cache."""
         return self.n_parallel is None if self.kv_unified is None else self.kv_unified
+
+    @property
+    def drafting(self) -> str:
+        """How tokens are drafted: a draft model of which nothing is said drafts simply.
+
+        llama-server itself loads such a model and does not use it.
+        """
+        return DRAFT_SIMPLE if self.spec_type == NO_DRAFT and self.draft_model else self.spec_type
+
+    @property
+    def drafts_with_mtp(self) -> bool:
+        """Whether nextn/MTP blocks draft."""
+        return self.spec_type == DRAFT_MTP
 
     @property
     def overrides_tensors(self) -> bool:

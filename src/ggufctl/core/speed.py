@@ -343,6 +343,7 @@ def traffic(
         runtime.shares(n_gpus),
         runtime.flash_attn,
         runtime.embeddings,
+        runtime.drafts_with_mtp,
         plain_types,
     )
     found = known.get(key)
@@ -355,8 +356,12 @@ def _traffic(
     shape: ModelShape, n_gpus: int, runtime: Runtime, plain_types: frozenset[str]
 ) -> Traffic:
     hp = shape.hp
-    placed = shape.placed(n_gpus, runtime, shape.context_params(runtime))
+    ctx = shape.context_params(runtime)
+    placed = shape.placed(n_gpus, runtime, ctx)
     placement = placed.placement
+    # What drafts is loaded as well, and no part of what a token reads of the model alone.
+    is_whole = not runtime.drafts_with_mtp
+    loaded = placed if is_whole else shape.with_mtp.placed(n_gpus, runtime, ctx)
     share = hp.n_expert_used / hp.n_expert if hp.n_expert > 1 else 1.0
     read = _read_bytes(hp, placement)
     active = _active(shape, plain_types, share)
@@ -384,7 +389,7 @@ def _traffic(
         active_params=params,
         host_cache_share=1.0 if runtime.no_kv_offload else on_host / n_layer,
         attends_on_host=not n_gpus or (runtime.no_kv_offload and runtime.flash_attn == "off"),
-        total_bytes=sum(placed.weights),
+        total_bytes=sum(loaded.weights),
         attention_width=float(width),
     )
 
@@ -478,7 +483,7 @@ def _new_cells(shape: ModelShape, runtime: Runtime) -> Cells:
         )
         known, n = sizes.get(limit, (0.0, 0))
         sizes[limit] = known + per_cell, n + len(cache.layers)
-    state = sum(layout.recurrent_bytes(il) for il in range(hp.n_layer_all)) / max(1, layout.n_rs)
+    state = sum(layout.recurrent_bytes(il) for il in range(hp.n_layer_all)) / layout.n_rs_rows
     n_slots = max(1, ctx.n_seq_max)
     return Cells(
         parts=tuple((limit, size, n) for limit, (size, n) in sorted(sizes.items())),

@@ -94,6 +94,10 @@ class RuntimeDocument(Document):
     mmproj: str | None
     draft_model: str | None
     lora: list[str]
+    spec_type: str
+    spec_draft_n_max: int
+    spec_draft_type_k: str
+    spec_draft_type_v: str
 
 
 class TermDocument(Document):
@@ -255,6 +259,7 @@ class StepDocument(Document):
 
     kind: Literal[
         "tensor_split",
+        "spec_type",
         "context",
         "cache_type",
         "slots",

@@ -37,6 +37,10 @@ _NEEDS_VALUE = {
     "-lm": "load_mode",
     "-mm": "mmproj",
     "-md": "draft",
+    "--spec-type": "spec_type",
+    "--spec-draft-n-max": "spec_draft_n_max",
+    "-ctkd": "spec_draft_type_k",
+    "-ctvd": "spec_draft_type_v",
     "-fit": "fit",
     "-cram": "cache_ram",
     "-lv": "verbosity",
@@ -93,6 +97,10 @@ _SYNONYMS = {
     "--load-mode": "-lm",
     "--mmproj": "-mm",
     "--spec-draft-model": "-md",
+    "--spec-draft-type-k": "-ctkd",
+    "--cache-type-k-draft": "-ctkd",
+    "--spec-draft-type-v": "-ctvd",
+    "--cache-type-v-draft": "-ctvd",
     "--fit": "-fit",
     "--cache-ram": "-cram",
     "--threads": "-t",
@@ -178,6 +186,11 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
 
         return put
 
+    def cache_type(holder: Any, name: str) -> Callable[[str], None]:
+        return lambda text: setattr(
+            holder, name, getattr(xlc.ggml_type, f"GGML_TYPE_{text.upper()}")
+        )
+
     def plain(name: str) -> Callable[[Any], None]:
         return lambda value: setattr(params, name, value)
 
@@ -228,7 +241,15 @@ def _configure(xlc: Any, settings: dict[str, Any]) -> Any:
     for name in _NEEDS_VALUE.values():
         setters.setdefault(name, number(name))
     setters["lora"] = lambda paths: _adapters(xlc, params, paths)
-    setters["draft"] = lambda path: _draft(xlc, params, path)
+    draft = params.speculative.draft
+    setters["draft"] = lambda path: setattr(draft.mparams, "path", path)
+    setters["spec_type"] = lambda text: _speculate(xlc, params, text)
+    setters["spec_draft_n_max"] = lambda text: setattr(draft, "n_max", int(text))
+    for letter in "kv":
+        setters[f"spec_draft_type_{letter}"] = cache_type(draft, f"cache_type_{letter}")
+    if "draft" in settings:
+        # Of drafts that nothing else is said of, as they were started by former versions.
+        settings.setdefault("spec_type", "draft-simple")
     for name, value in settings.items():
         try:
             setters[name](value)
@@ -271,9 +292,9 @@ def _adapters(xlc: Any, params: Any, paths: Sequence[str]) -> None:
         params.lora_adapters = found
 
 
-def _draft(xlc: Any, params: Any, path: str) -> None:
-    params.speculative.draft.mparams.path = path
-    params.speculative.types = [xlc.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+def _speculate(xlc: Any, params: Any, kind: str) -> None:
+    name = f"COMMON_SPECULATIVE_TYPE_{kind.upper().replace('-', '_')}"
+    params.speculative.types = [getattr(xlc.common_speculative_type, name)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
+from ggufctl.core.graphs import mtp
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.kda import kda
 from ggufctl.core.graphs.kimi_linear import absorbed_query_key_value, set_kda_mla
@@ -29,7 +30,18 @@ def _hparams(hp: HParams) -> None:
     hp.swiglu_clamp_shexp = per_block_numbers(hp, "swiglu_clamp_shexp")
 
 
-@architecture("bailingmoe3", hparams=_hparams)
+def draft_bailingmoe3(b: Builder) -> None:
+    """Build the graph of the nextn block: gated latent attention and experts."""
+    il = b.layers[0]
+    x = mtp.fused_input(b, scale=False)
+    residual = ops.add(_attention(b, b.norm(x, "attn_norm", il), b.inp_pos(), il), x)
+    cur = b.norm(residual, "ffn_norm", il)
+    x = ops.add(ops.add(header_experts(b, cur, il), shared_expert(b, cur, il)), residual)
+    x = mtp.keep_wanted(b, b.norm(x, b.need("layer_output_norm", il)))
+    b.finish(ops.mul_mat(b.output_weight(), x))
+
+
+@architecture("bailingmoe3", hparams=_hparams, draft=draft_bailingmoe3, rolls_back=True)
 def build_bailingmoe3(b: Builder) -> None:
     """Build the bailingmoe3 graph."""
     x = b.inp_embd()

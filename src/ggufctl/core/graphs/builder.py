@@ -109,7 +109,7 @@ class Builder:
         self.n_outputs = n_outputs
         self.flash_attn = flash_attn
         self.graph = Graph()
-        chosen = layers if layers is not None else list(range(hp.n_layer))
+        chosen = layers if layers is not None else self._all_layers()
         self.layers = LayerList(chosen, self.graph.nodes)
         self.logits: Tensor | None = None
         self.embd: Tensor | None = None
@@ -130,6 +130,17 @@ class Builder:
         """Token ids of the batch (t_inp_tokens)."""
         self.inp_embd_rows: Tensor | None = None
         """Rows of the input embedding at full width, for deepstack models."""
+
+    def _all_layers(self) -> list[int]:
+        """Blocks of the graph: those of the trunk, or one that drafts, as each does alike."""
+        hp = self.hp
+        return [hp.n_layer] if self.ctx.drafts else list(range(hp.n_layer))
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether hidden states of all tokens are wanted (embeddings_nextn, not masked)."""
+        speculation = self.ctx.speculation
+        return speculation is not None and speculation.in_use and not speculation.drafts
 
     # Graph.
 
@@ -551,7 +562,10 @@ class Builder:
         return found
 
     def _target_backend(self, il: int) -> int:
-        """Backend of a target's last block of a kind, offloaded as its drafter is."""
+        """Backend of a target's last block of a kind, offloaded as its drafter is unless known."""
+        speculation = self.ctx.speculation
+        if speculation is not None and speculation.target_backends:
+            return speculation.target_backends[0 if self.hp.is_swa(il) else -1]
         backends = self.placement.layer_backends
         behind = 3 if self.hp.is_swa(il) else 2
         is_offloaded = backends[max(-behind, -len(backends))] != self.placement.host
@@ -1148,8 +1162,8 @@ class Builder:
         found = self._states.get(il)
         if found is None:
             layout, where = self.layout, self.placement.state_backend(il)
-            r = Tensor("f32", (layout.n_embd_r, layout.n_rs), name="cache_r")
-            s = Tensor("f32", (layout.n_embd_s, layout.n_rs), name="cache_s")
+            r = Tensor("f32", (layout.n_embd_r, layout.n_rs_rows), name="cache_r")
+            s = Tensor("f32", (layout.n_embd_s, layout.n_rs_rows), name="cache_s")
             r.buffer = s.buffer = where
             found = self._states[il] = (r, s)
         return found

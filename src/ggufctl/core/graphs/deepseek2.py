@@ -9,6 +9,7 @@ from __future__ import annotations
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.ggml.types import row_bytes
+from ggufctl.core.graphs import mtp, sparse
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.prenorm import (
     Block,
@@ -30,7 +31,13 @@ def _hparams(hp: HParams) -> None:
     hp.is_mla = bool(k and v)
 
 
-@architecture("deepseek2", "mistral4", hparams=_hparams)
+def draft_deepseek2(b: Builder) -> None:
+    """Build the graph of the nextn block: absorbed latent attention and experts."""
+    sparse.draft_latent(b, gating=_gating(b.hp), scales=False)
+
+
+@architecture("mistral4", hparams=_hparams)
+@architecture("deepseek2", hparams=_hparams, draft=draft_deepseek2)
 def build_deepseek2(b: Builder) -> None:
     """Build the deepseek2 graph: latent attention, absorbed where the file splits it."""
     _build(b, _latent_attention(b))
@@ -52,15 +59,20 @@ def build_deepseek2_ocr(b: Builder) -> None:
 
 def _build(b: Builder, attention: Block) -> None:
     hp = b.hp
-    is_glm = hp.n_layer in (47, 48) and hp.n_vocab == N_VOCAB_GLM47_LITE
-    gating = expert_gating(hp, "sigmoid" if is_glm else "softmax")
+    gating = _gating(hp)
 
     def feed_forward(cur: Tensor, il: int) -> Tensor:
         if has_lead(hp, il):
             return b.ffn(cur, il, scales=False)
         return ops.add(header_experts(b, cur, il, gating=gating), shared_expert(b, cur, il))
 
-    b.finish(b.head(build_trunk(b, attention, feed_forward)))
+    x = build_trunk(b, attention, feed_forward, crops=not b.hands_over)
+    b.finish(mtp.trunk_head(b, x))
+
+
+def _gating(hp: HParams) -> str:
+    is_glm = hp.n_layer in (47, 48) and hp.n_vocab == N_VOCAB_GLM47_LITE
+    return expert_gating(hp, "sigmoid" if is_glm else "softmax")
 
 
 def _latent_attention(b: Builder) -> Block:

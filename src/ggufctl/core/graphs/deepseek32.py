@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
-from ggufctl.core.graphs import sparse
+from ggufctl.core.graphs import mtp, sparse
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams
@@ -19,7 +19,18 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
     return sparse.dsa_layout(hp, ctx, trunk, trunk)
 
 
-@architecture("deepseek32", hparams=sparse.set_latent, layout=_layout, loads=sparse.loads_trunk)
+def draft_deepseek32(b: Builder) -> None:
+    """Build the graph of the nextn block."""
+    sparse.draft_latent(b, gating=sparse.expert_gating(b.hp))
+
+
+@architecture(
+    "deepseek32",
+    hparams=sparse.set_latent,
+    layout=_layout,
+    loads=sparse.loads_trunk,
+    draft=draft_deepseek32,
+)
 def build_deepseek32(b: Builder) -> None:
     """Build the deepseek32 graph: every block has an indexer."""
     build_dsa(b, [True] * b.hp.n_layer, gating=sparse.expert_gating(b.hp))
@@ -50,9 +61,11 @@ def build_dsa(b: Builder, has_indexer: list[bool], *, gating: str) -> None:
             top_k = sparse.lightning_indexer(b, cur, qr, pos, indexer, il)
         latent = sparse.latent_block(b, cur, qr, pos, il, n_head=hp.n_head(), size=size, rank=rank)
         cur = sparse.attn_top_k(b, latent, top_k, il, v_mla=b.need("attn_v_b", il))
-        if b.is_last(il):
+        if b.is_last(il) and not b.hands_over:
             cur, residual = ops.get_rows(cur, out_ids), ops.get_rows(residual, out_ids)
         ffn_inp = ops.add(cur, residual)
         cur = b.norm(ffn_inp, "ffn_norm", il)
         x = ops.add(sparse.feed_forward(b, cur, il, gating=gating), ffn_inp)
-    sparse.finish(b, x)
+    x = b.norm(x, "output_norm")
+    b.embd = mtp.keep_wanted(b, x) if b.hands_over else x
+    b.finish(ops.mul_mat(b.output_weight(), b.embd))

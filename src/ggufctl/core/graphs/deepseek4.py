@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
-from ggufctl.core.graphs import hyper, sparse
+from ggufctl.core.graphs import hyper, mtp, sparse
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams
@@ -74,7 +74,7 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
     ctx = replace(ctx, n_stream=ctx.n_seq_max, kv_unified=False)
     ratios = _ratios(hp)
     head, index = hp.n_embd_head_k(), sparse.positive(hp, "attention.indexer.key_length")
-    layout = Layout(n_rs=max(1, ctx.n_seq_max))
+    layout = Layout(n_rs=max(1, ctx.n_seq_max), n_snapshots=ctx.n_snapshots)
     layout.caches[RAW] = _cache(hp, ctx, list(range(hp.n_layer_all)), swa_cells(hp, ctx), head)
     for ratio, name in _CACHE_OF.items():
         layers = [il for il, r in enumerate(ratios) if r == ratio]
@@ -91,7 +91,19 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
         if ratios[il] == CSA:
             width += _state_width(CSA, index)
         if rows:
-            layout.extra_recurrent[il] = 2 * 4 * rows * width
+            layout.extra_recurrent[il] = 2 * 4 * rows * width * (1 + layout.n_snapshots)
+    return layout
+
+
+def _draft_layout(hp: HParams, ctx: ContextParams) -> Layout:
+    """Memory of the draft head's context: ordinary caches, of which the sliding one is used."""
+    layout = Layout(n_rs=max(1, ctx.n_seq_max))
+    layers = list(range(hp.n_layer, hp.n_layer_all))
+    layout.caches["base"] = make_cache(hp, ctx, [], ctx.n_ctx_seq)
+    sliding = layout.caches["swa"] = make_cache(hp, ctx, layers, swa_cells(hp, ctx))
+    head = hp.n_embd_head_k()
+    if hp.n_embd_head_k_full == sparse.positive(hp, "attention.indexer.key_length"):
+        sliding.n_rot_k = hadamard_size(head)
     return layout
 
 
@@ -123,6 +135,10 @@ class _Compression:
     pos: Tensor
     persist_src: Tensor
     persist_dst: Tensor
+    restore: tuple[Tensor, Tensor] | None
+    """Rows that are taken back to, and where they go."""
+    snapshot: tuple[Tensor, Tensor] | None
+    """Rows that are kept to be taken back to, and where they go."""
     read: Tensor
     write: Tensor
     write_pos: Tensor
@@ -159,6 +175,12 @@ def _compression(b: Builder, cache: str, ratio: int) -> _Compression:
     n_persist = min(u, n_rows)
     n_blocks = u // ratio + max(1, b.n_seqs)
     n_read = (2 if ratio == CSA else 1) * ratio * n_blocks
+    n_kept = b.layout.n_snapshots * n_rows
+
+    def pair(what: str, n: int) -> tuple[Tensor, Tensor]:
+        name = f"{cache}_state_{what}"
+        return b.input("i32", n, name=f"{name}_src"), b.input("i32", n, name=f"{name}_dst")
+
     return _Compression(
         cache=cache,
         ratio=ratio,
@@ -166,6 +188,8 @@ def _compression(b: Builder, cache: str, ratio: int) -> _Compression:
         pos=b.input("i32", u, name=f"{cache}_state_pos"),
         persist_src=b.input("i32", n_persist, name=f"{cache}_state_persist_src"),
         persist_dst=b.input("i32", n_persist, name=f"{cache}_state_persist_dst"),
+        restore=pair("restore", n_rows) if n_kept else None,
+        snapshot=pair("snapshot", n_kept) if n_kept else None,
         read=b.input("i32", n_read, name=f"{cache}_state_read"),
         write=b.input("i64", n_blocks, name=f"{cache}_state_write"),
         write_pos=b.input("i32", n_blocks, name=f"{cache}_state_write_pos"),
@@ -192,8 +216,8 @@ def _state(b: Builder, inp: _Compression, width: int, il: int) -> tuple[Tensor, 
     """Compressor states of a block, keys and scores, of all sequences in rows."""
     pair = []
     for what in ("kv", "score"):
-        rows, n_seq = _state_rows(inp.ratio), b.ctx.n_seq_max
-        t = Tensor("f32", (width, rows, n_seq), name=f"{inp.cache}_state_{what}")
+        rows, n_planes = _state_rows(inp.ratio), b.ctx.n_seq_max * (1 + b.layout.n_snapshots)
+        t = Tensor("f32", (width, rows, n_planes), name=f"{inp.cache}_state_{what}")
         t.buffer = b.placement.state_backend(il)
         pair.append(t)
     return pair[0], pair[1]
@@ -209,9 +233,15 @@ def _compress(b: Builder, x: Tensor, inp: _Compression, name: str, head: int, il
     new_score = b.mm(f"{name}_gate", x, il)
     new_score = ops.add(new_score, ops.get_rows(b.need(f"{name}_ape", il), inp.pos))
     states = _state(b, inp, _state_width(inp.ratio, head), il)
+    n_all = inp.n_rows * (1 + b.layout.n_snapshots)
     sources = []
+    restored = []
     for state, new in zip(states, (new_kv, new_score), strict=True):
-        rows = _all_rows(state, inp.n_rows)
+        rows = _all_rows(state, n_all)
+        if inp.restore is not None:
+            src, dst = inp.restore
+            rows = ops.set_rows(_all_rows(state, n_all), ops.get_rows(rows, src), dst)
+        restored.append(rows)
         sources.append(ops.concat(_all_rows(rows, inp.n_rows), new, 1))
     pool = _pool_overlapping if inp.ratio == CSA else _pool_whole
     key = pool(sources[0], sources[1], inp, head)
@@ -220,9 +250,15 @@ def _compress(b: Builder, x: Tensor, inp: _Compression, name: str, head: int, il
     if inp.k_rot is not None:
         key = b.hadamard(key, inp.k_rot)
     b.expand(b.cpy_k(inp.cache, key, inp.write, il))
+    if inp.snapshot is not None:
+        src, dst = inp.snapshot
+        news = zip(states, restored, (new_kv, new_score), strict=True)
+        joined = [(state, ops.concat(rows, new, 1)) for state, rows, new in news]
+        for state, rows in joined:
+            b.expand(ops.set_rows(_all_rows(state, n_all), ops.get_rows(rows, src), dst))
     kept = [ops.get_rows(new, inp.persist_src) for new in (new_kv, new_score)]
     stored = [
-        ops.set_rows(_all_rows(state, inp.n_rows), rows, inp.persist_dst)
+        ops.set_rows(_all_rows(state, n_all), rows, inp.persist_dst)
         for state, rows in zip(states, kept, strict=True)
     ]
     for t in stored:
@@ -312,7 +348,7 @@ def _attend(
     return cur if inp.k_rot is None else b.hadamard(cur, inp.k_rot)
 
 
-def queries(b: Builder, x: Tensor, pos: Tensor, il: int) -> tuple[Tensor, Tensor]:
+def _queries(b: Builder, x: Tensor, pos: Tensor, il: int) -> tuple[Tensor, Tensor]:
     """Return the compressed query and the query itself, normed and roped."""
     head, n_head = b.hp.n_embd_head_k(il), b.hp.n_head(il)
     qr = b.norm(b.mm("attn_q_a", x, il), "attn_q_a_norm", il)
@@ -320,7 +356,7 @@ def queries(b: Builder, x: Tensor, pos: Tensor, il: int) -> tuple[Tensor, Tensor
     return qr, ops.rope(q, pos)
 
 
-def raw_keys(b: Builder, x: Tensor, pos: Tensor, il: int) -> Tensor:
+def _raw_keys(b: Builder, x: Tensor, pos: Tensor, il: int) -> Tensor:
     """Return the one key per token, which is its value as well."""
     kv = b.norm(b.mm("attn_kv", x, il), "attn_kv_a_norm", il)
     return ops.rope(ops.reshape(kv, b.hp.n_embd_head_k(il), 1, b.n_tokens), pos)
@@ -329,8 +365,8 @@ def raw_keys(b: Builder, x: Tensor, pos: Tensor, il: int) -> Tensor:
 def _attention(b: Builder, x: Tensor, pos: Tensor, inp: _Inputs, il: int) -> Tensor:
     hp = b.hp
     head = hp.n_embd_head_k(il)
-    qr, q = queries(b, x, pos, il)
-    kv = raw_keys(b, x, pos, il)
+    qr, q = _queries(b, x, pos, il)
+    kv = _raw_keys(b, x, pos, il)
     ratio = _ratios(hp)[il]
     if ratio == CSA:
         _compress(b, x, inp.csa, "attn_compressor", head, il)
@@ -341,10 +377,10 @@ def _attention(b: Builder, x: Tensor, pos: Tensor, inp: _Inputs, il: int) -> Ten
     elif ratio:
         raise InvalidGguf(f"The header's {hp.arch}.attention.compress_ratios holds {ratio}.")
     cur = _attend(b, x, qr, q, kv, pos, inp, il)
-    return output_groups(b, cur, pos, il)
+    return _output_groups(b, cur, pos, il)
 
 
-def output_groups(b: Builder, cur: Tensor, pos: Tensor, il: int) -> Tensor:
+def _output_groups(b: Builder, cur: Tensor, pos: Tensor, il: int) -> Tensor:
     """Undo rope on attention's result and project it group by group."""
     hp, u = b.hp, b.n_tokens
     head, n_head = hp.n_embd_head_k(il), hp.n_head(il)
@@ -358,6 +394,46 @@ def output_groups(b: Builder, cur: Tensor, pos: Tensor, il: int) -> Tensor:
     return b.mm("attn_output_b", ops.cont(cur, rank * groups, u), il)
 
 
+def window_attention(b: Builder, x: Tensor, pos: Tensor, il: int) -> Tensor:
+    """Attend to the raw keys of a sliding window alone (build_attn for attn_k_iswa)."""
+    inp = b.attn_input("swa")
+    _, q = _queries(b, x, pos, il)
+    kv = _raw_keys(b, x, pos, il)
+    if inp.k_rot is not None:
+        q, kv = b.hadamard(q, inp.k_rot), b.hadamard(kv, inp.k_rot)
+    b.expand(q)
+    b.expand(kv)
+    b.expand(b.cpy_k("swa", kv, inp.k_idxs, il))
+    keys = b.get_k("swa", il)
+    values = ops.view(keys, (kv.ne[0], *keys.ne[1:]), keys.nb[1:])
+    cur = b.mha(q, keys, values, inp.mask, il, sinks=b.w("attn_sinks", il))
+    if inp.k_rot is not None:
+        cur = b.hadamard(cur, inp.k_rot)
+    return _output_groups(b, cur, pos, il)
+
+
+def draft_deepseek4(b: Builder) -> None:
+    """Build the graph of the nextn block, whose input and result are all streams."""
+    hp, u, il, pos = b.hp, b.n_tokens, b.layers[0], b.inp_pos()
+    hc = sparse.positive(hp, "hyper_connection.count", sparse.MAX_STREAMS)
+    width = hp.n_embd * hc
+    hidden = b.input("f32", width, u, name="mtp_h_input")
+    h = b.norm(ops.reshape(hidden, hp.n_embd, hc, u), "nextn.hnorm", il)
+    e = ops.reshape(b.norm(mtp.token_rows(b), "nextn.enorm", il), hp.n_embd, 1, u)
+    e = ops.repeat(e, hp.n_embd, hc, u, 1)
+    x = b.mm("nextn.eh_proj", ops.concat(e, h), il)
+    cur, mix = hyper.mix_in(b, x, "hc_attn", il)
+    cur = window_attention(b, b.norm(cur, "attn_norm", il), pos, il)
+    x = hyper.mix_out(b, cur, mix, il)
+    cur, mix = hyper.mix_in(b, x, "hc_ffn", il)
+    x = hyper.mix_out(b, feed_forward(b, b.norm(cur, "ffn_norm", il), il), mix, il)
+    flat = ops.get_rows(ops.reshape(x, width, u), b.inp_out_ids()).as_output()
+    x = hyper.mix_head(b, ops.reshape(flat, hp.n_embd, hc, b.n_outputs))
+    b.embd = mtp.head_norm(b, x)
+    head = b.w("nextn.shared_head_head", il)
+    b.finish(ops.mul_mat(b.output_weight() if head is None else head, b.embd))
+
+
 @architecture(
     "deepseek4",
     hparams=_hparams,
@@ -365,6 +441,9 @@ def output_groups(b: Builder, cur: Tensor, pos: Tensor, il: int) -> Tensor:
     ties_output=False,
     mixed_batch=False,
     fused_ops=hyper.FUSED_OPS,
+    draft=draft_deepseek4,
+    draft_layout=_draft_layout,
+    rolls_back=True,
 )
 def build_deepseek4(b: Builder) -> None:
     """Build the deepseek4 graph."""
@@ -386,6 +465,8 @@ def build_deepseek4(b: Builder) -> None:
             b.expand(t)
         cur = feed_forward(b, b.norm(cur, "ffn_norm", il), il, by_token=il < n_hash)
         x = b.pin(hyper.mix_out(b, cur, mix, il), il)
+    if b.hands_over:
+        x.as_output()
     flat = ops.get_rows(ops.reshape(x, hp.n_embd * hc, b.n_tokens), out_ids)
     x = ops.reshape(flat, hp.n_embd, hc, b.n_outputs)
     sparse.finish(b, hyper.mix_head(b, x))

@@ -49,8 +49,13 @@ def conv_window(b: Builder, inp: RecurrentInput, mixed: Tensor, il: int) -> Tens
     channels = hp.ssm_d_inner + 2 * hp.ssm_n_group * hp.ssm_d_state
     before = ops.reshape(b.rs(inp, stored, hp.n_embd_r), taps, channels, b.n_seqs)
     cur = ops.concat(before, ops.transpose(mixed))
-    last = ops.view(cur, before.ne[:3], cur.nb[1:3], (cur.ne[0] - taps) * F32)
-    b.expand(ops.cpy(last, ops.view(stored, (taps * channels, b.n_seqs), (stored.nb[1],))))
+    n_kept = 1 + b.layout.n_snapshots
+    for i in range(n_kept):
+        start = max(0, cur.ne[0] - taps - n_kept + 1 + i)
+        last = ops.view(cur, before.ne[:3], cur.nb[1:3], start * F32)
+        slot = (n_kept - 1 - i) * b.layout.n_rs * stored.nb[1]
+        target = ops.view(stored, (taps * channels, b.n_seqs), (stored.nb[1],), slot)
+        b.expand(ops.cpy(last, target))
     return cur
 
 

@@ -14,10 +14,8 @@ from ggufctl.core.graphs import draft, hyper, sparse
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.deepseek4 import (
     feed_forward,
-    output_groups,
-    queries,
-    raw_keys,
     set_clamps,
+    window_attention,
 )
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams, Memory
@@ -274,28 +272,10 @@ def _deepseek4_trunk(b: Builder, x: Tensor, pos: Tensor) -> None:
     x = hyper.spread(b, x, sparse.positive(b.hp, "hyper_connection.count", sparse.MAX_STREAMS))
     for il in b.layers:
         cur, mix = hyper.mix_in(b, x, "hc_attn", il)
-        cur = _deepseek4_attention(b, b.norm(cur, "attn_norm", il), pos, il)
+        cur = window_attention(b, b.norm(cur, "attn_norm", il), pos, il)
         x = hyper.mix_out(b, cur, mix, il)
         cur, mix = hyper.mix_in(b, x, "hc_ffn", il)
         cur = feed_forward(b, b.norm(cur, "ffn_norm", il), il)
         x = hyper.mix_out(b, cur, mix, il)
     b.embd = hyper.mix_head(b, x)
     b.logits = _logits(b, b.norm(b.embd, "output_norm"))
-
-
-def _deepseek4_attention(b: Builder, x: Tensor, pos: Tensor, il: int) -> Tensor:
-    """Attention over raw keys in the sliding window (build_attn for attn_k_iswa)."""
-    inp = b.attn_input("swa")
-    _, q = queries(b, x, pos, il)
-    kv = raw_keys(b, x, pos, il)
-    if inp.k_rot is not None:
-        q, kv = b.hadamard(q, inp.k_rot), b.hadamard(kv, inp.k_rot)
-    b.expand(q)
-    b.expand(kv)
-    b.expand(b.cpy_k("swa", kv, inp.k_idxs, il))
-    keys = b.get_k("swa", il)
-    values = ops.view(keys, (kv.ne[0], *keys.ne[1:]), keys.nb[1:])
-    cur = b.mha(q, keys, values, inp.mask, il, sinks=b.w("attn_sinks", il))
-    if inp.k_rot is not None:
-        cur = b.hadamard(cur, inp.k_rot)
-    return output_groups(b, cur, pos, il)

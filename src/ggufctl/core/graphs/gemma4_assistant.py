@@ -36,7 +36,20 @@ def _loads(hp: HParams, name: str) -> bool:
     return not name.startswith("masked_embd_")
 
 
-@architecture("gemma4-assistant", hparams=_hparams, layout=_layout, loads=_loads, mixed_batch=False)
+def draft_gemma4_assistant(b: Builder) -> None:
+    """Build the graph, which is the same in a context of nextn blocks."""
+    build_gemma4_assistant(b)
+
+
+@architecture(
+    "gemma4-assistant",
+    hparams=_hparams,
+    layout=_layout,
+    loads=_loads,
+    mixed_batch=False,
+    draft=draft_gemma4_assistant,
+    draft_layout=_layout,
+)
 def build_gemma4_assistant(b: Builder) -> None:
     """Build the gemma4-assistant graph."""
     hp = b.hp

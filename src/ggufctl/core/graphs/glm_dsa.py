@@ -34,7 +34,18 @@ def _layout(hp: HParams, ctx: ContextParams) -> Layout:
     return sparse.dsa_layout(hp, ctx, list(range(hp.n_layer)), own)
 
 
-@architecture("glm-dsa", hparams=sparse.set_latent, layout=_layout, loads=sparse.loads_trunk)
+def draft_glm_dsa(b: Builder) -> None:
+    """Build the graph of the nextn block."""
+    sparse.draft_latent(b, gating=sparse.expert_gating(b.hp, SIGMOID))
+
+
+@architecture(
+    "glm-dsa",
+    hparams=sparse.set_latent,
+    layout=_layout,
+    loads=sparse.loads_trunk,
+    draft=draft_glm_dsa,
+)
 def build_glm_dsa(b: Builder) -> None:
     """Build the glm-dsa graph."""
     build_dsa(b, _has_indexer(b.hp), gating=sparse.expert_gating(b.hp, SIGMOID))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
+from ggufctl.core.graphs import mtp
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.prenorm import (
+    Block,
     QkNorm,
     build_trunk,
     expert_gating,
@@ -21,9 +23,28 @@ from ggufctl.core.graphs.registry import architecture
 _loads = loads_nextn_except("attn_", "ffn_norm.", "nextn.eh_proj", "nextn.enorm", "nextn.hnorm")
 
 
-@architecture("hy_v3", loads=_loads)
+def draft_hy_v3(b: Builder) -> None:
+    """Build the graph of the nextn block."""
+    il = b.layers[0]
+    attention, feed_forward = _parts(b)
+    x = mtp.fused_input(b, scale=False)
+    residual = ops.add(attention(b.norm(x, "attn_norm", il), il), x)
+    x = ops.add(feed_forward(b.norm(residual, "ffn_norm", il), il), residual)
+    b.finish(mtp.head_logits(b, mtp.keep_wanted(b, mtp.head_norm(b, x))))
+
+
+@architecture("hy_v3", loads=_loads, draft=draft_hy_v3)
 def build_hy_v3(b: Builder) -> None:
     """Build the hy_v3 graph; all rows pass the last block and norm, for the nextn output."""
+    attention, feed_forward = _parts(b)
+    x = build_trunk(b, attention, feed_forward, crops=False)
+    x = b.norm(x, "output_norm").as_output()
+    b.embd = ops.get_rows(x, b.inp_out_ids())
+    b.finish(b.mm_output(b.embd))
+
+
+def _parts(b: Builder) -> tuple[Block, Block]:
+    """Attention and feed-forward of a block."""
     hp = b.hp
     gating = expert_gating(hp, "sigmoid")
 
@@ -43,7 +64,4 @@ def build_hy_v3(b: Builder) -> None:
     attention = self_attention(
         b, b.inp_pos(), qk_norm=QkNorm.BEFORE_ROPE, factors=Builder.rope_factors
     )
-    x = build_trunk(b, attention, feed_forward, crops=False)
-    x = b.norm(x, "output_norm").as_output()
-    b.embd = ops.get_rows(x, b.inp_out_ids())
-    b.finish(b.mm_output(b.embd))
+    return attention, feed_forward

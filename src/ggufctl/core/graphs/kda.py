@@ -57,9 +57,28 @@ def delta_rule(
     b: Builder, q: Tensor, k: Tensor, v: Tensor, gate: Tensor, beta: Tensor, state: Tensor, il: int
 ) -> Tensor:
     """Run the fused gated delta rule and store the new state; returns its output."""
-    output, new_state = run_delta_rule(q, k, v, gate, beta, state)
     _, stored = b.states(il)
+    if b.layout.n_snapshots:
+        return _delta_rule_with_snapshots(b, (q, k, v, gate, beta, state), stored)
+    output, new_state = run_delta_rule(q, k, v, gate, beta, state)
     b.expand(ops.cpy(new_state, ops.view(stored, (stored.ne[0], v.ne[3]), (stored.nb[1],))))
+    return output
+
+
+def _delta_rule_with_snapshots(
+    b: Builder, inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], stored: Tensor
+) -> Tensor:
+    """The same, with the states after each of the last tokens kept as well."""
+    n_kept = 1 + b.layout.n_snapshots
+    result = ops.gated_delta_net(*inputs, n_slots=n_kept)
+    size, heads, tokens, seqs = inputs[2].ne
+    row, width = size * F32, size * size * heads
+    output = ops.view(result, inputs[2].ne, (row, row * heads, row * heads * tokens))
+    n_written = min(tokens, n_kept)
+    shape = (width, seqs, n_written)
+    states = ops.view(result, shape, (width * F32, width * seqs * F32), row * heads * tokens * seqs)
+    slots = ops.view(stored, shape, (stored.nb[1], b.layout.n_rs * stored.nb[1]))
+    b.expand(ops.cpy(states, slots))
     return output
 
 
@@ -132,8 +151,10 @@ def _conv(
     before = ops.view(windows, shape, nb, offset)
     cur = ops.reshape(ops.mul_mat(b.need(f"attn_{name}", il), x), width, tokens, seqs)
     cur = ops.concat(before, ops.transpose(cur))
-    last = ops.view(cur, shape, cur.nb[1:3], tokens * cur.nb[0])
-    b.expand(ops.cpy(last, ops.view(stored, shape, nb, offset)))
+    for slot in range(min(tokens, 1 + b.layout.n_snapshots)):
+        last = ops.view(cur, shape, cur.nb[1:3], (tokens - slot) * cur.nb[0])
+        there = offset + slot * b.layout.n_rs * nb[1]
+        b.expand(ops.cpy(last, ops.view(stored, shape, nb, there)))
     kernel = ops.reshape(b.need(f"ssm_conv1d_{name}", il), n_conv, width)
     cur = ops.unary(ops.reshape(ops.ssm_conv(cur, kernel), width, b.n_tokens), "silu")
     return ops.reshape(cur, hp.n_embd_head_kda, hp.n_head(), tokens, seqs)

@@ -24,7 +24,14 @@ def set_hybrid(hp: HParams) -> None:
 
 
 def convolve(
-    b: Builder, windows: Tensor, x: Tensor, il: int, *, flat: bool = False, bias: bool = True
+    b: Builder,
+    windows: Tensor,
+    x: Tensor,
+    il: int,
+    *,
+    flat: bool = False,
+    bias: bool = True,
+    n_kept: int = 1,
 ) -> Tensor:
     """Convolve causally, keep each sequence's last window, and apply silu.
 
@@ -35,16 +42,21 @@ def convolve(
         il: block.
         flat: store the windows as one row rather than as one per sequence.
         bias: add the convolution's bias.
+        n_kept: windows to keep of each sequence: the last one, and those a token before and so on.
     """
     stored, _ = b.states(il)
     taps, channels, seqs, _ = windows.ne
     joined = ops.concat(windows, ops.transpose(x))
-    last = ops.view(joined, windows.ne[:3], joined.nb[1:3], x.ne[1] * F32)
-    row = taps * channels
-    target = (
-        ops.view(stored, (row * seqs,)) if flat else ops.view(stored, (row, seqs), (row * F32,))
-    )
-    b.expand(ops.cpy(last, target))
+    row, tokens = taps * channels, x.ne[1]
+    for slot in range(min(tokens, n_kept)):
+        last = ops.view(joined, windows.ne[:3], joined.nb[1:3], (tokens - slot) * F32)
+        offset = slot * b.layout.n_rs * row * F32
+        target = (
+            ops.view(stored, (row * seqs,))
+            if flat
+            else ops.view(stored, (row, seqs), (row * F32,), offset)
+        )
+        b.expand(ops.cpy(last, target))
     cur = ops.ssm_conv(joined, b.need("ssm_conv1d", il))
     if bias:
         cur = ops.add(cur, b.need("ssm_conv1d", il, "bias"))
@@ -125,7 +137,8 @@ def mamba2(b: Builder, x: Tensor, inp: RecurrentInput, il: int) -> Tensor:
     z = ops.view(parts, (head, n_head, tokens, seqs), (head * F32, *nb))
     mixed = ops.view(parts, (channels, tokens, seqs), nb, d_inner * F32)
     dt = ops.view(parts, (n_head, tokens, seqs), nb, (d_inner + channels) * F32)
-    mixed = convolve(b, windows, mixed, il)
+    n_kept = 1 + b.layout.n_snapshots
+    mixed = convolve(b, windows, mixed, il, n_kept=n_kept)
 
     nb = mixed.nb[1:3]
     heads = ops.view(mixed, (head, n_head, tokens, seqs), (head * F32, *nb))
@@ -136,12 +149,13 @@ def mamba2(b: Builder, x: Tensor, inp: RecurrentInput, il: int) -> Tensor:
 
     def scan(states: Tensor, ids: Tensor) -> Tensor:
         states = ops.reshape(states, d_state, head, n_head, state.ne[1])
-        return ops.ssm_scan(states, heads, dt, b.need("ssm_a", il, ""), b_mat, c_mat, ids)
+        return ops.ssm_scan(states, heads, dt, b.need("ssm_a", il, ""), b_mat, c_mat, ids, n_kept)
 
     y = b.rs(inp, state, hp.n_embd_s, scan)
     n = d_state * d_inner
-    new = ops.view(y, (n, seqs, 1), (n * F32, n * F32 * seqs), heads.n_elements * F32)
-    target = ops.view(state, (n, seqs, 1), (state.nb[1], b.layout.n_rs * n * F32))
+    n_written = min(tokens, n_kept)
+    new = ops.view(y, (n, seqs, n_written), (n * F32, n * F32 * seqs), heads.n_elements * F32)
+    target = ops.view(state, (n, seqs, n_written), (state.nb[1], b.layout.n_rs * n * F32))
     b.expand(ops.cpy(new, target))
     step = heads.nb[1]
     y = ops.view(y, heads.ne, (step, n_head * step, tokens * n_head * step))

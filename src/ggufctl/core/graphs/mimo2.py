@@ -8,6 +8,7 @@ from __future__ import annotations
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.ggml.types import row_bytes
+from ggufctl.core.graphs import mtp
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.prenorm import build_trunk, use_swa
 from ggufctl.core.graphs.registry import architecture
@@ -18,7 +19,23 @@ def _hparams(hp: HParams) -> None:
     use_swa(hp, hp.integer("attention.sliding_window", 0))
 
 
-@architecture("mimo2", hparams=_hparams, ties_output=False)
+def draft_mimo2(b: Builder) -> None:
+    """Build the graph of a nextn block, which is dense; each drafts one more token."""
+    il, pos = b.layers[0], b.inp_pos()
+    x = mtp.fused_input(b)
+    q, k, v = _qkv(b, b.norm(x, "attn_norm", il), il)
+    q, k = ops.rope(q, pos), ops.rope(k, pos)
+    cur = b.attn(q, k, v, il, wo_bias=False, sinks=b.w("attn_sinks", il))
+    if b.hp.number("attention.value_scale", 0.0):
+        cur = ops.scale(cur)
+    residual = ops.add(cur, x)
+    cur = b.ffn(b.norm(residual, "ffn_norm", il), il, bias=True, scales=False)
+    x = ops.get_rows(ops.add(cur, residual), b.inp_out_ids()).as_output()
+    x = mtp.head_norm(b, x, otherwise=("layer_output_norm",))
+    b.finish(mtp.head_logits(b, x))
+
+
+@architecture("mimo2", hparams=_hparams, ties_output=False, draft=draft_mimo2)
 def build_mimo2(b: Builder) -> None:
     """Build the mimo2 graph."""
     pos = b.inp_pos()
@@ -43,7 +60,8 @@ def build_mimo2(b: Builder) -> None:
             scales=False,
         )
 
-    b.finish(b.head(build_trunk(b, attention, feed_forward)))
+    x = build_trunk(b, attention, feed_forward, crops=not b.hands_over)
+    b.finish(b.head(mtp.keep_wanted(b, x) if b.hands_over else x))
 
 
 def _qkv(b: Builder, x: Tensor, il: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
+from ggufctl.core.graphs import mtp
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.mamba_blocks import mamba2
 from ggufctl.core.graphs.registry import architecture
@@ -23,7 +24,19 @@ def _hparams(hp: HParams) -> None:
     hp.attn_layers = [il for il in blocks if not hp.is_recr(il) and hp.n_ff(il) == 0]
 
 
-@architecture("nemotron_h", "nemotron_h_moe", hparams=_hparams)
+def draft_nemotron_h(b: Builder) -> None:
+    """Build the graph of the nextn block: attention, and experts for the wanted rows."""
+    il = b.layers[0]
+    x = mtp.fused_input(b)
+    q, k, v = b.qkv(b.norm(x, "attn_norm", il), il)
+    residual = ops.get_rows(ops.add(b.attn(q, k, v, il), x), b.inp_out_ids())
+    cur = _feed_forward(b, b.norm(residual, "post_attention_norm", il), il)
+    x = b.norm(ops.add(cur, residual), b.need("nextn.shared_head_norm", il), kind="layer")
+    b.finish(mtp.head_logits(b, x.as_output()))
+
+
+@architecture("nemotron_h", hparams=_hparams, rolls_back=True)
+@architecture("nemotron_h_moe", hparams=_hparams, draft=draft_nemotron_h, rolls_back=True)
 def build_nemotron_h(b: Builder) -> None:
     """Build the nemotron_h graph."""
     hp = b.hp

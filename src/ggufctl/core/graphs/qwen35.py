@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
-from ggufctl.core.graphs import delta_net
+from ggufctl.core.graphs import delta_net, mtp
 from ggufctl.core.graphs.builder import Builder, RecurrentInput
 from ggufctl.core.graphs.registry import architecture
 from ggufctl.core.hparams import HParams
@@ -18,7 +18,18 @@ def _hparams(hp: HParams) -> None:
     hp.is_mrope = True
 
 
-@architecture("qwen35", "qwen35moe", hparams=_hparams)
+def draft_qwen35(b: Builder) -> None:
+    """Build the graph of the nextn block: one of gated attention."""
+    il = b.layers[0]
+    x = mtp.fused_input(b)
+    cur = _attention(b, b.norm(x, "attn_norm", il), b.inp_pos(), il)
+    residual = ops.add(cur, x)
+    cur = b.norm(residual, "post_attention_norm", il)
+    x = ops.add(delta_net.feed_forward(b, cur, il), residual)
+    b.finish(mtp.head_logits(b, mtp.keep_wanted(b, mtp.head_norm(b, x))))
+
+
+@architecture("qwen35", "qwen35moe", hparams=_hparams, draft=draft_qwen35, rolls_back=True)
 def build_qwen35(b: Builder) -> None:
     """Build the qwen35 graph: dense or mixture of experts."""
     x = b.inp_embd()

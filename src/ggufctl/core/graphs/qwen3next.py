@@ -7,13 +7,27 @@ from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
-from ggufctl.core.graphs import delta_net
+from ggufctl.core.graphs import delta_net, mtp
 from ggufctl.core.graphs.builder import Builder, RecurrentInput
 from ggufctl.core.graphs.mamba_blocks import F32
 from ggufctl.core.graphs.registry import architecture
 
 
-@architecture("qwen3next", hparams=delta_net.set_delta_net)
+def draft_qwen3next(b: Builder) -> None:
+    """Build the graph of the nextn block; only wanted rows pass its experts."""
+    il = b.layers[0]
+    x = mtp.fused_input(b)
+    pos, out_ids = b.inp_pos(), b.inp_out_ids()
+    q, k, v, gate = delta_net.gated_query_key_value(b, b.norm(x, "attn_norm", il), il)
+    cur = b.attn(ops.rope(q, pos), ops.rope(k, pos), v, il, wo=None)
+    cur = b.wo(ops.mul(cur, ops.unary(gate, "sigmoid")), il, bias=False)
+    residual = ops.add(ops.get_rows(cur, out_ids), ops.get_rows(x, out_ids))
+    cur = b.norm(residual, "post_attention_norm", il)
+    x = ops.add(delta_net.feed_forward(b, cur, il), residual)
+    b.finish(mtp.head_logits(b, mtp.head_norm(b, x).as_output()))
+
+
+@architecture("qwen3next", hparams=delta_net.set_delta_net, draft=draft_qwen3next)
 def build_qwen3next(b: Builder) -> None:
     """Build the qwen3next graph."""
     x = b.inp_embd()

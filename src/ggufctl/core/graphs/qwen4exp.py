@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
-from ggufctl.core.graphs import hyper, sparse
+from ggufctl.core.graphs import hyper, mtp, sparse
 from ggufctl.core.graphs.builder import Builder, RecurrentInput
 from ggufctl.core.graphs.kda import delta_rule, l2_norm
 from ggufctl.core.graphs.kpool import PoolCache, pool_counts, pooled_cache
@@ -59,16 +59,27 @@ def _ple_history(hp: HParams) -> int:
 
 
 def _layout(hp: HParams, ctx: ContextParams) -> Layout:
-    layout = Layout(n_rs=max(1, ctx.n_seq_max))
     attending = [il for il in range(hp.n_layer) if not hp.is_recr(il)]
-    layout.caches["base"] = make_cache(hp, ctx, attending, ctx.n_ctx_seq)
-    # A row holds a raw key and the pooled one.
-    n_keys = 2 if _pool_size(hp) else 1
-    layout.caches[INDEX] = pooled_cache(hp, ctx, attending, n_keys)
+    layout = _attention_layout(hp, ctx, attending)
+    layout.n_snapshots = ctx.n_snapshots
     layout.recr_layers = [il for il in range(hp.n_layer) if hp.is_recr(il)]
     layout.n_embd_r, layout.n_embd_s = hp.n_embd_r, hp.n_embd_s
     row = _ple_history(hp) * hp.n_embd_out
-    layout.extra_recurrent = dict.fromkeys(_ple_layers(hp), F32 * row * layout.n_rs)
+    layout.extra_recurrent = dict.fromkeys(_ple_layers(hp), F32 * row * layout.n_rs_rows)
+    return layout
+
+
+def _draft_layout(hp: HParams, ctx: ContextParams) -> Layout:
+    return _attention_layout(hp, ctx, list(range(hp.n_layer, hp.n_layer_all)))
+
+
+def _attention_layout(hp: HParams, ctx: ContextParams, layers: list[int]) -> Layout:
+    """Caches of attending blocks."""
+    layout = Layout(n_rs=max(1, ctx.n_seq_max))
+    layout.caches["base"] = make_cache(hp, ctx, layers, ctx.n_ctx_seq)
+    # A row holds a raw key and the pooled one.
+    n_keys = 2 if _pool_size(hp) else 1
+    layout.caches[INDEX] = pooled_cache(hp, ctx, layers, n_keys)
     return layout
 
 
@@ -111,7 +122,43 @@ def _pools(b: Builder) -> _Pools | None:
     return pools
 
 
-@architecture("qwen4exp", hparams=_hparams, layout=_layout, fused_ops=(hyper.PRE, hyper.POST))
+def draft_qwen4exp(b: Builder) -> None:
+    """Build the graph of the nextn block, whose input and result are all streams."""
+    hp, u, il = b.hp, b.n_tokens, b.layers[0]
+    hc = sparse.positive(hp, "hyper_connection.count", sparse.MAX_STREAMS)
+    width = hp.n_embd * hc
+    hidden = b.input("f32", width, u, name="mtp_h_input")
+    rows = mtp.token_rows(b)
+    b.expand(b.recurrent_input().s_copy)
+    pools = _pools(b)
+    pos, out_ids = b.inp_pos(), b.inp_out_ids()
+    weight = sparse.shaped_weight(b, "nextn.hnorm", il, hp.n_embd, hc)
+    h = b.norm(ops.reshape(hidden, hp.n_embd, hc, u), weight, il)
+    e = ops.reshape(b.norm(rows, "nextn.enorm", il), hp.n_embd, 1, u)
+    e = ops.repeat(e, hp.n_embd, hc, u, 1)
+    x = b.mm("nextn.eh_proj", ops.concat(e, h), il, scale=False)
+    cur, inject = _mix_in(b, x, "hc_attn", il)
+    x = _mix_out(b, _attention(b, cur, pos, pools, il), x, inject, il)
+    cur, inject = _mix_in(b, x, "hc_ffn", il)
+    x = _mix_out(b, _feed_forward(b, cur, il), x, inject, il)
+    flat = ops.reshape(x, width, u)
+    wanted = ops.get_rows(flat, out_ids)
+    speculation = b.ctx.speculation
+    is_in_use = speculation is not None and speculation.in_use
+    b.expand((wanted if is_in_use else flat).as_output())
+    b.embd, _ = _mix(b, ops.reshape(wanted, hp.n_embd, hc, wanted.ne[1]), "nextn.hc_head", il)
+    b.finish(b.mm_output(b.embd))
+
+
+@architecture(
+    "qwen4exp",
+    hparams=_hparams,
+    layout=_layout,
+    fused_ops=(hyper.PRE, hyper.POST),
+    draft=draft_qwen4exp,
+    draft_layout=_draft_layout,
+    rolls_back=True,
+)
 def build_qwen4exp(b: Builder) -> None:
     """Build the qwen4exp graph."""
     hp = b.hp
@@ -133,17 +180,26 @@ def build_qwen4exp(b: Builder) -> None:
             cur = _linear(b, cur, recurrent, il)
         else:
             cur = _attention(b, cur, pos, pools, il)
-        if b.is_last(il):
+        if b.is_last(il) and not b.hands_over:
             cur, inject = ops.get_rows(cur, out_ids), ops.get_rows(inject, out_ids)
-            x = ops.get_rows(ops.reshape(x, hp.n_embd * hc, x.ne[2]), out_ids)
-            x = ops.reshape(x, hp.n_embd, hc, x.ne[1])
+            x = _wanted(x, out_ids)
         x = _mix_out(b, cur, x, inject, il)
         cur, inject = _mix_in(b, x, "hc_ffn", il)
         cur = _feed_forward(b, cur, il)
         x = b.pin(_mix_out(b, cur, x, inject, il), il)
+    if b.hands_over:
+        b.expand(ops.reshape(x, hp.n_embd * hc, x.ne[2]).as_output())
+        x = _wanted(x, out_ids)
     normed, gate = _gate(b, x, "output_hc", None)
     b.embd = _collapse(normed, gate, x)
     b.finish(b.mm_output(b.embd))
+
+
+def _wanted(x: Tensor, out_ids: Tensor) -> Tensor:
+    """Streams of the rows that are put out."""
+    n_embd, hc, tokens, _ = x.ne
+    x = ops.get_rows(ops.reshape(x, n_embd * hc, tokens), out_ids)
+    return ops.reshape(x, n_embd, hc, x.ne[1])
 
 
 # Hyper-connections.
@@ -160,13 +216,19 @@ def _gate(b: Builder, x: Tensor, name: str, il: int | None) -> tuple[Tensor, Ten
 
 def _mix_in(b: Builder, x: Tensor, name: str, il: int) -> tuple[Tensor, Tensor]:
     """Input of a block from its streams, and the weights of its result in them."""
+    mixed, normed = _mix(b, x, name, il)
+    return mixed, b.mm(f"{name}_inject", normed, il, scale=False)
+
+
+def _mix(b: Builder, x: Tensor, name: str, il: int) -> tuple[Tensor, Tensor]:
+    """One stream of all, and what it was mixed from."""
     normed, gate = _gate(b, x, name, il)
     if hyper.PRE in b.unfused:
         mixed = _collapse(normed, gate, x)
     else:
         mixed = ops.dsv4_hc_pre(ops.reshape(normed, *x.ne), ops.reshape(gate, *x.ne))
         b.fused_nodes.append((mixed, il))
-    return mixed, b.mm(f"{name}_inject", normed, il, scale=False)
+    return mixed, normed
 
 
 def _collapse(normed: Tensor, gate: Tensor, x: Tensor) -> Tensor:
@@ -303,10 +365,12 @@ def _conv_window(
     width, seqs = x.ne[0], b.n_seqs
     before = ops.reshape(b.rs(inp, stored, stored.ne[0]), n_before, width, seqs)
     cur = ops.concat(before, ops.transpose(x))
-    first = cur.ne[0] - n_before
-    tail = ops.view(cur, (n_before, width, seqs), cur.nb[1:3], first * cur.nb[0])
-    target = ops.view(stored, (n_before * width, seqs), (stored.nb[1],))
-    b.expand(ops.cpy(ops.cont(tail), target))
+    for slot in range(1 + b.layout.n_snapshots):
+        first = max(0, cur.ne[0] - n_before - slot)
+        tail = ops.view(cur, (n_before, width, seqs), cur.nb[1:3], first * cur.nb[0])
+        offset = slot * b.layout.n_rs * stored.nb[1]
+        target = ops.view(stored, (n_before * width, seqs), (stored.nb[1],), offset)
+        b.expand(ops.cpy(ops.cont(tail), target))
     return cur
 
 
@@ -380,7 +444,7 @@ def _ple(b: Builder, x: Tensor, embd: Tensor, inp: RecurrentInput, il: int) -> T
     cur = normed(ops.reshape(gated, width, u), "ple_norm_conv")
     cur = ops.reshape(ops.reshape(cur, width, u), width, tokens, seqs)
     n_before = _ple_history(hp)
-    stored = Tensor("f32", (n_before * width, b.layout.n_rs), name="cache_ple_r")
+    stored = Tensor("f32", (n_before * width, b.layout.n_rs_rows), name="cache_ple_r")
     stored.buffer = b.placement.state_backend(il)
     window = _conv_window(b, stored, cur, inp, n_before)
     cur = _dilated_conv(b, window, n_before, width, il)

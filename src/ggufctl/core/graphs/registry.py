@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ggufctl.core.graphs.index import FAMILIES
-from ggufctl.core.layout import build_layout
+from ggufctl.core.layout import build_draft_layout, build_layout
 
 if TYPE_CHECKING:
     from ggufctl.core.graphs.builder import Builder
@@ -40,6 +40,9 @@ class _Traits(TypedDict, total=False):
     period: int
     fused_ops: tuple[str, ...]
     caveat: str
+    draft: BuildGraph
+    draft_layout: Callable[[HParams, ContextParams], Layout]
+    rolls_back: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,10 @@ class Architecture:
             alone (rope on every fourth block …), which no tensor shows.
         fused_ops: operations used only if every block's would land on its own device.
         caveat: what the reserved buffers do not tell about this architecture.
+        draft: adds the graph of nextn/MTP blocks; None = llama.cpp has none.
+        draft_layout: memory of their context, where it is not the usual one.
+        rolls_back: whether recurrent states are kept to take drafted tokens back
+            (llm_arch_supports_rs_rollback).
     """
 
     name: str
@@ -74,9 +81,14 @@ class Architecture:
     period: int = 1
     fused_ops: tuple[str, ...] = ()
     caveat: str = ""
+    draft: BuildGraph | None = None
+    draft_layout: Callable[[HParams, ContextParams], Layout] | None = None
+    rolls_back: bool = False
 
     def lay_out(self, hp: HParams, ctx: ContextParams) -> Layout:
         """Memory of a context."""
+        if ctx.drafts:
+            return (self.draft_layout or build_draft_layout)(hp, ctx)
         return (self.layout or build_layout)(hp, ctx)
 
 

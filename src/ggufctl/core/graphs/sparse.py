@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
 from ggufctl.core.ggml.types import row_bytes
+from ggufctl.core.graphs import mtp
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.hparams import HParams
 from ggufctl.core.layout import (
@@ -34,6 +35,7 @@ __all__ = [
     "IndexerInput",
     "Latent",
     "attn_top_k",
+    "draft_latent",
     "dsa_layout",
     "expert_gating",
     "feed_forward",
@@ -375,6 +377,28 @@ def feed_forward(
         clamp_glu=clamp_glu,
     )
     return ops.add(routed, shared)
+
+
+def draft_latent(b: Builder, *, gating: str, scales: bool = True) -> None:
+    """Build the graph of a nextn block: latent attention without an indexer, and experts.
+
+    Args:
+        b: builder.
+        gating: how router logits become probabilities.
+        scales: apply the experts' `.scale` tensors.
+    """
+    hp, il = b.hp, b.layers[0]
+    x = mtp.fused_input(b)
+    cur = b.norm(x, "attn_norm", il)
+    qr = b.norm(ops.mul_mat(b.need("attn_q_a", il), cur), "attn_q_a_norm", il)
+    size = positive(hp, "attention.key_length_mla")
+    rank = positive(hp, "attention.kv_lora_rank")
+    latent = latent_block(b, cur, qr, b.inp_pos(), il, n_head=hp.n_head(), size=size, rank=rank)
+    cur = b.attn_k(latent.q, latent.k, latent.v, il, v_mla=b.need("attn_v_b", il))
+    residual = ops.add(cur, x)
+    cur = feed_forward(b, b.norm(residual, "ffn_norm", il), il, gating=gating, scales=scales)
+    x = mtp.head_norm(b, ops.add(cur, residual))
+    b.finish(mtp.head_logits(b, mtp.keep_wanted(b, x)))
 
 
 def finish(b: Builder, x: Tensor) -> None:

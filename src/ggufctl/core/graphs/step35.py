@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from ggufctl.core.ggml import ops
 from ggufctl.core.ggml.tensor import Tensor
+from ggufctl.core.graphs import mtp
 from ggufctl.core.graphs.builder import Builder
 from ggufctl.core.graphs.prenorm import (
+    Block,
     build_trunk,
     expert_gating,
     header_experts,
@@ -43,10 +45,26 @@ _loads = loads_nextn_except(
 )
 
 
-@architecture("step35", hparams=_hparams, loads=_loads, ties_output=False)
+def draft_step35(b: Builder) -> None:
+    """Build the graph of a nextn block; each drafts one more token."""
+    il, pos = b.layers[0], b.inp_pos()
+    x = mtp.fused_input(b, scale=False)
+    residual = ops.add(_attention(b, b.norm(x, "attn_norm", il), pos, il), x)
+    x = ops.add(_feed_forward(b)(b.norm(residual, "ffn_norm", il), il), residual)
+    x = ops.get_rows(x, b.inp_out_ids()).as_output()
+    b.finish(mtp.head_logits(b, mtp.head_norm(b, x)))
+
+
+@architecture("step35", hparams=_hparams, loads=_loads, ties_output=False, draft=draft_step35)
 def build_step35(b: Builder) -> None:
     """Build the step35 graph; all rows pass the last block, for the nextn output."""
     pos = b.inp_pos()
+    x = build_trunk(b, lambda x, il: _attention(b, x, pos, il), _feed_forward(b), crops=False)
+    x = ops.get_rows(x.as_output(), b.inp_out_ids())
+    b.finish(b.head(x))
+
+
+def _feed_forward(b: Builder) -> Block:
     gating = expert_gating(b.hp, "sigmoid")
 
     def feed_forward(cur: Tensor, il: int) -> Tensor:
@@ -54,9 +72,7 @@ def build_step35(b: Builder) -> None:
             return b.ffn(cur, il, bias=True, scales=False)
         return ops.add(header_experts(b, cur, il, gating=gating), shared_expert(b, cur, il))
 
-    x = build_trunk(b, lambda x, il: _attention(b, x, pos, il), feed_forward, crops=False)
-    x = ops.get_rows(x.as_output(), b.inp_out_ids())
-    b.finish(b.head(x))
+    return feed_forward
 
 
 def _attention(b: Builder, x: Tensor, pos: Tensor, il: int) -> Tensor:
