@@ -93,6 +93,10 @@ def fill(hub: FakeHub) -> None:
         "unsloth/Qwen3-30B-A3B-GGUF",
         {"Qwen3-30B-A3B-Q4_K_M.gguf": _model("Qwen3-30B-A3B-Q4_K_M")},
     )
+    hub.add(
+        "unsloth/GLM-4.5-Air-GGUF",
+        {"GLM-4.5-Air-Q4_K_M.gguf": _model("GLM-4.5-Air-Q4_K_M")},
+    )
     of_base = ("base_model:Qwen/Qwen3-8B", "base_model:quantized:Qwen/Qwen3-8B")
     hub.add(
         "Qwen/Qwen3-8B-AWQ",

@@ -324,6 +324,28 @@ def test_a_signal_ends_a_plan_with_the_code_of_the_signal(tmp_path, silent_serve
     assert b"Traceback" not in stderr
 
 
+@pytest.mark.parametrize("module", ["signal", "typer"])
+def test_an_interrupt_while_it_still_loads_is_no_traceback(tmp_path, module):
+    (tmp_path / f"{module}.py").write_text(
+        "import sys, time\nprint('loading', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+    )
+    env = environment(tmp_path)
+    env["PYTHONPATH"] = os.pathsep.join((str(tmp_path), env["PYTHONPATH"]))
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "ggufctl", "ps"],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"loading\n"
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+
+    assert (process.returncode, stdout, stderr) == (130, b"", b"")
+
+
 def test_importing_the_command_line_loads_nothing_heavy():
     heavy = ["modal", "huggingface_hub", "httpx2", "httpx", "numpy", "rich", "pydantic"]
     code = f"import sys, ggufctl.cli; print([m for m in {heavy} if m in sys.modules])"

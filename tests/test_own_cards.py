@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import serving
 from fakehub import FakeFile
 from ggufctl.catalog import all_known, load_cards, load_catalogue, with_cards
 from ggufctl.core.calibration import Run, calibrated, gpu_name
 from ggufctl.core.goal import Goal, Limits, Objective
 from ggufctl.core.gpus import is_called
+from ggufctl.core.memory import Extras
 from ggufctl.core.money import Load
 from ggufctl.core.planner import Constraints
 from ggufctl.core.runtime import Runtime
@@ -28,6 +30,7 @@ from ggufctl.services.local_gpus import on_gpus
 from ggufctl.services.modal.plan import ModalRequest, plan_modal
 from ggufctl.services.picture import picture
 from ggufctl.services.plan import estimate, plan_reference, read_model
+from ggufctl.services.serve import estimate_here
 from tests.ggufs import header as gguf
 from tests.ggufs import llama, write
 
@@ -318,6 +321,40 @@ def test_they_are_listed_apart(config):
     assert run("gpus", "--own", "--refresh").returncode == 2
 
 
+@pytest.mark.parametrize("load", [None, Load(requests_per_day=100)])
+@pytest.mark.parametrize(("n_layer", "count"), [(60, 2), (130, 3)])
+def test_several_that_are_there_come_before_one_that_is_rented(
+    config, tmp_path, n_layer, count, load
+):
+    metadata, tensors = llama(n_layer=n_layer, n_embd=8192, n_vocab=32000, type_="q4_K")
+    raw, size = gguf(metadata, tensors)
+    large = str(write(tmp_path / "Large-Q4_K_M.gguf", raw, size))
+    config.write_text(f"[cards.RTX-4090]\ncount = {count}\n")
+    constraints = Constraints(gpus=("RTX-4090", "A100-80GB"), load=load)
+
+    there = plan_reference(large, Runtime(), constraints, n_ctx=4096).require_choice()
+    assert there.row.label == f"{count}×RTX-4090"
+    assert not there.modal_gpu
+
+    # Paid for by the hour, they are as any other.
+    config.write_text(f"[cards.RTX-4090]\ncount = {count}\nusd-per-hour = 0.01\n")
+    paid = plan_reference(large, Runtime(), constraints, n_ctx=4096).require_choice()
+    assert paid.row.label == "A100-80GB"
+
+
+def test_the_quant_of_a_repository_may_be_one_for_several_that_are_there(config, hub):
+    metadata, tensors = llama(n_layer=60, n_embd=8192, n_vocab=32000, type_="q4_K")
+    hub.add("org/large-GGUF", {"large-Q4_K_M.gguf": FakeFile(*gguf(metadata, tensors))})
+    config.write_text("[cards.RTX-4090]\ncount = 2\n")
+
+    plan = plan_reference(
+        "org/large-GGUF", Runtime(), Constraints(gpus=("RTX-4090", "A100-80GB")), n_ctx=4096
+    )
+
+    assert plan.require_choice().row.label == "2×RTX-4090"
+    assert [quant.choice.label for quant in plan.quants if quant.choice] == ["2×RTX-4090"]
+
+
 # Of the configuration file.
 
 
@@ -413,3 +450,28 @@ def test_what_can_be_rented_needs_no_word_of_the_cards(config, model):
     config.write_text("[cards.X]\nmemory-gib = 10\n")
 
     assert run("plan", model, "--gpu", "L4").returncode == 0
+
+
+def test_a_machine_without_such_a_card_serves_whatever_is_said_of_them(config, model):
+    config.write_text("[cards.X]\nmemory-gib = 10\n")
+    shape = read_model(str(model)).shape
+
+    def planned(*descriptions: str) -> list[str]:
+        devices = [Device(f"CUDA{i}", text, 0, 0) for i, text in enumerate(descriptions)]
+        found = Found("llama-server", ("llama-server",), "b11434", tuple(devices))
+        here = estimate_here(shape, Runtime(n_ctx=512), found, devices, Extras())
+        return [device.gpu for device in here.devices]
+
+    assert planned() == []
+    assert planned("NVIDIA L4", "NVIDIA H100 80GB HBM3") == ["L4", "H100"]
+    with pytest.raises(UsageError, match="lacks bandwidth"):
+        planned("NVIDIA L4", "NVIDIA GeForce RTX 4090")
+
+
+@pytest.mark.xdist_group("engine")
+def test_serving_on_the_processor_needs_no_word_of_them(config):
+    config.write_text("[cards.X]\nmemory-gib = 10\n")
+
+    found = run("serve", serving.model_path(), "--on", "local", "--gpu", "cpu", "--dry-run")
+
+    assert found.returncode == 0, found.stderr

@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+# That of `typing` would take longer to import than all the rest of a start.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ggufctl.core.estimate import Basis, DeviceEstimate, Estimate, HostEstimate, Term
     from ggufctl.core.goal import Goal, Limits, Objective

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+# The interpreter has these in itself, `_signal` too: `signal` takes longer than all of them.
+import _signal  # type: ignore[import-not-found]  # typeshed has only what is made of it
 import errno
 import os
 import sys
 
-from ggufctl.errors import AmbiguousReference, GgufctlError
+
+def _leave(signum: int, frame: object) -> None:
+    """End at once: nothing was begun that would have to be ended in order."""
+    os._exit(128 + signum)
+
+
+def _is_program() -> bool:
+    """Whether this is what was called, and not a module that somebody imports."""
+    return __name__ == "__main__" or os.path.basename(sys.argv[0]).startswith("ggufctl")
+
+
+# Before all other imports: a Ctrl-C during one of them would be shown as where it broke off.
+if _is_program() and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _leave)
+
+from ggufctl.errors import AmbiguousReference, GgufctlError  # noqa: E402  # as said above
 
 __all__ = ["main"]
 
@@ -68,6 +85,8 @@ def _run(arguments: list[str]) -> int:
         return 130
     as_json = "--json" in arguments
     try:
+        if signal.getsignal(signal.SIGINT) is _leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if not _COMPLETION.isdisjoint(arguments):
             _require_shell()
         code = make_command(arguments).main(arguments, prog_name="ggufctl", standalone_mode=False)

@@ -29,6 +29,7 @@ from ggufctl.sources import cache as disk
 __all__ = [
     "all_known",
     "keep_rates",
+    "known_by",
     "load_cards",
     "load_catalogue",
     "load_prices",
@@ -114,6 +115,23 @@ def all_known() -> GpuCatalogue:
     Raises: as `load_cards`.
     """
     return _extended(load_catalogue(), load_cards())
+
+
+def known_by(descriptions: Iterable[str]) -> GpuCatalogue:
+    """What can be rented, and cards of one's own only where one of some GPUs is none of these.
+
+    Args:
+        descriptions: of GPUs, as their driver calls them; `CPU` and nothing are none.
+
+    Raises: as `load_cards`, where they are needed.
+    """
+    # Statistics take long to import, and most plans need none.
+    from ggufctl.core.calibration import gpu_name
+
+    catalogue = load_catalogue()
+    rented = {gpu.name for gpu in catalogue}
+    found = {gpu_name(catalogue, text) for text in descriptions if text not in ("", "CPU")}
+    return catalogue if found <= rented else all_known()
 
 
 @lru_cache(maxsize=8)

@@ -240,6 +240,22 @@ def test_with_json_a_line_holds_the_whole_plan(models, run):
     assert document["plan"]["choice"]["gpu"] == document["summary"]["gpu"]
 
 
+def test_a_row_says_which_gpus_are_left_empty(models, run):
+    rows = [
+        {"model": "org/a-GGUF", "gpu": "L4:4", "tensor_split": "1,1"},
+        {"model": "org/a-GGUF", "gpu": "L4:4", "gpu_layers": 2},
+        {"model": "org/a-GGUF", "gpu": "L4:4"},
+    ]
+
+    found = run("--batch", "-", stdin="\n".join(map(json.dumps, rows)))
+
+    assert [d["summary"]["warnings"] for d in documents(found.stdout)] == [
+        ["-ts 1,1 leaves CUDA2 and CUDA3 of 4 GPUs without a layer."],
+        ["CUDA1 and CUDA3 of 4×L4 hold no layer: fewer go to GPUs than there are GPUs."],
+        [],
+    ]
+
+
 def test_what_fits_nothing_is_a_row_with_what_would(models, run):
     row = {"model": "org/b-GGUF", "ctx_size": 32768, "gpu": "T4", "max_usd_per_hour": 0.1}
 

@@ -57,6 +57,22 @@ def test_a_narrow_terminal_shows_one_row_per_model(width, models):
     assert all(len(line) <= width for line in rows)
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("-ts", "1,1"), "-ts 1,1 leaves CUDA2 and CUDA3 of 4 GPUs without a layer."),
+        (("-sm", "none"), "-sm none uses only one of 4×L4."),
+        (("-ngl", "2"), "CUDA1 and CUDA3 of 4×L4 hold no layer: fewer go to GPUs than there are"),
+    ],
+)
+def test_a_pipe_is_told_as_well_which_gpus_are_left_empty(models, run, option, said):
+    found = run("--compare", "org/a-GGUF", "org/b-GGUF", "--gpu", "L4:4", *option)
+
+    assert f"org/a-GGUF: warning: {said}" in found.stderr
+    assert f"org/b-GGUF: warning: {said}" in found.stderr
+    assert "warning" not in found.stdout
+
+
 def test_tab_separated_values_have_one_line_per_model(models):
     found = tsv_compare(compare(THREE, Runtime(), Constraints())).splitlines()
 

@@ -150,6 +150,23 @@ def test_who_has_read_enough_of_the_start_has_the_server_all_the_same(state):
     assert ggufctl("stop", "one", state=state).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"serve {MODEL} {' '.join(HERE)} -d", f"serve {MODEL} {' '.join(HERE)} -d --json"),
+        *(f"serve {MODEL} {' '.join(HERE)}", f"serve {MODEL} --name one", "switch one -c 512"),
+        "demo --no-hub",
+    ],
+)
+@pytest.mark.parametrize("inputs", ["", "<&-"])
+def test_where_its_output_would_be_lost_nothing_is_begun(state, command, inputs):
+    done = run("sh", "-c", f"{sys.executable} -m ggufctl {command} {inputs} >&-", state=state)
+
+    assert done.stderr == "error: The output cannot be written: standard output is closed.\n"
+    assert done.returncode == 1
+    assert not state.exists()
+
+
 def test_a_key_that_a_shell_hands_over_as_a_file_is_read(state):
     key = "sk-handed-over-0123456789abcdef0123456789"
     line = f"{sys.executable} -m ggufctl serve {MODEL} {' '.join(HERE)} -d --json"

@@ -233,6 +233,33 @@ def test_what_is_loaded_beside_a_model_is_counted_apart_from_it():
     ]
 
 
+def test_a_context_of_nextn_blocks_is_told_from_its_model():
+    log = EngineLog()
+
+    for line in (
+        "load_tensors:        CUDA0 model buffer size =   100.00 MiB",
+        "llama_context:  CUDA_Host  output buffer size =     1.00 MiB",
+        "sched_reserve:      CUDA0 compute buffer size =    10.00 MiB",
+        "common_speculative_init_result: creating MTP draft context against the target model 'm'",
+        "llama_context:  CUDA_Host  output buffer size =     2.00 MiB",
+        "llama_kv_cache:      CUDA0 KV buffer size =     4.00 MiB",
+        "sched_reserve:      CUDA0 compute buffer size =     5.00 MiB",
+        # Once more with samplers; what comes later may be the model's own.
+        "sched_reserve:      CUDA0 compute buffer size =     6.00 MiB",
+        "sched_reserve:      CUDA0 compute buffer size =    12.00 MiB",
+    ):
+        log.feed(line)
+
+    assert [(b.where, b.term, b.n_bytes >> 20) for b in log.buffers] == [
+        ("CUDA0", "weights", 100),
+        ("host", "outputs", 1),
+        ("CUDA0", "compute", 10),
+        ("host", "draft context", 2),
+        ("CUDA0", "draft context", 4),
+        ("CUDA0", "draft context", 6),
+    ]
+
+
 def test_offloaded_layers_are_read_without_the_prefix_of_a_line():
     log = EngineLog()
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -447,7 +448,7 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\n" + KEY
         *("an address that would be another", "a tunnel"),
     ],
 )
-def test_what_is_no_request_is_refused_and_its_words_are_kept(engine, capfd, words, status):
+def test_what_is_no_request_is_refused_and_its_words_are_kept(engine, words, status):
     with fronted() as front:
         one = engine("one")
         front.open(one.port)
@@ -458,7 +459,7 @@ def test_what_is_no_request_is_refused_and_its_words_are_kept(engine, capfd, wor
     assert text.split()[1] == b"%d" % status
     assert b"5ecret" not in text
     assert one.asked == []
-    assert capfd.readouterr().err == ""
+    assert front._last_words == ""
 
 
 def test_what_is_between_two_neighbours_stays_there_and_all_else_is_passed_on_as_it_is(
@@ -540,6 +541,55 @@ def test_one_that_ends_again_and_again_is_given_up(front):
 
     with pytest.raises(LaunchFailed, match="as soon as"):
         give_up()
+
+
+def test_it_gets_no_secret_of_the_environment(monkeypatch):
+    secrets = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MODAL_TOKEN_SECRET", "MY_OWN_PASSWORD")
+    for name in secrets:
+        monkeypatch.setenv(name, "not-for-everybody")
+    monkeypatch.setenv("PYTHONUTF8", "1")
+
+    with fronted() as front:
+        until(lambda: b"ggufctl.front" in Path(f"/proc/{front.pid}/cmdline").read_bytes())
+        environ = Path(f"/proc/{front.pid}/environ").read_bytes()
+
+    assert b"not-for-everybody" not in environ
+    assert b"PYTHONUTF8=1" in environ
+
+
+@pytest.fixture
+def at_start(tmp_path, monkeypatch) -> Callable[[str], None]:
+    """Lets every Python that is started from here do something first."""
+    others = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), others))))
+
+    def write(code: str) -> None:
+        (tmp_path / "sitecustomize.py").write_text(code)
+
+    return write
+
+
+def test_what_it_complains_of_at_length_does_not_hold_it_up(at_start, engine):
+    at_start("import sys\nfor n in range(4096):\n    print('x' * 256, n, file=sys.stderr)\n")
+
+    with fronted() as front:
+        front.open(engine("one").port)
+
+        assert ask(front, "/a").answer == {"engine": "one", "n_bytes": 0}
+        until(lambda: front._last_words.endswith("x 4095"))
+
+
+def test_one_that_cannot_start_is_given_up_with_its_last_words(at_start):
+    at_start(
+        "import os\nos.write(2, b'no room sk-0123456789abcdef0123456789abcdef\\n')\nos._exit(3)\n"
+    )
+
+    def give_up(front: Front) -> None:
+        for _ in range(20):
+            until(front.mend)
+
+    with fronted() as front, pytest.raises(LaunchFailed, match=r"with 3\. Its words: no room …$"):
+        give_up(front)
 
 
 def test_once_left_the_port_is_free_and_who_was_held_is_told(front):

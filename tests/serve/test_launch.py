@@ -273,10 +273,25 @@ def test_the_prompt_cache_takes_a_quarter_of_what_is_left():
     assert cache_ram_mib(-5) == 0
 
 
+def test_the_embedded_server_drafts_as_it_is_told():
+    def speculation(*args):
+        return embedded_server._configure(xllamacpp, parse(args)).speculative
+
+    mtp = speculation("--spec-type", "draft-mtp", "--spec-draft-n-max", "5", "-ctkd", "q8_0")
+    named = speculation("-md", "small.gguf")
+
+    kinds = xllamacpp.common_speculative_type
+    assert mtp.types == [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
+    assert (mtp.draft.n_max, mtp.draft.cache_type_k) == (5, xllamacpp.ggml_type.GGML_TYPE_Q8_0)
+    assert named.types == [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+    assert speculation().types == [kinds.COMMON_SPECULATIVE_TYPE_NONE]
+
+
 def test_the_embedded_server_knows_what_to_do_with_every_argument_it_takes():
     values = {"n_gpu_layers": "all", "flash_attn": "on", "split_mode": "layer", "fit": "off"}
     values |= {"cache_type_k": "q8_0", "cache_type_v": "iq4_nl", "load_mode": "mmap+mlock"}
-    values |= {"override_tensor": "exps=CPU"}
+    values |= {"override_tensor": "exps=CPU", "spec_type": "draft-mtp"}
+    values |= {"spec_draft_type_k": "q8_0", "spec_draft_type_v": "bf16"}
 
     for option, name in embedded_server._NEEDS_VALUE.items():
         embedded_server._configure(xllamacpp, parse((option, values.get(name, "3"))))

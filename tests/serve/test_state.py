@@ -159,7 +159,7 @@ def test_a_reduction_never_asks_for_more(n_ctx, n_ubatch, cache, kind):
     runtime = Runtime(n_ctx=n_ctx, n_ubatch=n_ubatch, cache_type_k=cache, cache_type_v=cache)
     before = ggufctl.estimate(MODEL, runtime, gpus=()).host.total_bytes
 
-    for step in reductions(MODEL.shape, runtime, kind, on_gpu=False):
+    for step in reductions(MODEL.shape, runtime, kind, n_gpus=0):
         after = ggufctl.estimate(MODEL, step.runtime, gpus=()).host.total_bytes
 
         assert step.runtime != runtime
@@ -170,7 +170,7 @@ def test_reductions_come_to_an_end():
     runtime, n = Runtime(n_ctx=1 << 20), 0
 
     def following() -> Reduction | None:
-        return next(reductions(MODEL.shape, runtime, FailureKind.OOM_KV, on_gpu=False), None)
+        return next(reductions(MODEL.shape, runtime, FailureKind.OOM_KV, n_gpus=0), None)
 
     while step := following():
         runtime, n = step.runtime, n + 1
@@ -181,4 +181,4 @@ def test_reductions_come_to_an_end():
 
 
 def test_other_failures_are_not_answered_with_less_memory():
-    assert not list(reductions(MODEL.shape, Runtime(n_ctx=512), FailureKind.PORT, on_gpu=True))
+    assert not list(reductions(MODEL.shape, Runtime(n_ctx=512), FailureKind.PORT, n_gpus=1))

@@ -68,3 +68,20 @@ def test_more_host_memory_is_tried_within_the_budget_and_within_what_there_is(ex
     assert doubled.plan.spec.memory_mib == 2 * free.spec.memory_mib <= MAX_CONTAINER_MIB
     assert next_step(doubled.plan, HOST, 2) is None
     assert next_step(planned(experts, budget=counted), HOST, 1) is None
+
+
+@pytest.mark.parametrize("kind", [FailureKind.OOM_WEIGHTS, FailureKind.OOM_KV])
+def test_shares_are_given_up_before_a_larger_gpu_is_rented(tmp_path, kind):
+    metadata, tensors = llama(n_layer=32, n_embd=4096, n_vocab=32000, n_merges=10, type_="q4_K")
+    path = write(tmp_path / "m-Q4_K_M.gguf", *header(metadata, tensors))
+    request = ModalRequest(
+        model=str(path), runtime=Runtime(tensor_split="3,1"), n_ctx=4096, gpus=("L4:2",)
+    )
+    now = plan_modal(request)
+    step = next_step(now, Failure(kind, "A GPU ran out of memory."), 1)
+
+    assert step is not None
+    assert step.text == "layers divided by what GPUs have free (-ts 0)"
+    assert step.plan.runtime.tensor_split == ()
+    assert step.plan.row.label == now.row.label == "2×L4"
+    assert step.plan.row.used_bytes < now.row.used_bytes

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ggufctl.catalog import load_catalogue
 from tests.speed import cards, report
 from tests.speed.fit import points
 
@@ -41,6 +44,26 @@ def test_it_is_far_better_than_a_flat_roofline(data):
     assert mean["  flat roofline"] > 1.0
     assert mean["decode, a GPU left out"] < 0.12
     assert mean["decode, a model left out"] < 0.08
+
+
+def test_a_small_models_prompt_takes_an_a10_longer_than_an_l4_as_it_was_measured(data):
+    catalogue = load_catalogue()
+
+    def predicted(run: dict[str, Any]) -> float:
+        model, speed = data["models"][run["model"]], catalogue.find(run["gpu"]).speed
+        seconds = model["n_layer"] * speed.prefill_us_per_layer * 1e-6
+        return 512 / (seconds + 2 * model["active_params"] * 512 / speed.prefill_flops)
+
+    def is_longer(tokens_per_s: Callable[[dict[str, Any]], float]) -> dict[str, bool]:
+        runs = [run for run in data["runs"] if run["count"] == 1 and run["gpu"] in ("L4", "A10")]
+        found = {(run["model"], run["gpu"]): tokens_per_s(run) for run in runs}
+        return {model: found[model, "A10"] < found[model, "L4"] for model, _ in found}
+
+    measured = is_longer(lambda run: run["pp512"])
+
+    assert measured["SmolLM-135M"]
+    assert not measured["Llama-7B"]
+    assert is_longer(predicted) == measured
 
 
 def test_the_report_prints_its_tables(capsys):

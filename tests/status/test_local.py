@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pyte
 import pytest
@@ -103,8 +104,9 @@ def test_of_two_looks_one_sees_the_speed_of_an_answer_being_written(here):
 def test_what_an_engine_refuses_is_counted_as_an_error(here):
     before = LocalWatch().look("one")[0]
 
-    with pytest.raises(OSError, match="400"):
+    with pytest.raises(HTTPError, match="400") as caught:
         ask(here.url.removesuffix("/v1"), here.document["alias"], "word " * 3000, key=here.key)
+    caught.value.close()
 
     # The engine answers before its log is read.
     deadline = time.monotonic() + 20
@@ -154,6 +156,7 @@ def test_prometheus_gets_a_whole_file_that_everybody_reads(server, tmp_path):
         (("--every", "0"), 2),
         (("--every", "nan"), 2),
         (("--count", "-1"), 2),
+        (("--count", "3"), 2),
         (("--prometheus", "/nonesuch/x.prom"), 2),
     ],
 )
@@ -162,6 +165,19 @@ def test_what_makes_no_sense_has_its_exit_code(server, args, code):
 
     assert (found.returncode, found.stdout) == (code, "")
     assert "Traceback" not in found.stderr
+
+
+def test_looks_are_counted_only_where_there_is_more_than_one(server, tmp_path):
+    found = ggufctl("status", "--count", "3", state=server.state)
+    assert found.returncode == 2
+    assert "hint: Say --watch --count 3." in found.stderr
+
+    # Said in advance, it waits for a --watch.
+    (tmp_path / "config.toml").write_text("[status]\ncount = 3\n")
+    settings = {"GGUFCTL_CONFIG": str(tmp_path / "config.toml")}
+    assert ggufctl("status", state=server.state, **settings).returncode == 0
+    watched = ggufctl("status", "-w", "--every", "0.2", "--json", state=server.state, **settings)
+    assert len(watched.stdout.splitlines()) == 3
 
 
 def on_terminal(*args: str, state: Path, columns: int, lines: int = 40, **more: str) -> bytes:

@@ -10,12 +10,24 @@ import typer
 
 from ggufctl.errors import UsageError
 
-__all__ = ["confirm", "is_terminal", "print_json", "print_line", "say"]
+__all__ = ["confirm", "is_terminal", "print_json", "print_line", "require_output", "say"]
 
 
 def is_terminal() -> bool:
     """Whether a person reads stdout, on something that can show a table."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def require_output() -> None:
+    """Refuse to begin what takes long, or costs something, where nobody could read of it.
+
+    Raises: OSError when standard output is closed.
+    """
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    os.write(number, b"")
 
 
 def say(*lines: str) -> None:

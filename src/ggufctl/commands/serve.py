@@ -15,7 +15,7 @@ from ggufctl.commands import detached, modal
 from ggufctl.commands import options as o
 from ggufctl.commands.goal import GoalOptions, with_goal
 from ggufctl.commands.listening import make_listener, show_key_once
-from ggufctl.commands.output import is_terminal, print_json, print_line, say
+from ggufctl.commands.output import is_terminal, print_json, print_line, require_output, say
 from ggufctl.errors import AccessDenied, GgufctlError, RemoteError, UsageError
 from ggufctl.report import SCHEMA_VERSION
 
@@ -236,6 +236,7 @@ def serve(
     """
     if on not in ("modal", "local"):
         raise UsageError(f"--on is modal or local, not {on!r}.")
+    require_output()
     release = detached.detach() if detach and on == "local" and not dry_run else None
     o.named_gpus(gpu)
     _check_numbers(threads, startup_timeout)
@@ -610,6 +611,7 @@ def switch(
     from ggufctl.services.deployments import DeploymentNotFound, find, has_ended
     from ggufctl.services.local_switch import Switch
 
+    require_output()
     given = {
         option
         for option in (*o.RUNTIME_NAMES, "ctx_size", "gpu")
@@ -699,6 +701,7 @@ def demo(
     from ggufctl.services.demo import run_demo
     from ggufctl.services.serve import LocalRequest
 
+    require_output()
     quiet = quiet or ctx.obj["quiet"]
     verbose = (verbose or ctx.obj["verbose"]) and not quiet
     listener = _listener(events=events, as_json=as_json, quiet=quiet, verbose=verbose)

@@ -98,7 +98,8 @@ def status(
         float, o.option("--every", metavar="SECONDS", env="EVERY", help="Between two looks.")
     ] = 1.0,
     count: Annotated[
-        int, typer.Option("--count", metavar="N", help="End after N looks; 0 = never.")
+        int,
+        typer.Option("--count", metavar="N", help="With --watch: end after N looks; 0 = never."),
     ] = 0,
     prometheus: Annotated[
         str,
@@ -125,6 +126,9 @@ def status(
         raise UsageError(f"--every must be at least {LEAST_EVERY_SECONDS} seconds.")
     if count < 0:
         raise UsageError("--count must not be negative.")
+    source = ctx.get_parameter_source("count")
+    if count and not watch and source is not None and source.name == "COMMANDLINE":
+        raise UsageError("--count is how often --watch looks.", f"Say --watch --count {count}.")
     if on not in ("all", "local", "modal"):
         raise UsageError(f"--on is modal, local or all, not {on!r}.")
     if on == "modal":

@@ -13,7 +13,7 @@ _ONE_DEVICE = "--gpu says what it runs on"
 _ROPE = "the model's own positions are planned with"
 _MODEL = "the model is the command's argument: ggufctl {command} MODEL"
 _FIT = "plans are exact, so the engine is started with -fit off"
-_DRAFT = "a draft is planned as -md alone describes it"
+_DRAFT = "a draft is planned with all its layers on the GPUs, where it is sampled as well"
 _REASONS: dict[tuple[str, ...], str] = {
     ("-mg", "--main-gpu"): _ONE_DEVICE,
     ("-dev", "--device"): _ONE_DEVICE,
@@ -32,8 +32,9 @@ _REASONS: dict[tuple[str, ...], str] = {
     ("-lzm", "--lazy-mode"): "weights are planned as resident",
     ("-ngld", "--gpu-layers-draft"): _DRAFT,
     ("-devd", "--device-draft"): _DRAFT,
-    ("-ctkd", "--cache-type-k-draft"): _DRAFT,
-    ("-ctvd", "--cache-type-v-draft"): _DRAFT,
+    ("-otd", "--override-tensor-draft"): _DRAFT,
+    ("-ncmoed", "--n-cpu-moe-draft"): _DRAFT,
+    ("--spec-draft-backend-sampling", "--no-spec-draft-backend-sampling"): _DRAFT,
     ("--override-kv",): "the header is planned as it is",
     ("--control-vector",): "control vectors are not counted",
     ("--pooling",): "the header's own pooling is planned with",

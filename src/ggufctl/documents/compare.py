@@ -78,6 +78,7 @@ class SummaryDocument(Document):
     engine_args: list[str]
     gpus: list[BatchGpuDocument]
     would_fit: list[str] = Field(description="changes with which it would fit")
+    warnings: list[str]
 
 
 class BatchDocument(Document):

@@ -230,7 +230,9 @@ class Supervisor:
         self._reader: threading.Thread | None = None
         self._started = 0.0
         self._phase: tuple[Phase, float] = (Phase.PROCESS, 0.0)
-        self._stopping = threading.Event()
+        # No event: a signal that comes while one is waited for may leave its lock taken, and
+        # whoever sets it would then wait for ever.
+        self._is_stopping = False
         self._listener_error: Exception | None = None
         self._lock = threading.Lock()
 
@@ -269,8 +271,9 @@ class Supervisor:
         process = self._running()
         while (code := process.poll()) is None:
             self._raise_of_listener()
-            if self._stopping.wait(POLL_SECONDS):
+            if self._is_stopping:
                 return process.wait()
+            time.sleep(POLL_SECONDS)
         self._drain()
         return code
 
@@ -281,7 +284,7 @@ class Supervisor:
             self._raise_of_listener()
             if is_wanted():
                 return True
-            self._stopping.wait(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         self._drain()
         return False
 
@@ -290,7 +293,7 @@ class Supervisor:
         process = self._process
         if process is None:
             return
-        self._stopping.set()
+        self._is_stopping = True
         if process.poll() is None:
             self._tell("stopping", "asking the engine to stop")
             self._signal(signal.SIGTERM)

@@ -92,7 +92,7 @@ def _flags(models: Sequence[Compared]) -> list[str]:
 
 
 def summary(models: Sequence[Compared]) -> list[str]:
-    """The pick of every model, or why there is none."""
+    """The pick of every model and what is to be known of it, or why there is none."""
     lines = []
     for model, flags in zip(models, _flags(models), strict=True):
         ref = redact(model.ref)
@@ -103,6 +103,8 @@ def summary(models: Sequence[Compared]) -> list[str]:
         elif model.error is not None:
             hint = f" {redact(model.error.hint)}" if model.error.hint else ""
             lines.append(f"{ref}: error: {redact(model.error.message)}{hint}")
+        if model.plan is not None:
+            lines += [f"{ref}: warning: {escape(text)}" for text in model.plan.warnings]
     return lines
 
 

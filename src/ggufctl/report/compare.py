@@ -88,6 +88,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "engine_args": [] if choice is None else list(choice.engine_args),
         "gpus": [_row(row) for row in plan.gpus],
         "would_fit": [step.text for step in plan.ladder],
+        "warnings": list(plan.warnings),
     }
 
 

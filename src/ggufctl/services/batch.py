@@ -176,6 +176,10 @@ _RUNTIME: dict[str, tuple[str, Callable[[object], Any]]] = {
     "load_mode": ("load_mode", _text("load_mode")),
     "mmproj": ("mmproj", _as_is),
     "model_draft": ("draft_model", _as_is),
+    "spec_type": ("spec_type", _text("spec_type")),
+    "spec_draft_n_max": ("spec_draft_n_max", _as_is),
+    "spec_draft_type_k": ("spec_draft_type_k", _text("spec_draft_type_k")),
+    "spec_draft_type_v": ("spec_draft_type_v", _text("spec_draft_type_v")),
     "lora": ("lora", _adapters),
 }
 """Key of a row → field of `Runtime` and what makes its value."""

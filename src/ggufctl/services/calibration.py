@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufctl.catalog import all_known
+from ggufctl.catalog import all_known, known_by
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.calibration import MAX_LINE_BYTES, Run, calibrated, gpu_name, parse_run
 from ggufctl.core.cold_start import predict_cold_start
@@ -262,7 +262,7 @@ def _run(
 ) -> Run:
     from ggufctl.core.engine_log import HOST
 
-    catalogue = all_known()
+    catalogue = known_by((description,))
     name = gpu_name(catalogue, description)
     terms = tuple(comparison)
     gpu = next((each for each in catalogue if each.name == name), None)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ggufctl.core.escape import redact
 from ggufctl.errors import LaunchFailed
 from ggufctl.front.orders import Limits, Stage
 
-__all__ = ["Front", "Held", "port_of_our_own"]
+__all__ = ["Front", "Held", "needed", "port_of_our_own"]
 
 HEAR_SECONDS = 30.0
 """A front that has not done as told by then never will: its machine is busy, or it is stuck."""
@@ -30,6 +32,15 @@ SHORT_SECONDS = 5.0
 MOST_SHORT = 5
 
 _POLL_SECONDS = 0.05
+
+_LAST_WORDS = 300
+"""Of what it says when it ends, at most.  [characters]"""
+
+_NEEDED = re.compile(
+    r"PATH|HOME|TMPDIR|TZ|LANG|LC_\w+|LD_LIBRARY_PATH|DYLD_\w+|__PYVENV_LAUNCHER__|AIOHTTP_\w+"
+    r"|PYTHON\w+"
+)
+"""Environment variables that a Python with its libraries goes by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,11 @@ class Held:
     n_requests: int
     n_refused: int
     longest_seconds: float
+
+
+def needed(environ: Mapping[str, str]) -> dict[str, str]:
+    """Of an environment what the process needs that passes requests on."""
+    return {name: value for name, value in environ.items() if _NEEDED.fullmatch(name)}
 
 
 @contextlib.contextmanager
@@ -79,6 +95,7 @@ class Front:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._n_short = 0
+        self._last_words = ""
         try:
             self._listener: socket.socket | None = socket.create_server((host, port), backlog=1024)
         except OSError:
@@ -101,15 +118,17 @@ class Front:
         # Not in a thread of its own: what this process computes meanwhile would be in its way.
         self._process = subprocess.Popen(
             (sys.executable, "-P", "-m", "ggufctl.front.proxy", str(number), limits),
+            # It passes on words of others: no secret of ours is for it.
+            env=needed(os.environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             pass_fds=(number,),
             # A Ctrl-C in this terminal is ours to act on.
             start_new_session=True,
         )
-        threading.Thread(
-            target=self._listen, args=(self._process,), name="front", daemon=True
-        ).start()
+        for hear in (self._listen, self._hear_last_words):
+            threading.Thread(target=hear, args=(self._process,), name="front", daemon=True).start()
         if self._order["stage"] != Stage.LOADING:
             self._tell(self._order)
 
@@ -123,10 +142,12 @@ class Front:
         is_short = time.monotonic() - self._started_at < SHORT_SECONDS
         self._n_short = self._n_short + 1 if is_short else 0
         if self._n_short > MOST_SHORT:
-            raise LaunchFailed(
+            text = (
                 "What passes requests on to the engine ends as soon as it is started, with "
                 f"{self._process.returncode}."
             )
+            words = redact(self._last_words)
+            raise LaunchFailed(f"{text} Its words: {words}" if words else text)
         self._release(self._process)
         self.start()
         return True
@@ -211,6 +232,14 @@ class Front:
                 with self._has_news:
                     self._said = json.loads(line)
                     self._has_news.notify_all()
+
+    def _hear_last_words(self, process: subprocess.Popen[bytes]) -> None:
+        """Read what it says on stderr, which it would else wait for somebody to do."""
+        assert process.stderr is not None
+        with process.stderr as stream:
+            for line in iter(lambda: stream.readline(1 << 16), b""):
+                text = line.decode("utf-8", "replace").strip()
+                self._last_words = text[:_LAST_WORDS] or self._last_words
 
     @staticmethod
     def _release(process: subprocess.Popen[bytes]) -> None:

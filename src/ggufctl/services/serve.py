@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ggufctl.catalog import known_by
 from ggufctl.core._pins import LLAMA_CPP_BUILD
 from ggufctl.core.builds import PINNED, as_built_by, build_of, with_bindings, with_range
 from ggufctl.core.calibration import gpu_name
@@ -402,10 +403,13 @@ def estimate_here(
     check_settings(shape, runtime)
     check_gpus(runtime, len(devices))
     build = build_of(found.engine, found.build)
-    catalogue = calibrated_catalogue()
+    catalogue = calibrated_catalogue(known_by(device.description for device in devices))
     cards = {card.name: card for card in catalogue}
     known = [cards.get(gpu_name(catalogue, device.description)) for device in devices]
     shares = [float(device.free_bytes) for device in devices] if len(devices) > 1 else None
+    if shares is not None and not any(shares):
+        # Where none says that anything is free, none can be told from the others.
+        shares = None
     names = tuple(device.description for device in devices)
     estimate = estimate_memory(
         as_built_by(build, shape),
@@ -475,14 +479,29 @@ def _less(plan: LocalPlan, kind: FailureKind) -> list[Reduction]:
     runtime = plan.runtime
     flags: tuple[str, ...] = ()
     for _ in range(16):
-        on_gpu, engine = bool(plan.devices), plan.found.engine
-        steps = reductions(plan.model.shape, runtime, kind, on_gpu=on_gpu, engine=engine)
-        step = next(steps, None)
+        n_gpus, engine = len(plan.devices), plan.found.engine
+        steps = reductions(plan.model.shape, runtime, kind, n_gpus=n_gpus, engine=engine)
+        step = next((step for step in steps if not _divides_worse(plan, step)), None)
         if step is None:
             break
         runtime, flags = step.runtime, (*flags, *step.flags)
         found.append(replace(step, flags=_merged(flags)))
     return found
+
+
+def _divides_worse(plan: LocalPlan, step: Reduction) -> bool:
+    """Whether a step only divides the layers anew, and fills a GPU as far as the plan does."""
+    if step.flags[0] != "-ts":
+        return False
+    return _fills(plan, _estimate_of(plan, step.runtime)) >= _fills(plan, plan.estimate)
+
+
+def _fills(plan: LocalPlan, estimate: Estimate) -> float:
+    """Share of what is free that the fullest GPU is to hold."""
+    return max(
+        planned.total_bytes / max(1, device.free_bytes)
+        for planned, device in zip(estimate.devices, plan.devices, strict=True)
+    )
 
 
 def _merged(flags: Sequence[str]) -> tuple[str, ...]:
@@ -952,12 +971,14 @@ class LocalServer:
         if self.attempts >= request.max_attempts:
             return None
         shape, now = self.plan.model.shape, self.plan.memory_bytes
-        on_gpu, engine = bool(self.plan.devices), self.plan.found.engine
+        n_gpus, engine = len(self.plan.devices), self.plan.found.engine
         runtime, kind = self.plan.runtime, failure.kind
-        for step in reductions(shape, runtime, kind, on_gpu=on_gpu, engine=engine):
+        for step in reductions(shape, runtime, kind, n_gpus=n_gpus, engine=engine):
+            if _divides_worse(self.plan, step):
+                continue
             smaller = _estimate_of(self.plan, step.runtime)
             total = sum(d.total_bytes for d in smaller.devices) + smaller.host.total_bytes
-            moves = step.flags[0] in ("-ncmoe", "-ngl")
+            moves = step.flags[0] in ("-ncmoe", "-ngl", "-ts")
             if moves or total < now:
                 return step
         return None

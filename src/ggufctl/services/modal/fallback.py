@@ -40,18 +40,20 @@ def next_step(now: ModalPlan, failure: Failure, attempts: int) -> Step | None:
         return None
     if failure.kind is FailureKind.OOM_HOST:
         return _more_host_memory(now)
-    step = _reduced(now, failure, ("-ctk", "-ub")) if failure.kind in _GENTLE else None
-    return step or _larger(now) or _reduced(now, failure, ())
+    gentle = ("-ts", "-ctk", "-ub") if failure.kind in _GENTLE else ("-ts",)
+    return _reduced(now, failure, gentle) or _larger(now) or _reduced(now, failure, ())
 
 
 def _reduced(now: ModalPlan, failure: Failure, flags: tuple[str, ...]) -> Step | None:
     shape = now.plan.model.shape
-    on_gpu, engine = bool(now.spec.gpus), now.spec.engine
-    for change in reductions(shape, now.runtime, failure.kind, on_gpu=on_gpu, engine=engine):
+    n_gpus, engine = now.row.count if now.spec.gpus else 0, now.spec.engine
+    for change in reductions(shape, now.runtime, failure.kind, n_gpus=n_gpus, engine=engine):
         if flags and change.flags[0] not in flags:
             continue
         row = _replanned(now, change.runtime)
         if row is None:
+            continue
+        if change.flags[0] == "-ts" and row.used_bytes >= now.row.used_bytes:
             continue
         plan = with_row(now.request, now.plan, change.runtime, row, now.spec.gpus, now.warnings)
         return Step(plan, f"{change.text} ({' '.join(change.flags)})")
