@@ -81,3 +81,45 @@ def test_of_several_reasons_the_first_is_told():
 def test_a_line_far_from_its_opener_is_no_reason():
     log = "CMake Error at a/CMakeLists.txt:1 (message):\n-- Found git\nflux leans, it seems\n"
     assert "leans" not in report_of(log).diagnoses[0].cause
+
+
+def test_what_a_program_advises_below_its_error_is_the_first_fix():
+    [found] = report_of("error: the flux leans\n\nhint: Align it with --align.\n").diagnoses
+    assert found.fix[0] == "Align it with --align."
+
+
+@pytest.mark.parametrize("between", ["working\n" * 3, ""])
+def test_advice_that_stands_elsewhere_is_none(between):
+    head = "" if between else "hint: Align it with --align.\n"
+    tail = "hint: Align it with --align.\n" if between else ""
+    [found] = report_of(f"{head}error: the flux leans\n{between}{tail}").diagnoses
+    assert "Align it with --align." not in found.fix
+
+
+def test_an_engine_that_serves_on_a_cpu_as_it_was_planned_to_is_not_blamed():
+    log = (
+        "warning: no usable GPU found, --gpu-layers option will be ignored\n"
+        "main: model loaded\nmain: server is listening on http://x:1\n"
+    )
+    assert report_of(log).diagnoses
+    report = report_of(f"$0.00 per hour, used or idle: this machine (CPU)\n{log}")
+    assert report.diagnoses == ()
+    assert report.remarks
+
+
+def test_that_a_program_gives_up_says_less_than_what_it_met():
+    log = (
+        "ERROR [a] failed:\n [Errno 111] Connection refused\nERROR [a] Stopping due to 3 failures\n"
+    )
+    assert report_of(log).diagnoses[0].id == "connection-refused"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"content": "Error 404 means: connection refused, CUDA error: out of memory"',
+        'curl -d "{\\"messages\\":[{\\"content\\":\\"What does error 404 mean?\\"}]}" http://x/v1/a',
+    ],
+)
+def test_what_users_and_models_say_is_no_evidence(line):
+    assert report_of(line).diagnoses == ()

@@ -45,6 +45,8 @@ _ANNOUNCES = re.compile(
     r"\b(?:exceptions?|errors?) (?:was |were |has been |have been |has |have )?(?:raised|occurr?ed|"
     r"caught|thrown|happened|encountered)\b(?!.{0,20}:\s*\S.{8})|"
     r"^\W{0,4}(?:un(?:handled|caught|expected) )?(?:exception|error)(?: in ASGI application)?\W*$|"
+    r"\b(?:stopping|giving up|exiting|aborting) (?:due to|after|because of)\b.{0,20}\b(?:failures?|"
+    r"errors?|attempts?|tries|retries)|"
     r"\bsee (?:above|below)\b|^(?:\[\w+\] *)?(?:\(\w+\) *)?- |:\s*$|following "
     r"errors?\b[^:]{0,40}:?\s*$",
     re.IGNORECASE,

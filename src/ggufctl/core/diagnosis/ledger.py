@@ -22,6 +22,11 @@ _CLIENT = re.compile(r"curl: \(7\) ")
 """What a client says that found nobody at its address, other than an engine that is up."""
 
 
+_ADVICE = re.compile(r"(?:hint|help): (.{8,300})")
+_NEAR = 3
+"""Lines below an error in which its program may say what to do."""
+
+
 class Ledger:
     """Keeps what a log shows; a phase that is reached takes back what was survived.
 
@@ -90,6 +95,13 @@ class Ledger:
         reason = " ".join(stream.build_reason.split())
         if hit is not None and reason.startswith(hit.values.get("why", "")):
             hit.values["why"] = reason
+
+    def advise(self, stream: Stream, line: LogLine) -> None:
+        """Keep what a program itself advises, below its error."""
+        found = _ADVICE.match(line.text)
+        for hit in stream.hits.values() if found else ():
+            if hit.signature.tier <= Tier.KIND and 0 < line.number - hit.first_line <= _NEAR:
+                hit.values.setdefault("advice", found[1].strip() if found else "")
 
     def _closer(self, signature: Signature, stream: Stream, line: LogLine) -> Signature:
         """The row that the lines before a line make of it."""

@@ -63,7 +63,8 @@ FILTER_OPENERS = frozenset({"cmake error at", '", line '})
 """What begins something that the next lines end."""
 
 RETRYING = "retrying without pipeline parallelism"
-DOWNLOADED = ("✓ downloaded", "download complete")
+DOWNLOADED = ("✓ downloaded", "download complete", "warning: problem : ")
+"""That a download went well, or that curl begins anew."""
 
 _WORDS_OF_CONTEXT = (
     "allocat",
@@ -105,6 +106,10 @@ _NOISE = re.compile(
     r"^\d*\s*(?:in )?\.{1,2}/(?:nptl|sysdeps)/.{0,80}: No such file or directory|"
     r"^If your uid matches the uid of the target process|"
     r"^Failed to retrieve error logs|"
+    # GPT4All, which tries a library for each kind of GPU
+    r"^Failed to load \S*llamamodel-mainline-|"
+    # what browsers ask every server for, and what ggufctl does without
+    r"open\(\) \"[^\"]*(?:favicon\.ico|robots\.txt)\" failed|^without the Hub: |"
     # Chromium, on which desktop programs are built: its own use of the GPU
     r"\b(?:gpu_process_host|viz_main_impl|gpu_channel_manager|gl_factory|angle_platform_impl|"
     r"vaapi_wrapper)\.cc\b|^GPU process (?:exited|launch)|"
@@ -150,6 +155,7 @@ _PLACES = (
         ),
     ),
     ("modal", re.compile(r"modal\.exception|/pkg/modal|Runner failed|^Building image im-")),
+    ("own plan", re.compile(r"used or idle: this machine \(CPU\)")),
     ("snap", re.compile(r"(?:^|[\s'\"=:])/(?:var/)?snap/")),
     (
         "ollama",
@@ -158,7 +164,7 @@ _PLACES = (
             r"OLLAMA_\w+|llama runner|[\"']ollama[\"']"
         ),
     ),
-    ("lm studio", re.compile(r"\bLM ?Studio\b|\[LMSInternal\]|\.lmstudio|🥲")),
+    ("lm studio", re.compile(r"\bLM ?Studio\b|\[LMSInternal\]|\.lmstudio(?![\\/]models)|🥲")),
     ("koboldcpp", re.compile(r"\bkoboldcpp|\bKoboldCpp|gpttype_|Load Text Model")),
     ("text to speech", re.compile(r"\bTTS\.CPP\b|\bKokoro\b|\bTTS (?:Memory|Model)\b|OuteTTS")),
     (

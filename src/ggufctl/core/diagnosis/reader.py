@@ -14,11 +14,12 @@ from ggufctl.core.diagnosis.ledger import Ledger
 from ggufctl.core.diagnosis.lines import FILTER_OPENERS, Traits, is_access
 from ggufctl.core.diagnosis.lines import FILTER_TEXTS as MARK_TEXTS
 from ggufctl.core.diagnosis.lines import FILTER_WORDS as MARK_WORDS
-from ggufctl.core.diagnosis.meaning import Rows, closest, meant
+from ggufctl.core.diagnosis.meaning import Rows, closest, meant, without_speech
 from ggufctl.core.diagnosis.ranking import merged, ranked
 from ggufctl.core.diagnosis.repeats import MAX_SHAPES, Repeats
 from ggufctl.core.diagnosis.streams import MAX_STREAMS, Stream
 from ggufctl.core.diagnosis.telling import told
+from ggufctl.core.diagnosis.upstream import WORKS_ON_CPU
 from ggufctl.core.logfacts import FILTER_TEXTS, FILTER_WORDS, FactReader
 from ggufctl.core.logtext import Filter, LogLine, LogReader, shape_of
 from ggufctl.core.signatures import (
@@ -114,6 +115,7 @@ class Diagnoser:
             new = self._search(line, stream, hits)
             if not hits and line.number <= MOST_LINES:
                 self._note_complaint(line, stream)
+            self._ledger.advise(stream, line)
             if stream.take_reason(line):
                 self._ledger.explain(stream)
         if traits.is_mark:
@@ -136,7 +138,7 @@ class Diagnoser:
         if goes_well(line.text):
             self._complaints.clear()
         match = complaint_in(line)
-        if match is None or _GOES_ON.search(line.text):
+        if match is None or _GOES_ON.search(line.text) or without_speech(line.text) != line.text:
             return
         signature = self._kind(row_of("told-by-itself"), match, stream)
         hit = Hit(signature, line.stream, line.number)
@@ -203,6 +205,10 @@ class Diagnoser:
             # What could not be downloaded could not be loaded.
             fatal = [*ledger.undelivered.values(), *fatal]
         remarks = self._remarks({hit.id for hit in fatal})
+        if ledger.is_up and "own plan" in self._places:
+            # It serves as it was planned to.
+            remarks += [hit for hit in fatal if hit.id in WORKS_ON_CPU]
+            fatal = [hit for hit in fatal if hit.id not in WORKS_ON_CPU]
         if not (fatal or remarks or ledger.is_up) and self.n_lines <= MOST_LINES:
             fatal = self._complaints[-1:]
         facts = self._facts.facts()

@@ -57,6 +57,8 @@ def told(hit: Hit, places: set[str], facts: LogFacts | None = None) -> Diagnosis
     about, advice = _sentences(hit, places)
     cause = _filled(about, hit.values)
     fix = tuple(_filled(text, hit.values) for text in (*_spelling(hit), *advice))
+    if own := hit.values.get("advice"):
+        fix = (redact(own), *fix)
     if facts is not None and hit.shortage is not None and hit.id.startswith("oom-"):
         cause, fix = explain_shortage(hit.id, hit.shortage, facts, cause, fix)
     why = hit.values.get("why", "").rstrip(_ENDS)

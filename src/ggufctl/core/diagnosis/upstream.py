@@ -22,6 +22,7 @@ __all__ = [
     "WAITS_FOR_SERVER",
     "WIDE",
     "WITHOUT_GPU",
+    "WORKS_ON_CPU",
 ]
 
 SHOWS_AS = {
@@ -39,10 +40,11 @@ SHOWS_AS = {
         "backend-missing",
         "command-not-found",
         "gpu-not-found",
+        "image-not-found",
         "shared-library-missing",
     },
     "driver-too-old": {"docker-no-gpu-runtime", "cuda-init-failed"},
-    "cache-not-writable": {"file-permission", "read-only-folder"},
+    "cache-not-writable": {"file-permission", "hub-not-found", "read-only-folder"},
     "disk-full": {
         "download-incomplete",
         "file-truncated",
@@ -442,6 +444,9 @@ KILLERS = frozenset(
 
 LOADED_BESIDE = frozenset({"draft-failed", "lora-failed", "projector-failed"})
 """That a file which is loaded beside the model cannot be used."""
+
+WORKS_ON_CPU = frozenset({"engine-built-without-gpu", "gpu-not-found"})
+"""Causes after which an engine works without a GPU."""
 
 WIDE = frozenset(
     {

@@ -44,6 +44,7 @@ SIGNATURES = (
         "file-is-lfs-pointer",
         (
             r"invalid load key, 'v'",
+            r"the file is a git-lfs pointer",
             r"invalid magic characters:? 'vers'",
             r"invalid magic number 73726576",
             r"unknown \(magic, version\) combination: 73726576",
@@ -182,6 +183,7 @@ SIGNATURES = (
         "file-truncated",
         (
             r"file ended before the end-of-stream marker",
+            r"GGUF tensor .{1,200} outside file length",
             r"End-of-central-directory signature not found",
             r"tensor '(?P<tensor>[^']+)' data is not within the file bounds",
             r"model is corrupted or incomplete",
@@ -414,6 +416,7 @@ SIGNATURES = (
         "shard-missing",
         (
             r"failed to load GGUF split from (?P<path>.+)",
+            r"is one of \d+ files, and '(?P<path>[^']+)' is missing",
             r"missing key split\.\S+ in GGUF split (?P<path>.+)",
             r"failed to load (?:GGUF )?split",
             r"(?:missing|could not find|cannot find) (?:shard|split)",
@@ -784,6 +787,7 @@ SIGNATURES = (
         "lora-failed",
         (
             r"failed to (?:load|apply) lora adapter:? ?'(?P<path>[^']+)'",
+            r"(?P<why>The LoRA adapter has another shape .+)",
             r"failed to (?:load|apply) lora adapter(?!:? ?')(?:: (?P<why>.+))?",
             r"(?P<why>LoRA tensor '(?P<tensor>[^']+)' (?:does not exist|has unexpected)[^(]*)",
             r"lora_from_file_internal: bad file magic",

@@ -263,6 +263,7 @@ SIGNATURES = (
     Signature(
         "proxy-failed",
         (
+            r"requested URL returned error: 407",
             r"complete SOCKS[45]\w? connection",
             r"(?:httpx|httpcore|exceptions)\.ProxyError\b",
             r"Cannot connect to proxy",
@@ -1163,7 +1164,7 @@ SIGNATURES = (
             r"*error:)(?! *This usually means).{8,})",
             r"\b(?P<why>[A-Z]\w*(?:Error|Exception): .{4,})",
             r"(?<!-- )(?<!\(bug\): )(?P<why>(?:failed to|unable to|could not|couldn't) (?!mlock|"
-            r"fit)\w+ .{4,})",
+            r"fit|determine)\w+ .{4,})",
             # A function of the engine that complains, which counts if the engine then ends.
             r"^\w{3,60}(?: +\w{1,40})?: {1,3}(?P<hint>.{0,160}\b(?:invalid|unsupported|unknown|"
             r"missing|mismatch\w*|out of range|exceeds?|incompatible|corrupt\w*|wrong|overflow|"

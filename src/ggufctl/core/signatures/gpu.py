@@ -1341,6 +1341,7 @@ SIGNATURES = (
         (
             r"version [`'\"‘](?P<library>GLIBC(?:XX)?_[\d.]+)['\"’] not found",
             r"version [`'\"‘]CXXABI_[\d.]+['\"’] not found",
+            r"undefined symbol: (?P<library>__cxa_\w+)",
             # Of garbled lines the end is enough.
             r"(?<!GLI)(?P<library>(?:BC|BCXX|CXXABI)_\d[\d.]+)['\"’]? not found",
             r"GLIBC(?:XX)?_[\d.]+\S* (?:is )?not (?:found|defined|available)",

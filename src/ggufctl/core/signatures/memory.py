@@ -233,6 +233,7 @@ SIGNATURES = (
         (
             r"insufficient memory \(attempted to allocate +(?P<mib>[\d.]+) MB\)",
             r"ggml_aligned_malloc: .*failed to allocate",
+            r"does not fit this machine: it needs .{1,40} of host memory",
             r"std::bad_alloc",
             r"Cannot allocate memory",
             r"numpy\S*_ArrayMemoryError",

@@ -175,6 +175,14 @@ SIGNATURES = (
         phase=_D,
         variants=(
             Variant(
+                r"(?:^|\n)curl: \(22\)|Username/Password Authentication Failed|\bwget\b",
+                (
+                    'curl and wget send no token by themselves: add -H "Authorization: Bearer '
+                    '$HF_TOKEN" (wget --header=...), or use hf download, which does; accept the '
+                    "licence of the repository first.",
+                ),
+            ),
+            Variant(
                 r"registry\.ollama|pull model manifest|\bollama (?:push|pull|run)|^Error: 40[13]",
                 (
                     "ollama signin for models that are private or in the cloud; ollama push wants "
@@ -1273,6 +1281,14 @@ SIGNATURES = (
         phase=_D,
         variants=(
             Variant(
+                r"not in gzip format",
+                (
+                    "unzip a .zip, tar xf (without z) for the rest; file NAME says what it is: a "
+                    "page of HTML is no download, and is fetched again from the right address.",
+                ),
+                "The archive is of another kind than the command expects.",
+            ),
+            Variant(
                 r"digest sha256|layer verification",
                 (
                     "docker pull again; if it stays, docker system prune -a (or crictl rmi "
@@ -1749,6 +1765,7 @@ SIGNATURES = (
     Signature(
         "connection-refused",
         (
+            r"^\[Errno (?:61|111)\] Connection refused",
             r"(?:\w*Exception - |APIError: |OpenAIError: |APIConnectionError: )Connection "
             r"error\.{0,2}(?:$|\W)",
             r"connection refused",
@@ -2255,7 +2272,7 @@ SIGNATURES = (
     Signature(
         "answer-not-json",
         (
-            r"JSONDecodeError: Expecting value: line 1 column 1 \(char 0\)",
+            r"JSONDecodeError: Expecting value: line \d+ column \d+",
             r"JSON ?decode error",
             r"(?:response|answer|reply|body)\b.{0,40}(?:is not|isn't|not a?) ?valid JSON",
             r"(?:failed|unable|could not|couldn't) to (?:parse|decode) (?:the )?(?:JSON "

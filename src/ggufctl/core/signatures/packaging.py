@@ -166,6 +166,14 @@ SIGNATURES = (
         phase=_B,
         variants=(
             Variant(
+                r"(?:compute|sm)_(?:[1-6]\d|70)\b",
+                (
+                    "This GPU is too old for this CUDA: use CUDA 11.8 for compute_35 and 37, 12.x "
+                    "for compute_50 to 70; or name other GPUs (-DCMAKE_CUDA_ARCHITECTURES=75).",
+                ),
+                "This CUDA no longer compiles for the architecture {arch}.",
+            ),
+            Variant(
                 r"'(?:compute|sm)_(?:native)?'|is empty|to \"?native",
                 (
                     "Name the GPU's own: -DCMAKE_CUDA_ARCHITECTURES=86 (nvidia-smi --query-gpu="
@@ -457,6 +465,8 @@ SIGNATURES = (
             r"(?:error|undefined|undeclared|declared|reference|member).{0,80}std::filesystem::",
             r"std::filesystem::\S{0,120}.{0,40}(?:undefined|not declared|has not been)",
             r"'filesystem' file not found",
+            r"error: (?:unknown|bad|invalid|unsupported) (?:value|argument) .{1,120}"
+            r"-m(?:cpu|arch|tune)\b",
             r"unsupported Microsoft Visual Studio version",
             r"CMake (?P<version>[\d.]+) or higher is required",
             r"Compatibility with CMake < [\d.]+ has been removed",
@@ -1406,6 +1416,11 @@ SIGNATURES = (
                 "Python itself was built without {module}.",
             ),
             Variant(
+                r"No module named '?numpy'?(?:\n|$)",
+                ("Install it where the program runs: python -m pip install numpy.",),
+                "A Python package is missing: numpy.",
+            ),
+            Variant(
                 r"numpy",
                 (
                     "pip install 'numpy<2' (or upgrade the package that was built for NumPy 1), "
@@ -1430,8 +1445,8 @@ SIGNATURES = (
     Signature(
         "settings-invalid",
         (
-            r"ValidationError: \d+ validation errors? for (?P<name>\w*(?:Settings|Config|Args|"
-            r"Params|Parameters|Options))\b",
+            r"(?:ValidationError: |^)\d+ validation errors? for (?P<name>\w*(?:Settings|Config|"
+            r"Args|Params|Parameters|Options))\b",
         ),
         "The settings of a Python program ({name}) lack a value, or have one of the wrong kind.",
         (

@@ -367,9 +367,10 @@ SIGNATURES = (
             r"Errno (?:48|98)\]",
             r"os error (?:48|98|10048)\)",
             r"WSAEADDRINUSE",
+            r"Port (?P<port>\d+) of \S+ is taken",
             r"\bport \d+ is (?:in use|taken|not available|unavailable|occupied)\b",
             r"port .{0,40}(?:is )?already (?:in use|allocated|taken|being used|bound)",
-            r"(?:failed|unable|could not|cannot) (?:to )?bind\b",
+            r"(?:failed|unable|could not|cannot) (?:to )?bind\b(?!\. IPv6)",
             r"bind\S* failed",
             r"error binding to",
             r"ports are not available",
@@ -1442,6 +1443,22 @@ SIGNATURES = (
         ("Check the path and the syntax of the preset or models folder.",),
         "failed to parse server config file: /etc/llama.ini",
         variants=(
+            Variant(
+                r"context was not found|specified context",
+                (
+                    "kubectl config get-contexts lists them: name one, or set KUBECONFIG to its "
+                    "file.",
+                ),
+                "The kubeconfig has no context of that name.",
+            ),
+            Variant(
+                r"for runtime (?:docker|containerd|crio)|daemon\.json",
+                (
+                    "Correct the JSON of /etc/docker/daemon.json, which must have no comma after "
+                    "the last field (jq . /etc/docker/daemon.json names the place), and try again.",
+                ),
+                "The configuration of the container runtime is not valid.",
+            ),
             Variant(
                 r"command must be one of",
                 (
