@@ -64,10 +64,12 @@ from last. One is told as a remark with its fix, and counts as wrong (zq-mem-mlo
 the table, run on one state of it and judged before anything was mended from them: `za` of serving
 (170 failures, 30 healthy, real programs; 159 named, 150 with a helpful fix, 28 healthy right), `zb`
 of what is around it (169 and 16, real programs; 156, 142, 15), `zc` of public reports in the
-proportion in which they are written (74 and 15; 70, 66, 14). Together 385 of 413 are named, 372
-without those that are only quoted. `first_run` is that of a name with a helpful fix. Ten logs
-longer than 30,000 characters are left out of the file, and za-z12 is in it as a failure: a GPU was
-asked for, and none is used.
+proportion in which they are written (74 and 15; 70, 66, 14). Together 385 of 413 are named, 371
+without those that are only quoted, 361 as strictly as their judges could read it. Of logs that were
+named right the expected cause is the one that was judged right, of those mended later the one that
+is told since. Public reports of `zc` may have been read by those who mended meanwhile. `first_run`
+is that of a name with a helpful fix. Ten logs longer than 30,000 characters are left out of the
+file, and za-z12 is in it as a failure: a GPU was asked for, and none is used.
 
     python -m tests.diagnose.blind           # the figures
     python -m tests.diagnose.blind --missed  # and what is still told wrongly

@@ -42,6 +42,8 @@ STILL_WRONG = {
     "za-m06",
     "za-q05",
     "zb-fastapi-500",
+    "zb-gcc-api",
+    "zb-git-401",
     "zb-hf-cdn403",
     "zb-hf-token-expired",
     "zb-md-old-click",

@@ -6,7 +6,12 @@ import re
 from collections.abc import Iterator
 
 from ggufctl.core._pins import LLAMA_CPP_BUILD, OLDEST_COMPUTE_CAPABILITY
-from ggufctl.core.drafting import SAME_CACHE_TYPES, check_cache, require_draft_graph
+from ggufctl.core.drafting import (
+    SAME_CACHE_TYPES,
+    check_cache,
+    check_head_sizes,
+    require_draft_graph,
+)
 from ggufctl.core.escape import quoted
 from ggufctl.core.ggml.types import TYPES
 from ggufctl.core.gpus import Gpu
@@ -49,7 +54,7 @@ def check_settings(shape: ModelShape, runtime: Runtime) -> None:
             f"Use -ctk {k} -ctv {k}.",
         )
     if quantized:
-        _check_head_sizes(hp, runtime)
+        check_head_sizes(hp, ("-ctk", runtime.cache_type_k), ("-ctv", runtime.cache_type_v))
     if hp.arch == "plm" and runtime.flash_attn != "off":
         raise RefusedSettings("llama.cpp runs plm without flash attention only.", "Add -fa off.")
     _check_slots(shape, runtime)
@@ -96,21 +101,6 @@ def _check_split_mode(runtime: Runtime) -> None:
             f"-sm tensor is experimental in llama.cpp {LLAMA_CPP_BUILD} and cannot be planned.",
             "Use -sm layer.",
         )
-
-
-def _check_head_sizes(hp: HParams, runtime: Runtime) -> None:
-    for option, type_name, size_of in (
-        ("-ctk", runtime.cache_type_k, hp.n_embd_head_k),
-        ("-ctv", runtime.cache_type_v, hp.n_embd_head_v),
-    ):
-        block = TYPES[type_name].block_size
-        for il in range(hp.n_layer):
-            if TYPES[type_name].is_quantized and size_of(il) % block:
-                raise RefusedSettings(
-                    f"{option} {type_name} stores blocks of {block} and does not divide the "
-                    f"model's heads of {size_of(il)}.",
-                    f"Use {option} f16.",
-                )
 
 
 def _check_slots(shape: ModelShape, runtime: Runtime) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "SAME_CACHE_TYPES",
     "check_cache",
     "check_draft_model",
+    "check_head_sizes",
     "check_target",
     "require_draft_graph",
 ]
@@ -138,10 +139,21 @@ def check_cache(hp: HParams, runtime: Runtime) -> None:
         )
     if runtime.flash_attn == "off":
         return
-    for option, type_name, size_of in (
-        ("-ctkd", k, hp.n_embd_head_k),
-        ("-ctvd", v, hp.n_embd_head_v),
-    ):
+    check_head_sizes(hp, ("-ctkd", k), ("-ctvd", v))
+
+
+def check_head_sizes(hp: HParams, keys: tuple[str, str], values: tuple[str, str]) -> None:
+    """Refuse cache types whose blocks do not divide the heads.
+
+    Args:
+        hp: of the model whose cache it is.
+        keys: option and type of the cache of keys.
+        values: the same of values.
+
+    Raises: RefusedSettings, with what to change.
+    Source: llama.cpp src/llama-context.cpp `llama_init_from_model`.
+    """
+    for (option, type_name), size_of in ((keys, hp.n_embd_head_k), (values, hp.n_embd_head_v)):
         block = TYPES[type_name].block_size
         for il in range(hp.n_layer):
             if TYPES[type_name].is_quantized and size_of(il) % block:
