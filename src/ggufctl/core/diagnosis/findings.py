@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
 
+from ggufctl.core.diagnosis.levels import is_usual
 from ggufctl.core.diagnosis.outcomes import is_called_error
 from ggufctl.core.escape import redact
 from ggufctl.core.logfacts import LogFacts
@@ -156,6 +157,8 @@ class Hit:
     """Whether its program calls it no more than a warning, wherever it says so."""
     is_called_error: bool = False
     """Whether its program calls it an error."""
+    is_usual: bool = True
+    """Whether all that shows it is written as a matter of course."""
     is_late: bool = False
     """Whether the engine was up by then, so that it matters only if that ended."""
 
@@ -174,6 +177,7 @@ class Hit:
         self.count += 1
         self.last_line = line.number
         self.is_warning &= line.is_error is False
+        self.is_usual = self.is_usual and is_usual(line)
         if not self.is_called_error:
             self.is_called_error = is_called_error(line.text, is_error=line.is_error)
         if len(self.evidence) < MAX_EVIDENCE and all(e.line != line.number for e in self.evidence):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ggufctl.core.diagnosis.findings import Hit, quoted_in, row_of
 from ggufctl.core.diagnosis.lines import (
+    ANSWERED,
     DOWNLOADED,
     LOADED,
     LOADING,
@@ -144,9 +145,11 @@ class Ledger:
         low = line.text.lower()
         if any(word in low for word in TALKING):
             stream.talk_line = line.number
+            stream.is_speaking = True
         elif stream.is_talk and any(word in low for word in SPOKEN):
             self._forget(stream, *_said_since(stream, stream.talk_line))
             stream.talk_line = line.number
+            stream.is_speaking &= ANSWERED in low
         if any(word in low for word in LOADED):
             self._survive(stream, Phase.SERVE)
             self._repeats.epoch += not stream.is_up

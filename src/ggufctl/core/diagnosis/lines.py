@@ -10,6 +10,7 @@ from ggufctl.core.diagnosis.outcomes import is_no_failure, may_be_outcome
 from ggufctl.core.logfacts import is_fact, is_last_fact
 
 __all__ = [
+    "ANSWERED",
     "DOWNLOADED",
     "FILTER_OPENERS",
     "FILTER_TEXTS",
@@ -71,8 +72,10 @@ FILTER_OPENERS = frozenset({"cmake error at", '", line '})
 
 TALKING = ("available commands:", "generate: n_ctx", "== running in interactive mode")
 """That what follows is said by a user and a model."""
+ANSWERED = "[ prompt: "
+"""That a model has answered, and may be asked again."""
 SPOKEN = (
-    "[ prompt: ",
+    ANSWERED,
     "common_perf_print: ",
     "llama_perf_context_print: ",
     "llama_print_timings: ",
@@ -165,6 +168,7 @@ _PLACES = (
             r"OLLAMA_\w+|llama runner|[\"']ollama[\"']"
         ),
     ),
+    ("vllm", re.compile(r"\bvllm[/\\.]|\bEngineCore|\bvLLM\b|\[core\.py:\d")),
     ("lm studio", re.compile(r"\bLM ?Studio\b|\[LMSInternal\]|\.lmstudio(?![\\/]models)|🥲")),
     ("koboldcpp", re.compile(r"\bkoboldcpp|\bKoboldCpp|gpttype_|Load Text Model")),
     ("text to speech", re.compile(r"\bTTS\.CPP\b|\bKokoro\b|\bTTS (?:Memory|Model)\b|OuteTTS")),

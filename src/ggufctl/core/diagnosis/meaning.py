@@ -6,10 +6,11 @@ import re
 from typing import TypeAlias
 
 from ggufctl.core.diagnosis.findings import row_of
+from ggufctl.core.diagnosis.speech import without_speech
 from ggufctl.core.diagnosis.upstream import ANY_PROGRAM, FROM_OWN_SERVER
 from ggufctl.core.signatures import Signature
 
-__all__ = ["Rows", "closest", "meant", "without_speech"]
+__all__ = ["Rows", "closest", "meant"]
 
 Rows: TypeAlias = list[tuple[Signature, re.Match[str]]]
 """What a line shows, and where."""
@@ -38,16 +39,6 @@ _DOWNLOADED = re.compile(
 """What is fetched from copies of registries and of the Hub, wherever they stand."""
 
 
-_SPOKEN = re.compile(
-    r"(?<!\\)\"(?:content|reasoning_content|prompt)\" ?: ?\"(?P<plain>(?:[^\"\\]|\\.)*)|"
-    r"\\\"(?:content|reasoning_content|prompt)\\\" ?: ?\\\"(?P<escaped>(?:(?!\\\").)*)|"
-    # as vLLM notes a request, and as Python shows a dictionary
-    r"\bprompt: '(?:[^'\\]|\\.)*'|"
-    r"'(?:content|prompt)': (?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
-)
-"""What a user or a model says in a request or an answer."""
-
-
 def meant(found: Rows, text: str) -> Rows:
     """The rows of a line that it really is about.
 
@@ -60,15 +51,10 @@ def meant(found: Rows, text: str) -> Rows:
 
 def _without_speech(found: Rows, text: str) -> Rows:
     """What a line shows apart from what a user or a model says in it."""
-    if not found or ("content" not in text and "prompt" not in text):
+    if not found:
         return found
     silent = without_speech(text)
     return found if silent == text else [row for row in found if row[1].re.search(silent)]
-
-
-def without_speech(text: str) -> str:
-    """A line with spaces in place of what a user or a model says in it."""
-    return _SPOKEN.sub(lambda said: " " * len(said[0]), text)
 
 
 def _as_client(found: Rows, text: str) -> Rows:

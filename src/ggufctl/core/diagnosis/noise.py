@@ -76,6 +76,7 @@ _NOISE = {
         r"\bUnable to resolve hostname to a \(local\) address\. Using",
         r"^Error retrieving (?:safetensors|file list)\b",
         r"^Cannot use FA version \d",
+        r"\[_\w{1,20}_ops\.py:\d+\] Import error msg: ",
         r"^Could not estimate the number of tokens of the input",
         r"^Unsloth: Failed to patch",
         r"'pin_memory' argument is set",
@@ -143,6 +144,8 @@ _NOISE = {
         r"^(?:SKIP|PASS|XFAIL):? \S+ \(exit status",
     ),
     "git, of commits, and what traces it and shells": (
+        r"^(?:[0-9a-f]{7,40} )?\s{0,8}(?:fix|feat|chore|docs|tests?|ci|refactor|perf|style|revert)"
+        r"(?:\([\w./ -]{1,40}\))?!?: ",
         r"^\[[\w./-]+(?: \(root-commit\))? [0-9a-f]{7,40}\] ",
         r"^(?=\d{0,11}[a-f])[0-9a-f]{7,12} [a-z]",
         r"^trace git-lfs: ",

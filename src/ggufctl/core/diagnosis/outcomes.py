@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
+from ggufctl.core.diagnosis.speech import is_prose, is_speech
 from ggufctl.core.signatures import Phase, Signature
 
 __all__ = [
@@ -46,29 +47,13 @@ def is_called_error(text: str, *, is_error: bool | None) -> bool:
     return bool(is_error) or (is_error is None and _CALLED.match(text) is not None)
 
 
-_TALK = re.compile(
-    r"^[\W\d]*(?:what|why|how|explain)\b[^:]{0,200}\?\W*$|"
-    r"\b(?:phrase|message|error|term|expression|sentence|word)s? [\"“'‘`][^\"”'’`]{3,200}[\"”'’`] "
-    r"(?:(?:is|are)(?! not)|means?|refers?|indicates?|occurs?|says?|typically|usually|can|could|"
-    r"may)\b|"
-    r"\bI(?: am|['’]m) (?:unable|not able|sorry)\b|\bI (?:cannot|can['’]t) (?:provide|help|access|"
-    r"assist|answer)\b|"
-    r"\ban? (?:\w+ ){0,3}(?:error|fault)s? (?:can|may|might|could|typically|usually|often|"
-    r"occurs?|happens?|is caused|indicates?|means)\b|"
-    r"\b(?:is|are) an? (?:\w+ ){0,3}(?:error|fault|signal|problem|condition|message|term|type) "
-    r"(?:that|in|of|which|when)\b",
-    re.IGNORECASE,
-)
-"""What users ask models, and how these begin to answer."""
-
-
 def is_no_failure(text: str) -> bool:
     """Whether a line says that its program goes on, or is of a conversation about errors.
 
     A line that calls itself an error by its level is not to be asked about.
     """
-    return _TALK.search(text) is not None or (
-        _GOES_ON.search(text) is not None and _CALLED.match(text) is None
+    return is_speech(text) or (
+        (_GOES_ON.search(text) is not None or is_prose(text)) and _CALLED.match(text) is None
     )
 
 

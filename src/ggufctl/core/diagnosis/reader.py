@@ -11,13 +11,15 @@ from ggufctl.core.diagnosis.complaints import FILTER_WORDS as COMPLAINT_WORDS
 from ggufctl.core.diagnosis.complaints import MOST_LINES, complaint_in, goes_well
 from ggufctl.core.diagnosis.findings import MAX_TEXT, Diagnosis, Hit, LogReport, quoted_in, row_of
 from ggufctl.core.diagnosis.ledger import Ledger
+from ggufctl.core.diagnosis.levels import is_detail, is_listed
 from ggufctl.core.diagnosis.lines import FILTER_OPENERS, Traits, is_access
 from ggufctl.core.diagnosis.lines import FILTER_TEXTS as MARK_TEXTS
 from ggufctl.core.diagnosis.lines import FILTER_WORDS as MARK_WORDS
-from ggufctl.core.diagnosis.meaning import Rows, closest, meant, without_speech
+from ggufctl.core.diagnosis.meaning import Rows, closest, meant
 from ggufctl.core.diagnosis.outcomes import FILTER_WORDS as DONE_WORDS
 from ggufctl.core.diagnosis.ranking import merged, ranked
 from ggufctl.core.diagnosis.repeats import MAX_SHAPES, Repeats
+from ggufctl.core.diagnosis.speech import without_speech
 from ggufctl.core.diagnosis.streams import MAX_STREAMS, Stream
 from ggufctl.core.diagnosis.telling import told
 from ggufctl.core.diagnosis.upstream import WORKS_ON_CPU
@@ -49,8 +51,6 @@ _WHOLE = re.compile(r"(?P<why>.{8,})")
 _EXCEPTION = re.compile(r"(?P<name>[\w.]+): (?P<why>.+)")
 _REFUSED = re.compile(r"operator\(\): unauthorized: ")
 """llama-server, of who asks without its key."""
-_LISTED = re.compile(rb"^.{0,80}?\b(?:INFO|DEBUG|TRACE)\b", re.DOTALL)
-"""A line that its program writes as a matter of course."""
 _NO_FILE = "exactly one out metadata, path_model"
 """llama.cpp, of a model without a path."""
 _STREAMS = ("ollama", "koboldcpp", "modal")
@@ -121,7 +121,9 @@ class Diagnoser:
             return ()
         new: tuple[Diagnosis, ...] = ()
         if not (traits.is_access and is_access(line.text)):
-            is_no_failure = traits.is_no_failure and not line.is_error
+            is_no_failure = stream.is_said(line) or (
+                not line.is_error and (traits.is_no_failure or is_detail(line))
+            )
             new = self._search(line, stream, hits, is_no_failure)
             if not (hits or is_no_failure) and line.number <= MOST_LINES:
                 self._note_complaint(line, stream)
@@ -157,7 +159,7 @@ class Diagnoser:
         if (
             match is None
             or _GOES_ON.search(line.text)
-            or _is_listed(line)
+            or is_listed(line)
             or without_speech(line.text) != line.text
         ):
             return
@@ -174,7 +176,7 @@ class Diagnoser:
         if any(signature.severity is Severity.REMARK for signature, _ in found):
             # The engine says on this line that it goes on.
             found = [row for row in found if row[0].severity is Severity.REMARK]
-        if line.is_error is False or (found and _is_listed(line)):
+        if line.is_error is False or (found and is_listed(line)):
             found = [row for row in found if row[0].id != "told-by-itself"]
         elif not found and (line.is_error or stream.panic_line == line.number - 1):
             # Rust says where it panicked, and why on the next line.
@@ -321,11 +323,6 @@ def _is_without_file(hit: Hit) -> bool:
 def _is_stranger(hit: Hit) -> bool:
     """Whether a server only says that it refused somebody without its key."""
     return hit.id == "key-wrong" and all(_REFUSED.search(e.text) for e in hit.evidence)
-
-
-def _is_listed(line: LogLine) -> bool:
-    """Whether its level says that a line is written as a matter of course."""
-    return line.is_error is None and _LISTED.match(line.raw) is not None
 
 
 def _shape(line: LogLine) -> bytes | None:

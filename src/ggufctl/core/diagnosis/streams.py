@@ -68,6 +68,13 @@ _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)+[A-Z]\w*: .{4,}")
 """What Python writes below the frames of a traceback."""
 _ASKED = re.compile(rb"(?:\x1b\[[\d;]*m)*>{1,3} ")
 """What an engine's own chat writes before what a user types."""
+_BROKEN = re.compile(
+    r"^(?:ggml|llama|common|main|srv|slot|parse: error|(?:CUDA|ROCm|Metal|SYCL) error|"
+    r"terminate called|libc\+\+abi|\S{0,80}(?:ggml|llama)\S{0,80}:\d+:)|GGML_ASSERT|"
+    r"\b(?:Killed|Aborted|Abort trap: \d+|Segmentation fault(?:: \d+)?|Bus error)"
+    r"(?: \(core dumped\))?(?: +\S{0,80}llama.{0,200})?$"
+)
+"""What ends a talk, of an engine and of the shell that it ran in."""
 _CONVERTER = re.compile(
     r"\bconvert[-_](?:hf|lora|llama)\w*[-_\w]*gguf\S*\.py\W|llama\.cpp[^\"]*\bconvert\.py\W|"
     r"[/\\]conversion[/\\]\w+\.py\W|gguf[/\\](?:vocab|gguf_\w+|lazy|quants|metadata)\.py\W"
@@ -125,6 +132,8 @@ class Stream:
     """That a server of Python's could not end an answer."""
     talk_line: int = -1
     """Since when a user and a model talk, or their last answer; negative where they do not."""
+    is_speaking: bool = False
+    """Whether all that is written is talk, until the engine says how long it took."""
     is_not_oom: bool = False
     """Whether a status says that the process was not killed for want of memory."""
     is_over_working_set: bool = False
@@ -196,6 +205,10 @@ class Stream:
         """Whether a line is what a user types."""
         return self.is_talk and _ASKED.match(line.raw) is not None
 
+    def is_said(self, line: LogLine) -> bool:
+        """Whether a line is part of a talk: all but what an engine writes that breaks down."""
+        return self.is_speaking and _BROKEN.search(line.text) is None
+
     def is_left(self, line: LogLine) -> bool:
         """Whether a line tells of a client that left a server of Python's."""
         return line.number - self.left_line < _LONG and _LEFT.match(line.text) is not None
@@ -247,6 +260,7 @@ class Stream:
         """Forget what failed while another model was loaded."""
         self.shortage_line = -_LONG
         self.talk_line = -1
+        self.is_speaking = False
 
     @property
     def is_of_copies(self) -> bool:
@@ -256,7 +270,7 @@ class Stream:
         return self.shortage.n_bytes > (10 * self.free_bytes or _HUGE_BYTES)
 
 
-_HUGE_BYTES = 1 << 39
+_HUGE_BYTES = 1 << 38
 """More than any GPU has."""
 
 

@@ -479,7 +479,6 @@ SIGNATURES = (
             r"^(?!.{0,400}\b(?:schema|grammar|parser)\b).{0,400}"
             r"(?:unknown|unsupported|unrecogni[sz]ed) (?:model[ _])?(?:arch|type(?! name)|"
             r"architecture)\b[:= ]+['\"`]?(?P<arch>[\w.-]+)",
-            r"model type [`'\"](?P<arch>[\w.-]+)[`'\"] but Transformers does not recognize",
             r"no support for (?:model )?architecture",
             r"unsupported model (?:type|family)",
             r"uknown model => cannot fix it",

@@ -58,6 +58,7 @@ SIGNATURES = (
             r"nvidia-smi: (?:command )?not found",
             r"ROCk module is NOT loaded",
             r"no (?:SYCL|level[- ]zero) devices?",
+            r"can ?not find preferred GPU platform",
             r"Failed to infer device type",
             r"Detected non-NVML platform",
             r"If this is a GPU node, did you configure",
@@ -107,7 +108,7 @@ SIGNATURES = (
                 "ROCm sees no GPU, so the engine works on the CPU or not at all.",
             ),
             Variant(
-                r"sycl|level[- _]?zero|No device of requested type|\bXPU\b",
+                r"sycl|level[- _]?zero|preferred GPU platform|No device of requested type|\bXPU\b",
                 (
                     "Load oneAPI first (source /opt/intel/oneapi/setvars.sh), and look whether "
                     "sycl-ls lists a level_zero GPU.",

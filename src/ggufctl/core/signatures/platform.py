@@ -1799,6 +1799,16 @@ SIGNATURES = (
                 "The nodes are closed to new pods (cordoned).",
             ),
             Variant(
+                r"(?s)^(?!.*taint).*didn't match .{0,20}(?:affinity|selector)",
+                (
+                    "Correct nodeSelector or affinity: kubectl get nodes --show-labels has what "
+                    "they may ask for; kubectl label node NODE KEY=VALUE gives one what is asked.",
+                    "Lower its requests, or add a larger node, where a resource is named as "
+                    "Insufficient.",
+                ),
+                "No node has the labels that the pod asks for.",
+            ),
+            Variant(
                 r"taint|didn't match",
                 (
                     "Add a toleration for each taint that kubectl describe node shows "

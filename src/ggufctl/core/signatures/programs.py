@@ -42,6 +42,7 @@ _KOBOLD = (
     r"\bkobold|gpttype_|Load Text Model|\bcontextsize\b|Processing Prompt (?:\[|\()|Generating \(\d"
 )
 _PYTHON = r"\bllama_cpp\b|llama-cpp-python|\bn_gpu_layers=|\bLlama\.__init__"
+_VLLM = r"\bvllm\b|\bEngineCore"
 
 _OTHER_MODELS = (
     "Free what other models hold: ollama ps, ollama stop NAME, OLLAMA_MAX_LOADED_MODELS=1."
@@ -50,6 +51,12 @@ _OLLAMA_KV = (
     "Lower the context: OLLAMA_CONTEXT_LENGTH or num_ctx, and OLLAMA_NUM_PARALLEL=1, as each "
     "request at the same time has a cache of its own.",
     "Store the cache smaller: OLLAMA_FLASH_ATTENTION=1 and OLLAMA_KV_CACHE_TYPE=q8_0.",
+)
+_VLLM_LESS = (
+    "Lower vLLM's --max-model-len and --max-num-seqs, and --gpu-memory-utilization so that some "
+    "GiB stay free for compiling and tuning (--enforce-eager does without).",
+    "Take a smaller or quantised model, or divide it: --tensor-parallel-size.",
+    "Look for another process on the same GPU (nvidia-smi).",
 )
 _LM_STUDIO_KV = (
     "Load the model with a shorter Context Length (the gear beside it).",
@@ -74,6 +81,7 @@ def by_program(
     lm_studio: tuple[str, ...] = (),
     koboldcpp: tuple[str, ...] = (),
     python: tuple[str, ...] = (),
+    vllm: tuple[str, ...] = (),
 ) -> tuple[Variant, ...]:
     """Variants with the fixes of each program that has some of its own."""
     return tuple(
@@ -83,6 +91,7 @@ def by_program(
             (_OLLAMA, ollama),
             (_KOBOLD, koboldcpp),
             (_PYTHON, python),
+            (_VLLM, vllm),
         )
         if fix
     )
@@ -109,6 +118,7 @@ WEIGHTS = by_program(
         "Pass a smaller n_gpu_layers, or use a smaller quant.",
         *_PYTHON_KV,
     ),
+    vllm=_VLLM_LESS,
 )
 """Where weights do not fit on the GPU."""
 
@@ -162,6 +172,7 @@ RUN_TIME = by_program(
         "Leave the GPU more room: a smaller n_gpu_layers, n_ctx or n_batch.",
         "Look for another process on the same GPU.",
     ),
+    vllm=_VLLM_LESS,
 )
 """Where memory runs out at work."""
 
