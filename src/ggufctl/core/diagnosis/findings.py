@@ -8,7 +8,7 @@ from enum import IntEnum
 from functools import cache
 
 from ggufctl.core.diagnosis.levels import is_usual
-from ggufctl.core.diagnosis.outcomes import is_called_error
+from ggufctl.core.diagnosis.outcomes import is_called_error, is_tried_again
 from ggufctl.core.escape import redact
 from ggufctl.core.logfacts import LogFacts
 from ggufctl.core.logtext import LogLine
@@ -157,8 +157,8 @@ class Hit:
     """Whether its program calls it no more than a warning, wherever it says so."""
     is_called_error: bool = False
     """Whether its program calls it an error."""
-    is_usual: bool = True
-    """Whether all that shows it is written as a matter of course."""
+    is_passing: bool = True
+    """Whether all that shows it is written as a matter of course, or is tried again."""
     is_late: bool = False
     """Whether the engine was up by then, so that it matters only if that ended."""
 
@@ -177,7 +177,7 @@ class Hit:
         self.count += 1
         self.last_line = line.number
         self.is_warning &= line.is_error is False
-        self.is_usual = self.is_usual and is_usual(line)
+        self.is_passing = self.is_passing and (is_usual(line) or is_tried_again(line.text))
         if not self.is_called_error:
             self.is_called_error = is_called_error(line.text, is_error=line.is_error)
         if len(self.evidence) < MAX_EVIDENCE and all(e.line != line.number for e in self.evidence):

@@ -8,9 +8,9 @@ from dataclasses import replace
 from ggufctl.core.diagnosis.findings import Hit, quoted_in, row_of
 from ggufctl.core.diagnosis.lines import (
     ANSWERED,
-    DOWNLOADED,
     LOADED,
     LOADING,
+    REACHED,
     REPROCESSING,
     RETRYING,
     SPOKEN,
@@ -78,6 +78,9 @@ class Ledger:
     ) -> tuple[Hit | None, bool]:
         """Keep what a line shows, and say whether it is a cause that was not known."""
         signature = self._closer(signature, stream, line)
+        if stream.is_stopping and signature.tier <= Tier.KIND:
+            # What it cannot do any more is not why.
+            return None, False
         is_late = _is_late(stream, signature)
         is_client = is_late and _CLIENT.match(line.text) is not None
         if is_late and not is_client and not _may_be_late(signature, line, match):
@@ -143,6 +146,8 @@ class Ledger:
     def read_marks(self, stream: Stream, line: LogLine) -> None:
         """Take what a line says of how far its program got."""
         low = line.text.lower()
+        if any(word in low for word in (*LOADING, *LOADED)):
+            stream.is_stopping = False
         if any(word in low for word in TALKING):
             stream.talk_line = line.number
             stream.is_speaking = True
@@ -169,7 +174,7 @@ class Ledger:
         elif REPROCESSING in low:
             # What it kept of a conversation is read anew.
             self._forget(stream, "state-not-restored")
-        elif any(word in low for word in DOWNLOADED):
+        elif any(word in low for word in REACHED):
             # One of its tries went well.
             self._forget(
                 stream,

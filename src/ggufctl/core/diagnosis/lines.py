@@ -11,12 +11,12 @@ from ggufctl.core.logfacts import is_fact, is_last_fact
 
 __all__ = [
     "ANSWERED",
-    "DOWNLOADED",
     "FILTER_OPENERS",
     "FILTER_TEXTS",
     "FILTER_WORDS",
     "LOADED",
     "LOADING",
+    "REACHED",
     "REPROCESSING",
     "RETRYING",
     "SPOKEN",
@@ -57,14 +57,15 @@ FILTER_WORDS = frozenset(
         "clip pipeline working "
         "vram ok "
         "adapter lora projected shared "
-        "cmake handshake downloaded download "
+        "cmake handshake downloaded download awaiting choices registered connected writing "
+        "sigint sigterm handling keyboardinterrupt shutting interrupt "
         "commands generate generation forcing problem resume tensor "
         "error err fatal critical severe e"
     ).split()
 )
 """Runs of letters of which every line of the tables here has one."""
 
-FILTER_TEXTS = frozenset({'", line ', "], type =", "server: llama.cpp"})
+FILTER_TEXTS = frozenset({'", line ', "], type =", "server: llama.cpp", "/releases/download/"})
 """The same where words would say too little."""
 
 FILTER_OPENERS = frozenset({"cmake error at", '", line '})
@@ -85,16 +86,25 @@ SPOKEN = (
 RETRYING = "retrying without pipeline parallelism"
 REPROCESSING = "forcing full prompt re-processing"
 WITHOUT_TENSOR_API = "the tensor api is not supported in this environment - disabling"
-DOWNLOADED = (
+REACHED = (
     "✓ downloaded",
     "download complete",
     "warning: problem",
     "trying to resume download",
     ' "http/1.1 200 ok"',
+    "awaiting response... 200",
+    '{"status":"ok"}',
+    "registered tunnel connection",
+    "writing manifest",
+    "connected to redis",
+    "connected to amqp",
+    "connected to postgres",
+    "connected to mongo",
+    '"choices":[{',
     "< http/1.1 200",
     "< http/2 200",
 )
-"""That a download went well, or that curl begins anew."""
+"""That somebody was reached after all, or that curl begins anew."""
 
 _WORDS_OF_CONTEXT = (
     "allocat",
@@ -118,8 +128,15 @@ _WORDS_OF_CONTEXT = (
     "handshake operation timed out",
     "exception occurred during processing",
     "server: llama.cpp",
+    "/releases/download/",
 )
 """Lines with any of these are always read."""
+_STOPS = re.compile(
+    r"^\^C|\bSIG(?:INT|TERM)\b|\bKeyboardInterrupt\b|^Shutting down(?: gracefully)?\W*$|"
+    r"\bHandling signal: (?:term|int|quit)|\b[Rr]eceived (?:an? )?(?:interrupt|keyboard)|"
+    r"\b[Gg]ot signal: (?:interrupt|terminated)"
+)
+"""That a program is told to end."""
 _METHOD = re.compile(r"\b(?:get|post|head|put|delete|options|patch) ")
 _ACCESS = re.compile(
     r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH) \S+(?: \"?HTTP/\d| .{0,40}\b[1-5]\d\d$)"
@@ -198,6 +215,8 @@ class Traits(NamedTuple):
     """Whether it may begin a phase."""
     is_outcome: bool
     """Whether it may say what has been done."""
+    is_stop: bool
+    """Whether it says that its program was told to end."""
     is_access: bool
     """Whether it may say who asked for what."""
     is_noise: bool
@@ -227,7 +246,7 @@ class Traits(NamedTuple):
                 for word in (
                     *LOADED,
                     *LOADING,
-                    *DOWNLOADED,
+                    *REACHED,
                     *TALKING,
                     *SPOKEN,
                     RETRYING,
@@ -236,6 +255,7 @@ class Traits(NamedTuple):
                 )
             ),
             is_outcome=may_be_outcome(low),
+            is_stop=_STOPS.search(text) is not None,
             is_access="/" in low and ", client: " not in low and _METHOD.search(low) is not None,
             is_noise=is_noise(text),
             is_no_failure=is_no_failure(text),

@@ -100,6 +100,24 @@ _NOISE = {
         r"^\s*cl[A-Z]\w+\(\w",
         r"couldn't retrieve kernel system call list",
     ),
+    "programs, of what they have caught": (r"^recovered from ",),
+    "programs that their user ends, and their shell": (
+        r"^(?:KeyboardInterrupt|GeneratorExit)\b",
+        r"^Cancel \d+ running task\(s\), timeout graceful shutdown exceeded",
+        r"^\[\d+\][+-]? +Terminated\b",
+        r"^npm (?:error|ERR!) code 130\b",
+        r"^Error: Manager got SIGINT|\bwas sent SIG(?:TERM|INT)\b",
+    ),
+    "services that such stacks have, of what they do without": (
+        r"^logger=provisioning\.\w+ ",
+        r"^# occurrences +Error$|\s# fail(?:s|ures)\b",
+        r"^\S{1,80}: info: ",
+    ),
+    "measures of errors": (
+        r"(?i:\b(?:absolute|relative|mean|squared?|max|min|avg|average|median|rms|percentage|"
+        r"rounding|quantization|total|number of) (?:\w{1,20} ){0,2}errors?\b\W{1,20}\d)",
+    ),
+    "CI, of caches": (r"^Failed to save: Unable to reserve cache|^Cache not found for",),
     "programs whose reader has seen enough, such as head": (
         r"^(?:[^\s:]{1,40}: (?:line \d+: )?){1,3}write error: Broken pipe$",
         r"^dpkg-deb: error: tar subprocess was killed by signal \(Broken pipe\)",
@@ -148,24 +166,28 @@ _NOISE = {
         r"(?:\([\w./ -]{1,40}\))?!?: ",
         r"^\[[\w./-]+(?: \(root-commit\))? [0-9a-f]{7,40}\] ",
         r"^(?=\d{0,11}[a-f])[0-9a-f]{7,12} [a-z]",
-        r"^trace git-lfs: ",
+        r"^trace git-lfs: |\bHEAD@\{\d+\}: ",
         r"^\+{1,4} [\w./~-]+(?: |$)",
     ),
     "a terminal's recorder, of a user's Ctrl-C": (
         r"^Script done on .{0,80}COMMAND_EXIT_CODE=\"(?:0|130)\"",
     ),
     "servers, of strangers, of clients that left, and of what browsers ask every server for": (
-        r"open\(\) \"[^\"]*(?:favicon\.ico|robots\.txt)\" failed",
+        r"open\(\) \"[^\"]*(?:favicon\.ico|robots\.txt|\.(?:php|env|git/\w+|xml|png|aspx?|cgi|map))"
+        r"\" failed",
         r"^\S+ - - \[[^\]]{1,40}\] code 40[0-9], message ",
         r"^[0-9a-f]{8}:[\w.-]+\.(?:cli|srv)(?:hdr|req|rep|cls)\[",
         r"aborting with incomplete response",
         r"use of closed network connection",
-        r"^\W{0,3}handled request\b",
+        r"\bhandled request[\s:]{1,3}\{",
         r"^aiohttp\.http_exceptions\.Bad",
         r"^(?:websockets\.\w+ )?(?:DEBUG )?[<>] (?:TEXT|BINARY|CONT) ",
         r"\bTask \S+ retry: Retry in ",
-        r"\[preauth\]$",
+        r"\[preauth\]$|^pam_unix\(|^Failed password for |^Invalid user \S+ from ",
         r"^server stopped$",
+        r"(?:favicon\.ico|robots\.txt|apple-touch-icon|/\.well-known/|\.(?:js|css)\.map\b)"
+        r".{0,400}\b404\b|\b404\b.{0,400}(?:favicon\.ico|robots\.txt|apple-touch-icon|"
+        r"/\.well-known/)",
         r"\bLOG:  background worker ",
     ),
     "PowerShell, of every program that writes to its error output": (

@@ -14,6 +14,7 @@ __all__ = [
     "is_called_error",
     "is_done_with",
     "is_no_failure",
+    "is_tried_again",
     "may_be_outcome",
     "outcome_of",
 ]
@@ -25,11 +26,18 @@ _GOES_ON = re.compile(
     r"(?:fail\w*|not (?:found|available)|mismatch|invalid|missing|exceeds)\b.{0,120}[,;)—-] ?"
     r"(?:(?:will use|using)\b(?! the)|returning 0|capping|reserving|clamping)|"
     r"\bop(?:eration)?s? will not be available\b|\bwill (?:be )?create|\bhas no effect$|"
-    r"\bforcing o(?:ff|n)\b|: disabling \w+ due to\b|"
+    r"\bfeature is disabled\b|\binstalling it now\b|\bforcing o(?:ff|n)\b|: disabling \w+ due to\b|"
+    r"[,;—–] ?(?:keeping|setting to|registering|recording|removing|proceeding|scheduling|returning|"
+    r"defaulting|assuming|treating|marking|reusing|ignoring|trying (?:fallback|again|another|"
+    r"next))\b|"
     r"\btrying (?:another|the next) (?:address|mirror|server|host)\b|\brecovered from\b",
     re.IGNORECASE,
 )
 """That a program goes on, whatever it could not do."""
+_TRIES_AGAIN = re.compile(
+    r"[,;:.(—–-] ?(?:(?:will|going to|attempting to) )?(?:retry|retries|restart|reconnect)\w*\b",
+    re.IGNORECASE,
+)
 _CALLED = re.compile(
     r"\W{0,40}(?:\S{1,120}:? ){0,2}[\w.]{0,80}(?:error|fatal|panic(?:ked)?|exception)\b",
     re.IGNORECASE,
@@ -47,6 +55,11 @@ def is_called_error(text: str, *, is_error: bool | None) -> bool:
     return bool(is_error) or (is_error is None and _CALLED.match(text) is not None)
 
 
+def is_tried_again(text: str) -> bool:
+    """Whether a line says that what failed is tried again."""
+    return _TRIES_AGAIN.search(text) is not None
+
+
 def is_no_failure(text: str) -> bool:
     """Whether a line says that its program goes on, or is of a conversation about errors.
 
@@ -62,6 +75,7 @@ class Outcome(Enum):
 
     RUN = "all that was asked for"
     STEP = "a step, after which only what was called an error may have failed"
+    CREATED = "something is in a cluster now that was not there"
     SCHEDULED = "a pod has found its node, its volumes and its image"
     READY = "a server of another program has started"
 
@@ -88,6 +102,7 @@ _OUTCOMES = {
         r"^\s*congratulations :\)",
         r"\b(?:finished|completed) with (?:exit )?(?:code|status)[ :=]{1,2}0\b",
         r"^Job succeeded$",
+        r"\bunreachable=0 +failed=0\b",
         r"^Process finished with exit code 0",
         r"^\W{0,4}(?:BUILD SUCCESSFUL|Build succeeded)\b",
     ),
@@ -95,6 +110,8 @@ _OUTCOMES = {
         r"^Successfully (?:built|installed|tagged|downloaded|converted|uninstalled|created) ",
         r"^Successfully built$",
         r"^Saved \./",
+        r"^The file is already fully retrieved",
+        r"^(?i:using device|running on|device)\W{1,3}cpu$",
         r"^-- Build files have been written to",
         r"^\[100%\] Built target",
         r"^\s*Finished `?[\w-]+`? (?:\[|profile)",
@@ -103,12 +120,15 @@ _OUTCOMES = {
         r"^Model successfully (?:exported|saved) ",
         r"^Setting up [a-z][\w.+-]* \(",
     ),
+    Outcome.CREATED: (r"^[\w.]+/\S+ (?:created|configured)$",),
     Outcome.SCHEDULED: (
         r"\bStarted +(?:<?\w+>? +)?.{0,80}Started container \S",
         r"\bStarted +\S+ +(?:\(x\d+ over \S+\) +)?kubelet\b",
     ),
     Outcome.READY: (
         r"\bApplication startup complete\b",
+        r"^\w+@\S+ ready\.$",
+        r"\bdatabase system is ready to accept connections\b",
         r"\bserver is fired up and ready\b",
         r"text_generation_router\S*: .{0,80}\bConnected$",
     ),
@@ -121,7 +141,7 @@ FILTER_WORDS = frozenset(
         "congratulations fail ok startup fired connected passed finished completed succeeded "
         "successful successfully written built downloaded added changed removed audited installed "
         "prepared resolved setting configure exit kubelet executed pass container saved tests "
-        "runtime"
+        "runtime retrieved unreachable created configured ready device"
     ).split()
 )
 """Runs of letters of which every such line has one."""
@@ -135,6 +155,7 @@ _OF_SCHEDULING = frozenset(
         "mount-failed",
         "not-schedulable",
         "pod-network",
+        "secret-missing",
     }
 )
 
@@ -158,10 +179,12 @@ def is_done_with(outcome: Outcome, signature: Signature, *, is_called_error: boo
         is_called_error: whether a line that shows it calls it an error.
     """
     match outcome:
+        case Outcome.CREATED:
+            return signature.id == "manifest-refused"
         case Outcome.SCHEDULED:
             return signature.id in _OF_SCHEDULING
         case Outcome.READY:
             return signature.phase < Phase.SERVE
         case Outcome.STEP:
-            return not is_called_error
+            return not is_called_error or signature.id == "package-conflict"
     return True

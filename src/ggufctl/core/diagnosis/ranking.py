@@ -43,13 +43,16 @@ _AT_THE_END = 2
 """Lines that may follow the last words of a client, such as its exit code."""
 _GOES_ON_FOR = {Tier.QUOTED: 40, Tier.GENERIC: 60, Tier.KIND: 100, Tier.SYMPTOM: 200}
 _GOES_ON_FOR_UNCALLED = {Tier.QUOTED: 4, Tier.GENERIC: 20, Tier.KIND: 20, Tier.SYMPTOM: 100}
-_GOES_ON_FOR_USUAL = 20
+_GOES_ON_FOR_PASSING = 20
+_GOES_ON_FOR_WARNED = 100
 """Lines after which a program has gone on, of what it calls an error and what it does not.
 
 In 2,583 logs whose root is named by such a line, excerpts among them, at most 0, 18, 60 and 66
 follow the last that is called one, and 0, 5, 3 and 34 the last that is not; of lines that are
-written as a matter of course it is 3.
+written as a matter of course, or say that it is tried again, it is 2,
+and of warnings 5; those of a GPU that is not used hold as long as the program runs.
 """
+_OF_GPU = ("gpu-", "no-gpu", "driver-", "cuda-", "vulkan-", "engine-built-without")
 _ANSWERED_WITHIN = 25
 """Lines in which an answer comes to its body."""
 _STATUS_ROWS = frozenset({*FROM_OWN_SERVER, "command-not-found"})
@@ -116,8 +119,10 @@ def _without_old(hits: list[Hit], n_lines: int) -> list[Hit]:
 
 def _goes_on_for(hit: Hit) -> float:
     """Lines after which a program has gone on in spite of it."""
-    if hit.is_usual:
-        return _GOES_ON_FOR_USUAL
+    if hit.is_passing:
+        return _GOES_ON_FOR_PASSING
+    if hit.is_warning and hit.signature.tier > Tier.REQUEST and not hit.id.startswith(_OF_GPU):
+        return _GOES_ON_FOR_WARNED
     limits = _GOES_ON_FOR if hit.is_called_error else _GOES_ON_FOR_UNCALLED
     return limits.get(hit.signature.tier, inf)
 

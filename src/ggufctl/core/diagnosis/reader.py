@@ -132,6 +132,9 @@ class Diagnoser:
                 self._ledger.explain(stream)
         if traits.is_mark:
             self._ledger.read_marks(stream, line)
+        if traits.is_stop:
+            self.repeats.epoch += not stream.is_stopping
+            stream.is_stopping = True
         if traits.is_outcome:
             self._ledger.read_outcome(stream, line)
         return new

@@ -68,7 +68,7 @@ _PROSE = re.compile(
     r"(?:occurs?|happens?|indicates?|means?|is an?|are)|occurs? (?:when|in|due)|happens? when|"
     r"can (?:happen|occur|be caused)|is caused by|it['’]s (?:important|an?|possible|essential)|"
     r"there are (?:several|many|some|a few)|designed to|allows? (?:you|users?|them|us)|"
-    r"as well as|(?:you|we|they)['’](?:ll|ve)|"
+    r"as well as|\btips?\b|\bagainst .{0,40}\berrors\b|(?:you|we|they)['’](?:ll|ve)|"
     r"in this (?:case|example|article|code|story|poem)|we can use|once upon|users['’])",
     re.IGNORECASE,
 )

@@ -134,6 +134,10 @@ class Stream:
     """Since when a user and a model talk, or their last answer; negative where they do not."""
     is_speaking: bool = False
     """Whether all that is written is talk, until the engine says how long it took."""
+    release_line: int = -_LONG
+    """That a file of a release on GitHub is asked for."""
+    is_stopping: bool = False
+    """Whether its program was told to end."""
     is_not_oom: bool = False
     """Whether a status says that the process was not killed for want of memory."""
     is_over_working_set: bool = False
@@ -174,6 +178,8 @@ class Stream:
             self.left_line = line.number
         if "handshake operation timed out" in low:
             self.handshake_line = line.number
+        if "/releases/download/" in low:
+            self.release_line = line.number
         if "server: llama.cpp" in low:
             self.answer_line = line.number
         if "], type =" in low:
@@ -330,6 +336,11 @@ _CLOSER = (
             "APITimeoutError" in line.text and line.number - stream.handshake_line < _LONG
         ),
         ("network-broken",),
+    ),
+    _Closer(
+        frozenset({"hub-not-found"}),
+        "release-not-found",
+        lambda stream, line: "404" in line.text and line.number - stream.release_line < _SHORT,
     ),
     _Closer(
         # What could be begun and not be ended.

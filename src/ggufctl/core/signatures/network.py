@@ -1383,7 +1383,7 @@ SIGNATURES = (
             r"Data processing error: (?P<why>.+)",
             r"XetError",
             r"hf_xet.*error",
-            r"xet(?:-core|hub)?\S* .{0,60}(?:error|failed|panic)",
+            r"(?<!\w)xet(?:-core|hub)?(?!_file)\S* .{0,60}(?:error|failed|panic)",
             r"cas-server\.xethub",
             r"Xet runtime",
             r"cas_client\S*",
@@ -1644,6 +1644,15 @@ SIGNATURES = (
                     "models out of images: mount them.",
                 ),
                 "The disk of the container runtime is full.",
+            ),
+            Variant(
+                r"free disk space to download the file|[\\/]hub[\\/]models--",
+                (
+                    "Let the Hub's cache lie on a larger disk (HF_HOME, or hf download "
+                    "--local-dir), or free room in it: hf cache ls, hf cache rm and hf cache prune "
+                    "(before 1.0 huggingface-cli delete-cache).",
+                ),
+                "The disk of the Hub's cache is full.",
             ),
             Variant(
                 r"[Pp]ip|wheel|/tmp|TMPDIR|tmpfs|build",

@@ -1698,7 +1698,7 @@ SIGNATURES = (
             r"server (?:is )?not (?:ready|responding|healthy) after",
             r"startup timed? ?out",
             r"(?:exceeded|exceeds) (?:its )?progress deadline",
-            r"WORKER TIMEOUT",
+            r"WORKER TIMEOUT \(pid",
             r"(?:start|stop|reload) operation timed out",
             r"Failed with result '(?:timeout|watchdog)'",
             r"Watchdog timeout \(limit",
