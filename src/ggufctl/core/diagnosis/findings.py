@@ -9,6 +9,7 @@ from functools import cache
 
 from ggufctl.core.diagnosis.levels import is_usual
 from ggufctl.core.diagnosis.outcomes import is_called_error, is_tried_again
+from ggufctl.core.diagnosis.speech import is_plain
 from ggufctl.core.escape import redact
 from ggufctl.core.logfacts import LogFacts
 from ggufctl.core.logtext import LogLine
@@ -49,6 +50,7 @@ _ANNOUNCES = re.compile(
     r"^\W{0,4}(?:un(?:handled|caught|expected) )?(?:exception|error)(?: in ASGI application)?\W*$|"
     r"\b(?:stopping|giving up|exiting|aborting) (?:due to|after|because of)\b.{0,20}\b(?:failures?|"
     r"errors?|attempts?|tries|retries)|"
+    r"\bEngineCore failed to start\W*$|\bEngine core initialization failed\b|"
     r"\bsee (?:above|below)\b|^(?:\[\w+\] *)?(?:\(\w+\) *)?- |:\s*$|following "
     r"errors?\b[^:]{0,40}:?\s*$",
     re.IGNORECASE,
@@ -158,7 +160,7 @@ class Hit:
     is_called_error: bool = False
     """Whether its program calls it an error."""
     is_passing: bool = True
-    """Whether all that shows it is written as a matter of course, or is tried again."""
+    """Whether all that shows it is written as a matter of course, tried again, or words alone."""
     is_late: bool = False
     """Whether the engine was up by then, so that it matters only if that ended."""
 
@@ -177,7 +179,7 @@ class Hit:
         self.count += 1
         self.last_line = line.number
         self.is_warning &= line.is_error is False
-        self.is_passing = self.is_passing and (is_usual(line) or is_tried_again(line.text))
+        self.is_passing = self.is_passing and _is_passing(line)
         if not self.is_called_error:
             self.is_called_error = is_called_error(line.text, is_error=line.is_error)
         if len(self.evidence) < MAX_EVIDENCE and all(e.line != line.number for e in self.evidence):
@@ -199,6 +201,13 @@ class Hit:
             self.values["path"] = self.values.get("path") or path_in(why)
             self.values["program"] = speaker_of(line.text)
             self.evidence.sort(key=lambda evidence: evidence.line != line.number)
+
+
+def _is_passing(line: LogLine) -> bool:
+    """Whether what a line tells is nothing if its program goes on for long."""
+    if is_usual(line) or is_tried_again(line.text):
+        return True
+    return is_plain(line.text) and not is_called_error(line.text, is_error=line.is_error)
 
 
 def _shown(text: str, match: re.Match[str]) -> str:

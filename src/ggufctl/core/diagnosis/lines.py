@@ -58,6 +58,7 @@ FILTER_WORDS = frozenset(
         "vram ok "
         "adapter lora projected shared "
         "cmake handshake downloaded download awaiting choices registered connected writing "
+        "send done "
         "sigint sigterm handling keyboardinterrupt shutting interrupt "
         "commands generate generation forcing problem resume tensor "
         "error err fatal critical severe e"
@@ -71,7 +72,13 @@ FILTER_TEXTS = frozenset({'", line ', "], type =", "server: llama.cpp", "/releas
 FILTER_OPENERS = frozenset({"cmake error at", '", line '})
 """What begins something that the next lines end."""
 
-TALKING = ("available commands:", "generate: n_ctx", "== running in interactive mode")
+TALKING = (
+    "available commands:",
+    "generate: n_ctx",
+    "== running in interactive mode",
+    ">>> send a message",
+    "...done thinking.",
+)
 """That what follows is said by a user and a model."""
 ANSWERED = "[ prompt: "
 """That a model has answered, and may be asked again."""

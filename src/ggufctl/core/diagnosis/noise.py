@@ -117,20 +117,28 @@ _NOISE = {
         r"(?i:\b(?:absolute|relative|mean|squared?|max|min|avg|average|median|rms|percentage|"
         r"rounding|quantization|total|number of) (?:\w{1,20} ){0,2}errors?\b\W{1,20}\d)",
     ),
+    "listings of files, of what stands in them, and of a process's calls": (
+        r"^[-dl][rwxsStT-]{9}[.+@]?\s",
+        r"^[\w./-]{1,200}\.(?:md|rst|py|cpp|c|h|hpp|go|rs|ts|js|cu|java):\d{1,6}:"
+        r"(?!GGML_ASSERT|error|fatal)(?=[^\d\s]|\s{2,})",
+        r"^\w{2,20}\(.{0,400}\) += -1 E[A-Z]+ \(",
+    ),
     "CI, of caches": (r"^Failed to save: Unable to reserve cache|^Cache not found for",),
     "programs whose reader has seen enough, such as head": (
         r"^(?:[^\s:]{1,40}: (?:line \d+: )?){1,3}write error: Broken pipe$",
+        r"^BrokenPipeError: \[Errno 32\] Broken pipe$",
         r"^dpkg-deb: error: tar subprocess was killed by signal \(Broken pipe\)",
     ),
     "help, of options as text or as a table, and of exit codes": (
         r"^\s*-{1,2}[A-Za-z][\w-]*(?:,? {1,20}-{1,2}[A-Za-z][\w-]*){0,4}"
         r"(?: {1,20}[A-Z<{\[]\S{0,60}){0,3}(?: {2,}|\t+)[A-Za-z(]",
         r"^\| ?`-",
+        r"^\s*\d{1,3} {2,4}[a-z][a-z ]{3,40}$",
         r"^\s*\d{1,3} {2,4}[a-z][a-z ]{3,40} {2,}\d{1,3} {1,3}\S",
         r"\bDOCKER ENDPOINT\b",
     ),
     "source that is printed, by tracebacks, compilers and test runners": (
-        r"^\s*(?:raise [A-Z]\w*\(|assert .{1,200}, f?['\"]|except\b.{0,200}:$)",
+        r"^[-+]?\s*(?:raise [A-Z]\w*\(|assert .{1,200}, f?['\"]|except\b.{0,200}:$)",
         r"^\s*\w[\w .*]{0,80}\(.{0,1000};\s{0,4}[})]{1,8};?$",
         r"^(?:│\s*(?:❱\s*)?\d{1,5}\s+│|❱\s*\d{1,5}\s+│|-{2,6}> ?\d{1,5} )[\s│]*"
         r"(?:raise\b|print\b|.{0,200}['\"][^'\"]{0,200}\s[^'\"]{0,200}['\"])",
@@ -155,9 +163,9 @@ _NOISE = {
         r"^(?:PASSED|SKIPPED|XFAIL|XPASS)\b",
         r"\b(?:PASSED|XFAIL|SKIPPED)(?: \(.{0,200}\))?(?: {1,80}\[ {0,2}\d+%\])?$",
         r"^not ok \d+ - .*# (?:TODO|SKIP)",
-        r"^ok \d+ - ",
-        r"^\s*[✔✓]\s.{0,300}\(\d[\d.]{0,20} ?m?s\)(?: # (?:TODO|SKIP).*)?$",
-        r"^\s*[○✎] (?:skipped|todo) ",
+        r"^ok \d+ |^\s*--- PASS: |^=== RUN ",
+        r"^\s*[✔✓√]\s(?!App completed|Downloaded|Created|Initialized|.{0,400}\bError )",
+        r"^\s*(?:↓|[○✎] (?:skipped|todo)) ",
         r"(?<!\.)\.{8,200}[^.]{0,80}(?:Passed|Skipped)",
         r"^(?:SKIP|PASS|XFAIL):? \S+ \(exit status",
     ),
@@ -165,7 +173,7 @@ _NOISE = {
         r"^(?:[0-9a-f]{7,40} )?\s{0,8}(?:fix|feat|chore|docs|tests?|ci|refactor|perf|style|revert)"
         r"(?:\([\w./ -]{1,40}\))?!?: ",
         r"^\[[\w./-]+(?: \(root-commit\))? [0-9a-f]{7,40}\] ",
-        r"^(?=\d{0,11}[a-f])[0-9a-f]{7,12} [a-z]",
+        r"^(?:\* )?(?=\d{0,11}[a-f])[0-9a-f]{7,12} [A-Za-z(]",
         r"^trace git-lfs: |\bHEAD@\{\d+\}: ",
         r"^\+{1,4} [\w./~-]+(?: |$)",
     ),
@@ -179,7 +187,7 @@ _NOISE = {
         r"^[0-9a-f]{8}:[\w.-]+\.(?:cli|srv)(?:hdr|req|rep|cls)\[",
         r"aborting with incomplete response",
         r"use of closed network connection",
-        r"\bhandled request[\s:]{1,3}\{",
+        r"\bhandled request(?:$|[\s:]{1,3}\{)",
         r"^aiohttp\.http_exceptions\.Bad",
         r"^(?:websockets\.\w+ )?(?:DEBUG )?[<>] (?:TEXT|BINARY|CONT) ",
         r"\bTask \S+ retry: Retry in ",

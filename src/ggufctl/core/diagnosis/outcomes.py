@@ -30,7 +30,8 @@ _GOES_ON = re.compile(
     r"[,;—–] ?(?:keeping|setting to|registering|recording|removing|proceeding|scheduling|returning|"
     r"defaulting|assuming|treating|marking|reusing|ignoring|trying (?:fallback|again|another|"
     r"next))\b|"
-    r"\btrying (?:another|the next) (?:address|mirror|server|host)\b|\brecovered from\b",
+    r"\(expected\)|\brecovered from\b|"
+    r"\btrying (?:another|the next) (?:address|mirror|server|host)\b",
     re.IGNORECASE,
 )
 """That a program goes on, whatever it could not do."""
@@ -91,7 +92,7 @@ _OUTCOMES = {
         r"^=* ?(?:\d+ (?:passed|skipped|deselected|xfailed|xpassed|warnings?|subtests passed)"
         r"(?:, )?)+ in [\d.]+s",
         r"^OK(?: \((?:(?:skipped|expected failures)=\d+(?:, )?)+\))?$",
-        r"^100% tests passed",
+        r"^100% tests passed|^\[  PASSED  \] \d+ tests?|^ok\s+\S+\s+[\d.]+s$",
         r"^All tests successful\.",
         r"^Result: PASS$",
         r"^\W{0,2}[Ff]ail:? +0$",
@@ -102,6 +103,7 @@ _OUTCOMES = {
         r"^\s*congratulations :\)",
         r"\b(?:finished|completed) with (?:exit )?(?:code|status)[ :=]{1,2}0\b",
         r"^Job succeeded$",
+        r"\b\d+ (?:ok|passed|succeeded|successful)\b.{0,40}\b0 (?:failed|errors?|failures?)\b",
         r"\bunreachable=0 +failed=0\b",
         r"^Process finished with exit code 0",
         r"^\W{0,4}(?:BUILD SUCCESSFUL|Build succeeded)\b",
@@ -110,6 +112,7 @@ _OUTCOMES = {
         r"^Successfully (?:built|installed|tagged|downloaded|converted|uninstalled|created) ",
         r"^Successfully built$",
         r"^Saved \./",
+        r"^Status: (?:Downloaded newer image|Image is up to date)",
         r"^The file is already fully retrieved",
         r"^(?i:using device|running on|device)\W{1,3}cpu$",
         r"^-- Build files have been written to",

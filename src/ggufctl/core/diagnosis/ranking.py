@@ -49,7 +49,7 @@ _GOES_ON_FOR_WARNED = 100
 
 In 2,583 logs whose root is named by such a line, excerpts among them, at most 0, 18, 60 and 66
 follow the last that is called one, and 0, 5, 3 and 34 the last that is not; of lines that are
-written as a matter of course, or say that it is tried again, it is 2,
+written as a matter of course, of words alone, or say that it is tried again, it is 10,
 and of warnings 5; those of a GPU that is not used hold as long as the program runs.
 """
 _OF_GPU = ("gpu-", "no-gpu", "driver-", "cuda-", "vulkan-", "engine-built-without")

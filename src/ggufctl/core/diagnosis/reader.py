@@ -51,6 +51,7 @@ _WHOLE = re.compile(r"(?P<why>.{8,})")
 _EXCEPTION = re.compile(r"(?P<name>[\w.]+): (?P<why>.+)")
 _REFUSED = re.compile(r"operator\(\): unauthorized: ")
 """llama-server, of who asks without its key."""
+_CITED = re.compile(rb"`[^`]{1,400}`")
 _NO_FILE = "exactly one out metadata, path_model"
 """llama.cpp, of a model without a path."""
 _STREAMS = ("ollama", "koboldcpp", "modal")
@@ -76,6 +77,8 @@ class Diagnoser:
         self._families: dict[tuple[str, str, bool], str | None] = {}
         self._complaints: list[Hit] = []
         """Of a log of a few lines, what may be wrong if nothing else is found."""
+        self._may_cite = False
+        """Whether some lines are in no backticks, so that those that are may be cited in it."""
         self.n_lines = 0
 
     def feed(self, line: LogLine) -> tuple[Diagnosis, ...]:
@@ -121,8 +124,10 @@ class Diagnoser:
             return ()
         new: tuple[Diagnosis, ...] = ()
         if not (traits.is_access and is_access(line.text)):
-            is_no_failure = stream.is_said(line) or (
-                not line.is_error and (traits.is_no_failure or is_detail(line))
+            is_no_failure = (
+                stream.is_said(line)
+                or self._is_cited(line)
+                or (not line.is_error and (traits.is_no_failure or is_detail(line)))
             )
             new = self._search(line, stream, hits, is_no_failure)
             if not (hits or is_no_failure) and line.number <= MOST_LINES:
@@ -153,6 +158,13 @@ class Diagnoser:
                 if is_new:
                     new.append(told(hit, self._places))
         return tuple(new)
+
+    def _is_cited(self, line: LogLine) -> bool:
+        """Whether a line is a citation within a longer log, as models mark what they explain."""
+        if _CITED.fullmatch(line.raw.strip()) is None:
+            self._may_cite = True
+            return False
+        return self._may_cite and line.number > MOST_LINES
 
     def _note_complaint(self, line: LogLine, stream: Stream) -> None:
         """Remember a line that no row knows, and that may say what is wrong."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_prose", "is_speech", "without_speech"]
+__all__ = ["is_plain", "is_prose", "is_speech", "without_speech"]
 
 _KEYS = r"(?:content|reasoning_content|prompt|question|answer|query|instruction|completion)"
 _MARKED = re.compile(
@@ -38,9 +38,12 @@ _SPEECH = re.compile(
     r"(?i:^(?!.{0,200}\b(?:is|are|did|do|does|have|has|was|were|you|maybe|perhaps)\b)"
     r".{0,200}[a-z\d]\?$)|"
     rf"(?i:{_BEFORE}(?:what|why|how) (?:is|are|does|do|did|can|to)\b)|"
+    r"(?i:\bout of memory\b.{0,30}\berrors\b)|"
     # what is asked for
     rf"{_BEFORE}(?:[Ee]xplain|(?:[Ww]rite|[Cc]reate|[Gg]enerate|List) (?:an?|the|me|some|unit|"
-    r"five|\d)|[Ss]ummari[sz]e|[Tt]ranslate|Tell me|[Dd]escribe|Give (?:me|an))\b|"
+    r"five|\d)|(?:Suggest|Compose|Rewrite|Rephrase|Outline|Draft|Recommend|Imagine|Define|Classify|"
+    r"Show me|Name) (?:an?|the|this|that|some|three|five|\d)|[Ss]ummari[sz]e|"
+    r"[Tt]ranslate|Tell me|[Dd]escribe|Give (?:me|an))\b|"
     # how an answer begins
     rf"{_BEFORE}\W{{0,3}}(?:Sure|Certainly|Of course|Absolutely|Here(?:['’]s| is| are)|"
     r"Let['’]s|To (?:fix|resolve|solve|troubleshoot|address|check|prevent|avoid))\b|"
@@ -73,6 +76,15 @@ _PROSE = re.compile(
     re.IGNORECASE,
 )
 """How things are explained in general, as programs seldom do of what has just failed."""
+
+
+_NOT_WORDS = re.compile(r"[:=_/\\\d\[\]{}<>#@|]|[a-z][A-Z]")
+"""What stands in lines of programs, and seldom in sentences."""
+
+
+def is_plain(text: str) -> bool:
+    """Whether a line is made of words alone."""
+    return _NOT_WORDS.search(text) is None
 
 
 def is_speech(text: str) -> bool:

@@ -70,7 +70,8 @@ _ASKED = re.compile(rb"(?:\x1b\[[\d;]*m)*>{1,3} ")
 """What an engine's own chat writes before what a user types."""
 _BROKEN = re.compile(
     r"^(?:ggml|llama|common|main|srv|slot|parse: error|(?:CUDA|ROCm|Metal|SYCL) error|"
-    r"terminate called|libc\+\+abi|\S{0,80}(?:ggml|llama)\S{0,80}:\d+:)|GGML_ASSERT|"
+    r"(?:\w+ )?[Ee]rror: |panic: |terminate called|libc\+\+abi|"
+    r"\S{0,80}(?:ggml|llama)\S{0,80}:\d+:)|GGML_ASSERT|"
     r"\b(?:Killed|Aborted|Abort trap: \d+|Segmentation fault(?:: \d+)?|Bus error)"
     r"(?: \(core dumped\))?(?: +\S{0,80}llama.{0,200})?$"
 )
