@@ -166,7 +166,8 @@ _WIDTHS = frozenset({72, 76, 78, 79, 80, 90, 99, 100, 110, 119, 120, 130, 132, 1
 
 _LEAST_WIDTH, _MOST_WIDTH = 60, 250
 _LOOKS_WHOLE = re.compile(
-    r"\s|$|[\w.-]+:{1,2} |(?:srv|slot|cmn|que|res|main) +\w+: |time=|\[|#|at |File |Traceback"
+    r"\s|$|[\w.-]+:{1,2} |(?:srv|slot|cmn|que|res|main) +\w+: |time=|\[|#|➜ |\./|at |File |"
+    r"Traceback"
 )
 """How a line begins that is not the rest of another."""
 

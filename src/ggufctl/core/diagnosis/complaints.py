@@ -12,7 +12,8 @@ MOST_LINES = 8
 """Lines of a log that was pasted for what it complains of; a program's whole run has more."""
 
 _COMPLAINT = re.compile(
-    r"(?P<why>.{0,400}(?:\b(?:cannot|can['’]?t|could ?n[o'’]t|unable to (?!determine)\w+|"
+    r"(?P<why>(?!➜ |PS [A-Z]:\\|\S{1,60}[$#] ).{0,400}(?:(?<![\w-])(?:cannot|"
+    r"can['’]?t|could ?n[o'’]t|unable to (?!determine)\w+|"
     r"fail(?:ed|ure|s)|not found|"
     r"no such|no module|(?:does|do|did)(?: not|n['’]t) \w+|(?:is|was|are|were|been|has|have) not "
     r"\w+|not (?:supported|implemented|enough|sufficient|reachable|responding|matching)|no \w+ "
@@ -21,7 +22,7 @@ _COMPLAINT = re.compile(
     r"unhealthy|unreachable|killed|terminated|timed ?out|expired|exceed\w*|insufficient|too (?:"
     r"large|long|many|small|few|old|short|big)|out of (?:memory|range|space|bounds)|crash\w*|"
     r"abort\w*|error|exception|violation|incompatible|mismatch\w*|corrupt\w*|broken|already in "
-    r"use|must (?:be|have|not)|expected)\b|(?:\bBackOff|\bFailed[A-Z]\w+)\b).{0,400})",
+    r"use|must (?:be|have|not)|expected)(?![\w-])|(?:\bBackOff|\bFailed[A-Z]\w+)\b).{0,400})",
     re.IGNORECASE,
 )
 _ADVISES = re.compile(

@@ -184,6 +184,7 @@ _PLACES = (
     ),
     ("modal", re.compile(r"modal\.exception|/pkg/modal|Runner failed|^Building image im-")),
     ("own plan", re.compile(r"used or idle: this machine \(CPU\)")),
+    ("blank variable", re.compile(r"variable is not set\. Defaulting to a blank string")),
     ("snap", re.compile(r"(?:^|[\s'\"=:])/(?:var/)?snap/")),
     (
         "ollama",

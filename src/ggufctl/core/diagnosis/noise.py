@@ -15,6 +15,7 @@ _NOISE = {
         r"^If your uid matches the uid of the target process",
     ),
     "llama.cpp: an output that is tried as a type first, types without a name, half an answer": (
+        r"\bcould not use bundle path to find ggml-metal",
         r"^main: invalid ftype '[^']*[/\\]",
         r"^llama_model_loader: unknown type [a-z]",
         r"^AMX is not ready to be used",
@@ -76,6 +77,8 @@ _NOISE = {
         r"\bUnable to resolve hostname to a \(local\) address\. Using",
         r"^Error retrieving (?:safetensors|file list)\b",
         r"^Cannot use FA version \d",
+        r"^clang \(LLVM option parsing\): Unknown command line argument",
+        r"^Examining the path of torch\.classes raised",
         r"\[_\w{1,20}_ops\.py:\d+\] Import error msg: ",
         r"^Could not estimate the number of tokens of the input",
         r"^Unsloth: Failed to patch",
@@ -110,6 +113,9 @@ _NOISE = {
     ),
     "services that such stacks have, of what they do without": (
         r"^logger=provisioning\.\w+ ",
+        r"^Failed to send telemetry event ",
+        r"\bunable to add it to cache\b",
+        r"^\[PM2\]\[ERROR\] Process \S+ not found",
         r"^# occurrences +Error$|\s# fail(?:s|ures)\b",
         r"^\S{1,80}: info: ",
     ),
@@ -200,6 +206,7 @@ _NOISE = {
     ),
     "PowerShell, of every program that writes to its error output": (
         r"^At (?:line|\S+\.ps1):\d+ char:\d+",
+        r"^(?:ErrorId : )?(?:Native)?CommandError$",
         r"^\+ (?:CategoryInfo +: NotSpecified: .{0,500}RemoteException|"
         r"FullyQualifiedErrorId : NativeCommandError)",
     ),

@@ -15,7 +15,7 @@ SIGNATURES = (
             r"(?:failed|unable|could not|couldn't|cannot|can't) (?:to )?(?:re)?allocate\b(?! "
             r"(?:an? )?(?:free |tcp )?(?:port|address|p?ty|id)\b)",
             r"(?:allocation|alloc) (?:of .{0,60})?(?:failed|failure)",
-            r"(?:not enough|insufficient) (?:\w+ )?memory",
+            r"(?<!\d )(?:not enough|insufficient) (?:\w+ )?memory",
             r"(?:requires?|needs?) (?:at least )?(?P<need>[\d.]+ ?[GM]i?B).{0,60}(?:only|"
             r"available|have|free)",
             r"(?:exceeds?|larger than|more than) (?:the )?(?:available|free|total) (?:\w+ )?memory",

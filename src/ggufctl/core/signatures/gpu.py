@@ -1110,6 +1110,16 @@ SIGNATURES = (
         phase=Phase.START,
         variants=(
             Variant(
+                r"WinError 1114|initialization routine failed|initialization program has failed",
+                (
+                    "Install the current Visual C++ runtime (x64) and the GPU's driver, of which "
+                    "the library needs parts as it starts.",
+                    "Take a build for older processors or without this GPU (KoboldCpp: the oldpc "
+                    "or nocuda release): one that is made for AVX2 or for CUDA fails at this.",
+                ),
+                "A DLL was found, and failed as it was set up: {library}.",
+            ),
+            Variant(
                 r"koboldcpp_\w+\.(?:so|dll|dylib)",
                 (
                     "Build it in koboldcpp's folder: make, with LLAMA_CUBLAS=1, LLAMA_VULKAN=1 or "

@@ -1449,6 +1449,7 @@ SIGNATURES = (
         (
             r"(?:ValidationError: |^)\d+ validation errors? for (?P<name>\w*(?:Settings|Config|"
             r"Args|Params|Parameters|Options))\b",
+            r"^Value error, (?P<why>.{8,300}?)(?: \[type=|$)",
         ),
         "The settings of a Python program ({name}) lack a value, or have one of the wrong kind.",
         (
@@ -1459,6 +1460,16 @@ SIGNATURES = (
         "required (type=value_error.missing)",
         Basis.REPORTED,
         phase=Phase.START,
+        variants=(
+            Variant(
+                r"(?:^|\n)Value error, ",
+                (
+                    "Change the options that the sentence names (vLLM spells them with dashes: "
+                    "max_model_len is --max-model-len), or leave one of them to its default.",
+                ),
+                "The settings of a Python program are not allowed together: {why}.",
+            ),
+        ),
     ),
     Signature(
         "transformers-no-config",

@@ -15,6 +15,7 @@ SIGNATURES = (
             r"error: invalid argument: (?P<argument>\S+)",
             r"invalid argument: (?P<argument>--?[a-z][\w-]*)",
             r"error: unknown argument: (?P<argument>\S+)",
+            r": (?P<argument>--?[A-Za-z][\w-]*) unknown argument\b",
             r"unrecognized arguments: (?P<argument>.+)",
             r"error while handling (?:argument|environment variable) \"(?P<argument>[^\"]+)\": the "
             r"argument has been removed\W*(?P<instead>.*)",
@@ -73,6 +74,17 @@ SIGNATURES = (
                     "the environment that runs it), if what you follow names this one.",
                 ),
                 "The program has no option {argument}.",
+            ),
+            Variant(
+                r"(?s)(?:invalid|unknown|unexpected|unrecognized) argument.*"
+                r"\nblank variable(?:\n|$)",
+                (
+                    "Set the variable that Compose warns of, in .env beside the compose file or in "
+                    "the shell that runs it (docker compose config shows what comes of it): "
+                    "${NAME:?} in the file refuses to start without it.",
+                ),
+                "A variable of the compose file is not set, so that an option lost its value and "
+                "took the next word for it: {argument}.",
             ),
             Variant(
                 r"(?:invalid|unknown) argument: (?!-)|unrecognized arguments: (?!-)|unexpected "
