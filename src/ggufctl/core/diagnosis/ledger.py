@@ -8,6 +8,8 @@ from dataclasses import replace
 from ggufctl.core.diagnosis.findings import Hit, quoted_in, row_of
 from ggufctl.core.diagnosis.lines import (
     ANSWERED,
+    HEADING,
+    HEADINGS_OF_TALK,
     LOADED,
     LOADING,
     REACHED,
@@ -148,6 +150,10 @@ class Ledger:
         low = line.text.lower()
         if any(word in low for word in (*LOADING, *LOADED)):
             stream.is_stopping = False
+        if low in HEADINGS_OF_TALK:
+            stream.is_speaking = stream.is_under_heading = True
+        elif low.startswith(HEADING) and stream.is_under_heading:
+            stream.is_speaking = False
         if any(word in low for word in TALKING):
             stream.talk_line = line.number
             stream.is_speaking = True

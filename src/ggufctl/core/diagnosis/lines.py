@@ -14,6 +14,8 @@ __all__ = [
     "FILTER_OPENERS",
     "FILTER_TEXTS",
     "FILTER_WORDS",
+    "HEADING",
+    "HEADINGS_OF_TALK",
     "LOADED",
     "LOADING",
     "REACHED",
@@ -66,7 +68,9 @@ FILTER_WORDS = frozenset(
 )
 """Runs of letters of which every line of the tables here has one."""
 
-FILTER_TEXTS = frozenset({'", line ', "], type =", "server: llama.cpp", "/releases/download/"})
+FILTER_TEXTS = frozenset(
+    {'", line ', "], type =", "server: llama.cpp", "/releases/download/", "## "}
+)
 """The same where words would say too little."""
 
 FILTER_OPENERS = frozenset({"cmake error at", '", line '})
@@ -80,6 +84,9 @@ TALKING = (
     "...done thinking.",
 )
 """That what follows is said by a user and a model."""
+HEADING = "## "
+HEADINGS_OF_TALK = frozenset({"## prompt", "## system", "## response"})
+"""What the command llm writes above what was said."""
 ANSWERED = "[ prompt: "
 """That a model has answered, and may be asked again."""
 SPOKEN = (
@@ -249,7 +256,8 @@ class Traits(NamedTuple):
             is_speed=is_last_fact(low),
             is_metadata=" - kv " in low,
             is_context=any(word in low for word in _WORDS_OF_CONTEXT),
-            is_mark=any(
+            is_mark=low.startswith(HEADING)
+            or any(
                 word in low
                 for word in (
                     *LOADED,

@@ -114,6 +114,7 @@ _NOISE = {
     "services that such stacks have, of what they do without": (
         r"^logger=provisioning\.\w+ ",
         r"^Failed to send telemetry event ",
+        r"(?:^|: )Cannot read proc file '/proc/",
         r"\bunable to add it to cache\b",
         r"^\[PM2\]\[ERROR\] Process \S+ not found",
         r"^# occurrences +Error$|\s# fail(?:s|ures)\b",
@@ -167,6 +168,7 @@ _NOISE = {
     "test runners, of what passes, is skipped or expected, and counters of none": (
         r"^# (?:ERROR|FAIL|XPASS): +0$",
         r"^(?:PASSED|SKIPPED|XFAIL|XPASS)\b",
+        r"^\S{1,200}\.py::(?!.*\b(?:FAILED|ERROR)\b)",
         r"\b(?:PASSED|XFAIL|SKIPPED)(?: \(.{0,200}\))?(?: {1,80}\[ {0,2}\d+%\])?$",
         r"^not ok \d+ - .*# (?:TODO|SKIP)",
         r"^ok \d+ |^\s*--- PASS: |^=== RUN ",

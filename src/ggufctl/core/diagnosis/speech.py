@@ -26,7 +26,7 @@ _SPEECH = re.compile(
     # Programs say "we" and "you", and nothing of themselves.
     r"(?<![\w./@-])(?:I(?:['’](?:m|ve|ll|d))?|[Mm]y|[Mm]e) (?=[a-z])|"
     # who says it
-    r"(?i:^[\W\d]{0,12}(?:Q|A|user|human|bot|AI|assistant|question|answer|query|prompt|response|"
+    r"(?i:^(?:.{0,40}\b(?:INFO|DEBUG)\b)?[\W\d]{0,12}(?:Q|A|user|human|bot|AI|assistant|question|answer|query|prompt|response|"
     r"reply|completion|chunk \d{1,4}|translation|summary)\W{0,2}[:>](?: |$)"
     r"(?!\W{0,2}\b(?:error|HTTP|[45]\d\d)\b)(?!.{0,400}\b(?:GGML_ASSERT|status)))|"
     r"(?i:\b(?:messages?|repl(?:ying|ied)|answer(?:ing|ed)|asked|said|says?) (?:from|to|by) "
@@ -51,6 +51,8 @@ _SPEECH = re.compile(
     r"^\s*[-*] \*\*(?!Exception)|^\s*// |"
     r"^\s*(?:return|raise|throw|print\w*\(|echo |console\.log|logg?(?:er|ing)?\.\w+\(|fmt\.)|"
     # words that are spoken of
+    r"(?i:\b(?:this|the) (?:\w+ ){0,2}(?:line|message|output|code|exception|status|warning)s? "
+    r"(?:indicates?|means|states?|suggests?)\b|^your \w+ is (?:currently|likely|probably)\b)|"
     rf"(?i:\b(?:phrase|message|error|term|expression|sentence|word)s? {_QUOTED} "
     r"(?:(?:is|are)(?! not)|means?|refers?|indicates?|occurs?|says?|typically|usually|can|could|"
     r"may)\b)|"

@@ -139,6 +139,8 @@ class Stream:
     """That a file of a release on GitHub is asked for."""
     is_stopping: bool = False
     """Whether its program was told to end."""
+    is_under_heading: bool = False
+    """Whether headings say what was said by a user or a model."""
     is_not_oom: bool = False
     """Whether a status says that the process was not killed for want of memory."""
     is_over_working_set: bool = False

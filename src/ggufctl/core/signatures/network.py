@@ -344,6 +344,15 @@ SIGNATURES = (
         phase=_D,
         variants=(
             Variant(
+                r"/resolve/\S{0,300}(?:%2A|\*)",
+                (
+                    "Write --include before each pattern: hf download REPO --include '*.gguf' "
+                    "--include '*.json'; a second one after it is taken for the name of a file, "
+                    "and --include is ignored.",
+                ),
+                "A pattern was taken for the name of a file, and there is none of that name.",
+            ),
+            Variant(
                 r"Revision ?Not ?Found|Revision not found|Invalid rev id|(?:revision|branch|ref) "
                 r"\S{1,60} (?:was )?not found",
                 (

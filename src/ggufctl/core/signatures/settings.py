@@ -1578,6 +1578,23 @@ SIGNATURES = (
         severity=Severity.REMARK,
     ),
     Signature(
+        "master-key",
+        (
+            r"UnsafeMasterKeyError: (?P<why>.+)",
+            r"LiteLLM proxy refused to start: (?P<why>.+)",
+        ),
+        "LiteLLM's proxy starts only with a master key of its own: {why}.",
+        (
+            'Generate one, keep it in LITELLM_MASTER_KEY (echo "sk-$(openssl rand -hex 32)"), and '
+            "write master_key: os.environ/LITELLM_MASTER_KEY under general_settings.",
+            "On a machine that nobody else reaches "
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY=true starts without.",
+        ),
+        "LiteLLM proxy refused to start: the master key is a publicly known default.",
+        Basis.REAL,
+        phase=Phase.START,
+    ),
+    Signature(
         "no-key-set",
         (r"security: no API key is set",),
         "The server takes requests from anyone: no key is set.",
