@@ -19,6 +19,7 @@ def largest(measure, last: int, limit: int) -> int:
     st.integers(0, 2 * 10**9),
 )
 @example(lines=[(0, 94856), (194265089, 0)], n_steps=11, limit=218548224)
+@example(lines=[(0, 1868), (478210, 0)], n_steps=5, limit=956416)
 def test_the_largest_context_of_a_convex_memory_is_exact(lines, n_steps, limit):
     def measure(n_ctx: int) -> int:
         return max(base + slope * n_ctx for base, slope in lines)

@@ -125,3 +125,12 @@ def test_what_is_written_as_a_matter_of_course_counts_only_near_the_end():
 
     assert [found.id for found in blamed(said)] == ["service-not-running"]
     assert not blamed(said + work)
+
+
+def test_a_sentence_of_words_alone_is_no_failure_where_a_model_was_asked():
+    said = "Your large job ran out of memory\n"
+    asked = 'INFO:httpx:HTTP Request: POST http://x/v1/chat/completions "HTTP/1.1 200 OK"\n'
+
+    assert [found.id for found in blamed(said)] == ["out-of-memory"]
+    assert not blamed(asked + said)
+    assert [found.id for found in blamed(asked + "Error: " + said)] == ["out-of-memory"]

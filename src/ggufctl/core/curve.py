@@ -49,8 +49,8 @@ class ContextCurve:
         self._budget = budget
         self._xs: list[int] = []
         self._ys: dict[int, Point] = {}
-        self._straight: set[int] = set()
-        """Left ends of stretches that are known to be straight."""
+        self._straight: dict[int, int] = {}
+        """Left ends of stretches that are straight, and what a bend may hide there.  [bytes]"""
         self._lower = tuple(lower)
         self._between = tuple(higher[:-1])
         self._farthest = higher[-1] if higher else None
@@ -101,21 +101,37 @@ class ContextCurve:
                 continue
             if left in self._straight or self._budget + spare <= 0:
                 return found
+            is_slow = self._budget <= 0 and spare % 2 == 0
             if self._budget > 0:
                 self._budget -= 1
             else:
                 spare -= 1
-            self._add(found if found not in self._ys else self._beyond(found, limits))
+            if is_slow:
+                self._add(self._halfway(left))
+            else:
+                self._add(found if found not in self._ys else self._beyond(found, limits))
+
+    def _halfway(self, left: int) -> int:
+        """The middle of the stretch that begins at `left`, which has more than one step."""
+        right = self._xs[bisect_left(self._xs, left) + 1]
+        return left + max(1, (right - left) // (2 * self.step)) * self.step
 
     def _may_fit(self, n_ctx: int, limits: Point) -> bool:
         """Whether what is taken for a straight stretch may be too much only by its rounding."""
-        return all(need <= limit + 1 for need, limit in zip(self.at(n_ctx), limits, strict=True))
+        hidden = self._straight[self._xs[bisect_left(self._xs, n_ctx) - 1]]
+        return all(
+            need <= limit + hidden for need, limit in zip(self.at(n_ctx), limits, strict=True)
+        )
 
     def _beyond(self, found: int, limits: Point) -> int:
-        """A context past `found`, which fits, where the slope so far would use the memory up."""
+        """A context past `found`, which fits, where the slope so far would use the memory up.
+
+        Half the way to the next one that is known where there is no slope yet.
+        """
         index = bisect_left(self._xs, found)
-        right = self._xs[index + 1] - self.step
+        last = self._xs[index + 1] - self.step
         here = self._ys[found]
+        right = last
         if index:
             before = self._xs[index - 1]
             for limit, low, high in zip(limits, self._ys[before], here, strict=True):
@@ -123,6 +139,8 @@ class ContextCurve:
                 if rise > 0:
                     run = (limit - high) * (found - before) // rise
                     right = min(right, found + run // self.step * self.step)
+        if right == last:
+            right = found + (last - found) // (2 * self.step) * self.step
         return max(right, found + self.step)
 
     def _largest_by_chords(self, limits: Point) -> int:
@@ -159,9 +177,8 @@ class ContextCurve:
         self._ys[n_ctx] = self._measure(n_ctx)
         insort(self._xs, n_ctx)
         index = self._xs.index(n_ctx)
-        inherits = index > 0 and self._xs[index - 1] in self._straight
-        if inherits:
-            self._straight.add(n_ctx)
+        if index > 0 and self._xs[index - 1] in self._straight:
+            self._straight[n_ctx] = self._straight[self._xs[index - 1]]
         for middle in range(max(1, index - 1), min(len(self._xs) - 1, index + 2)):
             self._mark_straight(middle)
 
@@ -169,4 +186,7 @@ class ContextCurve:
         left, x, right = self._xs[middle - 1 : middle + 2]
         expected = self._chord(left, right, x)
         if all(abs(a - b) <= 1 for a, b in zip(expected, self._ys[x], strict=True)):
-            self._straight.update((left, x))
+            # A convex curve that is one byte below the chord at x is most below it near an end.
+            for begin, side in ((left, right - x), (x, x - left)):
+                hidden = -(-(right - left) // side)
+                self._straight[begin] = min(hidden, self._straight.get(begin, hidden))

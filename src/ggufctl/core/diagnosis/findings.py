@@ -161,6 +161,8 @@ class Hit:
     """Whether its program calls it an error."""
     is_passing: bool = True
     """Whether all that shows it is written as a matter of course, tried again, or words alone."""
+    is_sentence: bool = True
+    """Whether all that shows it could as well have been said by a user or a model."""
     is_late: bool = False
     """Whether the engine was up by then, so that it matters only if that ended."""
 
@@ -180,6 +182,7 @@ class Hit:
         self.last_line = line.number
         self.is_warning &= line.is_error is False
         self.is_passing = self.is_passing and _is_passing(line)
+        self.is_sentence = self.is_sentence and _is_sentence(line)
         if not self.is_called_error:
             self.is_called_error = is_called_error(line.text, is_error=line.is_error)
         if len(self.evidence) < MAX_EVIDENCE and all(e.line != line.number for e in self.evidence):
@@ -203,11 +206,23 @@ class Hit:
             self.evidence.sort(key=lambda evidence: evidence.line != line.number)
 
 
+_LEAST_SPACES = 4
+"""Of a sentence; what programs say in words alone is mostly shorter."""
+
+
 def _is_passing(line: LogLine) -> bool:
     """Whether what a line tells is nothing if its program goes on for long."""
     if is_usual(line) or is_tried_again(line.text):
         return True
     return is_plain(line.text) and not is_called_error(line.text, is_error=line.is_error)
+
+
+def _is_sentence(line: LogLine) -> bool:
+    return (
+        is_plain(line.text)
+        and line.text.count(" ") >= _LEAST_SPACES
+        and not is_called_error(line.text, is_error=line.is_error)
+    )
 
 
 def _shown(text: str, match: re.Match[str]) -> str:

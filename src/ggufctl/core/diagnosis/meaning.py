@@ -25,6 +25,7 @@ _ADVICE = re.compile(
 """What begins an advice, or a warning of what may happen."""
 _MAY_HAPPEN = re.compile(r"\b(?:may|might|can|could) (?:cause|lead to|result in)\b", re.IGNORECASE)
 """What begins a warning of what may happen, whatever it is."""
+_EFFECTS = ("cause", "lead", "result")
 _WARNED_OF = ("oom-", "out-of-memory", "gpu-allocation", "disk-full", "threads-limit")
 """Causes that programs warn of where nothing of them has happened."""
 _OWN_SERVER = re.compile(
@@ -74,7 +75,7 @@ def _as_client(found: Rows, text: str) -> Rows:
 
 def _without_advice(found: Rows, text: str) -> Rows:
     """Without rows whose words only stand in what a line advises for the case of them."""
-    if warned := _MAY_HAPPEN.search(text):
+    if any(verb in text for verb in _EFFECTS) and (warned := _MAY_HAPPEN.search(text)):
         found = [row for row in found if row[1].start() < warned.start()]
     if not any(signature.id.startswith(_WARNED_OF) for signature, _ in found):
         return found

@@ -36,6 +36,9 @@ _NOISE = {
         r"\bunable to match sampler\b|\bskip invalid path: ",
         r"\bcontext full, swapping\b|<<input too long: skipped",
     ),
+    "rocBLAS, which then takes another library": (
+        r"\brocBLAS error: No hipBLASLt solution found|\brocBLAS warning: hipBlasLT failed",
+    ),
     "chat templates, which engines print as they stand in the header": (
         r"^\s*\{[%{][-\s]",
         r"^Model metadata: \{",
@@ -200,7 +203,7 @@ _NOISE = {
         r"^(?:websockets\.\w+ )?(?:DEBUG )?[<>] (?:TEXT|BINARY|CONT) ",
         r"\bTask \S+ retry: Retry in ",
         r"\[preauth\]$|^pam_unix\(|^Failed password for |^Invalid user \S+ from ",
-        r"^server stopped$",
+        r"(?:^|\b(?:HTTP|web|API|gRPC|proxy) )server stopped$",
         r"(?:favicon\.ico|robots\.txt|apple-touch-icon|/\.well-known/|\.(?:js|css)\.map\b)"
         r".{0,400}\b404\b|\b404\b.{0,400}(?:favicon\.ico|robots\.txt|apple-touch-icon|"
         r"/\.well-known/)",

@@ -51,6 +51,8 @@ _WHOLE = re.compile(r"(?P<why>.{8,})")
 _EXCEPTION = re.compile(r"(?P<name>[\w.]+): (?P<why>.+)")
 _REFUSED = re.compile(r"operator\(\): unauthorized: ")
 """llama-server, of who asks without its key."""
+_ASKED = (b"/chat/completions", b"/api/chat", b"/api/generate", b"/v1/completions")
+"""Where models are asked."""
 _CITED = re.compile(rb"`[^`]{1,400}`")
 _NO_FILE = "exactly one out metadata, path_model"
 """llama.cpp, of a model without a path."""
@@ -77,6 +79,8 @@ class Diagnoser:
         self._families: dict[tuple[str, str, bool], str | None] = {}
         self._complaints: list[Hit] = []
         """Of a log of a few lines, what may be wrong if nothing else is found."""
+        self.is_talk = False
+        """Whether models were asked, by an API of OpenAI's or Ollama's form."""
         self._may_cite = False
         """Whether some lines are in no backticks, so that those that are may be cited in it."""
         self.n_lines = 0
@@ -248,6 +252,8 @@ class Diagnoser:
             remarks += [hit for hit in fatal if hit.id in WORKS_ON_CPU]
             fatal = [hit for hit in fatal if hit.id not in WORKS_ON_CPU]
         facts = self._facts.facts()
+        if self.is_talk or facts.tokens_per_second:
+            fatal = [hit for hit in fatal if not hit.is_sentence]
         if facts.tokens_per_second:
             # Others ask as well as those it is for.
             remarks += [hit for hit in fatal if _is_stranger(hit)]
@@ -316,10 +322,17 @@ def diagnose_chunks(chunks: Iterable[bytes]) -> Iterator[Diagnosis | LogReport]:
     """
     diagnoser = Diagnoser()
     reader = LogReader(log_filter(), diagnoser.repeats)
-    for line in reader.read(chunks):
+    for line in reader.read(_noting_talk(chunks, diagnoser)):
         yield from diagnoser.feed(line)
     diagnoser.n_lines = reader.n_lines
     yield diagnoser.report()
+
+
+def _noting_talk(chunks: Iterable[bytes], diagnoser: Diagnoser) -> Iterator[bytes]:
+    """The same chunks; that models were asked is seen in them, as such lines are not fed."""
+    for chunk in chunks:
+        diagnoser.is_talk = diagnoser.is_talk or any(path in chunk for path in _ASKED)
+        yield chunk
 
 
 def diagnose_lines(lines: Iterable[LogLine]) -> Iterator[Diagnosis | LogReport]:

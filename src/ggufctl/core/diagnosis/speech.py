@@ -6,7 +6,8 @@ import re
 
 __all__ = ["is_plain", "is_prose", "is_speech", "without_speech"]
 
-_KEYS = r"(?:content|reasoning_content|prompt|question|answer|query|instruction|completion)"
+_SPEAKERS = ("content", "prompt", "question", "answer", "query", "instruction", "completion")
+_KEYS = rf"(?:reasoning_content|{'|'.join(_SPEAKERS)})"
 _MARKED = re.compile(
     rf"(?<!\\)\"{_KEYS}\" ?: ?\"(?P<plain>(?:[^\"\\]|\\.)*)|"
     rf"\\\"{_KEYS}\\\" ?: ?\\\"(?P<escaped>(?:(?!\\\").)*)|"
@@ -31,8 +32,9 @@ _SPEECH = re.compile(
     r"(?!\W{0,2}\b(?:error|HTTP|[45]\d\d)\b)(?!.{0,400}\b(?:GGML_ASSERT|status)))|"
     r"(?i:\b(?:messages?|repl(?:ying|ied)|answer(?:ing|ed)|asked|said|says?) (?:from|to|by) "
     r"(?!server|daemon|backend|api|upstream)[\w@#.-]{1,40}: )|"
+    r"^\[(?:search|answer|chunk|passage|doc|retriev\w{0,5})\b|"
     # questions
-    r"(?i:\b(?:what|why|how)\b[^?]{0,200}\?\W*$|"
+    r"(?i:\b(?:what|why|how)\b[^?]{0,200}\?(?:\W*$|\s*[│┃|;\t])|"
     r"(?:^|[\s\"'“(:>])(?:who|where|which|can you|could you|should I|do I|help me|"
     r"please)\b[^?]{2,200}\?\W*$)|"
     r"(?i:^(?!.{0,200}\b(?:is|are|did|do|does|have|has|was|were|you|maybe|perhaps)\b)"
@@ -101,4 +103,6 @@ def is_prose(text: str) -> bool:
 
 def without_speech(text: str) -> str:
     """A line with spaces in place of what it marks as said by a user or a model."""
+    if not any(word in text for word in (*_SPEAKERS, "input=")):
+        return text
     return _MARKED.sub(lambda said: " " * len(said[0]), text)

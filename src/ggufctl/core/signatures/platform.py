@@ -655,8 +655,11 @@ SIGNATURES = (
                 r"executable file not found in \$PATH|OCI runtime|: OCI\b|exec pid1|tini \(\d|"
                 r"\bexec: \"|stat \S+: no such file or directory: unknown",
                 (
-                    "llama.cpp's images keep it at /app/llama-server; mind that the entry point is "
-                    "the server already.",
+                    "Install it in the image, or correct the command or entry point that names it "
+                    "(docker run --rm --entrypoint sh IMAGE -c 'ls /app; echo $PATH' shows what is "
+                    "there).",
+                    "llama.cpp's images keep llama-server at /app/llama-server; mind that the "
+                    "entry point is the server already.",
                 ),
                 "The program to start is not in the image: {program}.",
             ),

@@ -1591,7 +1591,7 @@ SIGNATURES = (
             "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY=true starts without.",
         ),
         "LiteLLM proxy refused to start: the master key is a publicly known default.",
-        Basis.REAL,
+        Basis.REPORTED,
         phase=Phase.START,
     ),
     Signature(
