@@ -27,7 +27,7 @@ ENGINE = engine_causes()
 MOST_MISSED = 0.1
 """Share of a small sample, but one log at least; the program prints that of all logs."""
 MOST_MISSED_OF = {"python list": 0.2, "after 2000 healthy lines": 0.25}
-"""Of changes that take more: 14.5 % and 12.5 % of 152 failing logs are told otherwise after them."""
+"""Of changes that take more: 14.5 % and 12.5 % of 152 failures are told otherwise after them."""
 
 SAMPLES = {signature.id: signature.sample.splitlines() for signature in SIGNATURES}
 
