@@ -30,7 +30,6 @@ def test_talk_about_errors_is_seldom_taken_for_one():
         "Explain the error: connection refused on port 8080",
         "[12] Write a script that ends with permission denied",
         "A ModuleNotFoundError: No module named 'torch' occurs when a package is missing",
-        "killed by signal 9?",
     ],
 )
 def test_what_only_people_and_models_say_is_speech(text):
@@ -53,6 +52,12 @@ def test_what_only_people_and_models_say_is_speech(text):
         "The container was terminated because it used too much memory",
         "Assistant: Hello/src/ggml-vulkan.cpp:6078: GGML_ASSERT(ok) failed",
         "Response: error 500",
+        "Response: 502 Bad Gateway",
+        "RuntimeError: the engine did not start (exit code 1), which mostly means that it ran out",
+        "Error: could not connect to ollama; 'refused' means that it is not running",
+        "bot: Failed to connect to http://localhost:8080",
+        "Could not connect to the server. Wrong port?",
+        '{"question": "hello", "error": "CUDA error: out of memory"}',
     ],
 )
 def test_what_programs_say_is_not(text):

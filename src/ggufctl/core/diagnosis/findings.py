@@ -218,9 +218,13 @@ def _is_passing(line: LogLine) -> bool:
 
 
 def _is_sentence(line: LogLine) -> bool:
+    """Whether a line could be said; systemd speaks so as well, of the kernel."""
     return (
-        is_plain(line.text)
+        line.is_error is None
+        and is_plain(line.text)
+        and line.text.lstrip("\"'“‘`*( ")[:1].isupper()
         and line.text.count(" ") >= _LEAST_SPACES
+        and "OOM killer" not in line.text
         and not is_called_error(line.text, is_error=line.is_error)
     )
 

@@ -27,9 +27,12 @@ _SPEECH = re.compile(
     # Programs say "we" and "you", and nothing of themselves.
     r"(?<![\w./@-])(?:I(?:['’](?:m|ve|ll|d))?|[Mm]y|[Mm]e) (?=[a-z])|"
     # who says it
-    r"(?i:^(?:.{0,40}\b(?:INFO|DEBUG)\b)?[\W\d]{0,12}(?:Q|A|user|human|bot|AI|assistant|question|answer|query|prompt|response|"
-    r"reply|completion|chunk \d{1,4}|translation|summary)\W{0,2}[:>](?: |$)"
-    r"(?!\W{0,2}\b(?:error|HTTP|[45]\d\d)\b)(?!.{0,400}\b(?:GGML_ASSERT|status)))|"
+    r"(?i:^(?:.{0,40}\b(?:INFO|DEBUG)\b)?[^A-Za-z{\"']{0,12}(?:Q|A|user|human|bot|"
+    r"AI|assistant|question|answer|query|prompt|response|reply|completion|"
+    r"chunk \d{1,4}|translation|summary)"
+    r"\W{0,2}[:>](?: |$)"
+    r"(?!\W{0,2}\b(?:error|failed|cannot|could not|unable|HTTP|[45]\d\d)\b)"
+    r"(?!.{0,400}\b(?:GGML_ASSERT|status|Gateway|Internal Server)))|"
     r"(?i:\b(?:messages?|repl(?:ying|ied)|answer(?:ing|ed)|asked|said|says?) (?:from|to|by) "
     r"(?!server|daemon|backend|api|upstream)[\w@#.-]{1,40}: )|"
     r"^\[(?:search|answer|chunk|passage|doc|retriev\w{0,5})\b|"
@@ -37,8 +40,6 @@ _SPEECH = re.compile(
     r"(?i:\b(?:what|why|how)\b[^?]{0,200}\?(?:\W*$|\s*[│┃|;\t])|"
     r"(?:^|[\s\"'“(:>])(?:who|where|which|can you|could you|should I|do I|help me|"
     r"please)\b[^?]{2,200}\?\W*$)|"
-    r"(?i:^(?!.{0,200}\b(?:is|are|did|do|does|have|has|was|were|you|maybe|perhaps)\b)"
-    r".{0,200}[a-z\d]\?$)|"
     rf"(?i:{_BEFORE}(?:what|why|how) (?:is|are|does|do|did|can|to)\b)|"
     r"(?i:\bout of memory\b.{0,30}\berrors\b)|"
     # what is asked for
@@ -51,8 +52,10 @@ _SPEECH = re.compile(
     r"Let['’]s|To (?:fix|resolve|solve|troubleshoot|address|check|prevent|avoid))\b|"
     # lists and code that it has
     r"^\s*[-*] \*\*(?!Exception)|^\s*// |"
-    r"^\s*(?:return|raise|throw|print\w*\(|echo |console\.log|logg?(?:er|ing)?\.\w+\(|fmt\.)|"
-    # words that are spoken of
+    r"^\s*(?:return|raise|throw|print\w*\(|echo |console\.log|logg?(?:er|ing)?\.\w+\(|fmt\.)"
+)
+"""What only people and models say."""
+_SPOKEN_OF = re.compile(
     r"(?i:\b(?:this|the) (?:\w+ ){0,2}(?:line|message|output|code|exception|status|warning)s? "
     r"(?:indicates?|means|states?|suggests?)\b|^your \w+ is (?:currently|likely|probably)\b)|"
     rf"(?i:\b(?:phrase|message|error|term|expression|sentence|word)s? {_QUOTED} "
@@ -65,7 +68,11 @@ _SPEECH = re.compile(
     r"(?i:\b(?:is|are) an? (?:\w+ ){0,3}(?:error|fault|signal|problem|condition|message|term|type) "
     r"(?:that|in|of|which|when)\b)"
 )
-"""What only people and models say."""
+"""Errors that are explained, and not had."""
+_HAD = re.compile(
+    r"^(?!(?:An?|The|This) )(?:\S{1,80} )?[\w.]{0,80}(?:(?i:error|fatal)|Exception|[Ff]ailed) ?[:(\[]"
+)
+"""How a program begins to tell one."""
 _PROSE = re.compile(
     r"^\s*\d{1,2}\. (?=[A-Z*`])(?!.{0,400}[{}])|"
     r"\b(?:such as|for (?:example|instance)|in other words|various|typically|often|usually|"
@@ -93,7 +100,9 @@ def is_plain(text: str) -> bool:
 
 def is_speech(text: str) -> bool:
     """Whether a line reads as what somebody asked or was answered, though nothing marks it so."""
-    return _SPEECH.search(text) is not None
+    return _SPEECH.search(text) is not None or (
+        _SPOKEN_OF.search(text) is not None and _HAD.match(text) is None
+    )
 
 
 def is_prose(text: str) -> bool:
