@@ -70,7 +70,8 @@ _SPOKEN_OF = re.compile(
 )
 """Errors that are explained, and not had."""
 _HAD = re.compile(
-    r"^(?!(?:An?|The|This) )(?:\S{1,80} )?[\w.]{0,80}(?:(?i:error|fatal)|Exception|[Ff]ailed) ?[:(\[]"
+    r"^(?!(?:An?|The|This) )(?:\S{1,80} )?[\w.]{0,80}(?:(?i:error|fatal)|Exception|[Ff]ailed)"
+    r" ?[:(\[]"
 )
 """How a program begins to tell one."""
 _PROSE = re.compile(
