@@ -80,7 +80,7 @@ class Ledger:
     ) -> tuple[Hit | None, bool]:
         """Keep what a line shows, and say whether it is a cause that was not known."""
         signature = self._closer(signature, stream, line)
-        if stream.is_stopping and signature.tier <= Tier.KIND:
+        if stream.is_stopping(line) and signature.tier <= Tier.KIND:
             # What it cannot do any more is not why.
             return None, False
         is_late = _is_late(stream, signature)
@@ -149,7 +149,7 @@ class Ledger:
         """Take what a line says of how far its program got."""
         low = line.text.lower()
         if any(word in low for word in (*LOADING, *LOADED)):
-            stream.is_stopping = False
+            stream.end_stop()
         if low in HEADINGS_OF_TALK:
             stream.is_speaking = stream.is_under_heading = True
         elif low.startswith(HEADING) and stream.is_under_heading:

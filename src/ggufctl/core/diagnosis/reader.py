@@ -142,8 +142,8 @@ class Diagnoser:
         if traits.is_mark:
             self._ledger.read_marks(stream, line)
         if traits.is_stop:
-            self.repeats.epoch += not stream.is_stopping
-            stream.is_stopping = True
+            self.repeats.epoch += not stream.is_stopping(line)
+            stream.stop_line = line.number
         if traits.is_outcome:
             self._ledger.read_outcome(stream, line)
         return new

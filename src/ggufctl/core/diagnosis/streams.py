@@ -137,8 +137,8 @@ class Stream:
     """Whether all that is written is talk, until the engine says how long it took."""
     release_line: int = -_LONG
     """That a file of a release on GitHub is asked for."""
-    is_stopping: bool = False
-    """Whether its program was told to end."""
+    stop_line: int = -_LONG
+    """That its program was told to end."""
     is_under_heading: bool = False
     """Whether headings say what was said by a user or a model."""
     is_not_oom: bool = False
@@ -213,6 +213,14 @@ class Stream:
     def is_asked(self, line: LogLine) -> bool:
         """Whether a line is what a user types."""
         return self.is_talk and _ASKED.match(line.raw) is not None
+
+    def is_stopping(self, line: LogLine) -> bool:
+        """Whether a program was told to end shortly before; a later one may be another."""
+        return line.number - self.stop_line < _LONG
+
+    def end_stop(self) -> None:
+        """Take note that a program begins anew."""
+        self.stop_line = -_LONG
 
     def is_said(self, line: LogLine) -> bool:
         """Whether a line is part of a talk: all but what an engine writes that breaks down."""
