@@ -80,7 +80,8 @@ twenty of them arguable).
 each run before anything was mended from it and the next one after: 207 of 214 healthy logs right
 and 33 of 35 failures named, then 153 of 161 and 24 of 26, 170 of 177 and 17 of 24, 108 of 111 and
 12 of 12. The table as it was before `zf` blamed 41 of the 663. About half of what was still blamed
-is talk. Of all from `zd` on only logs that have up to 8,000 characters are in the file.
+is talk. Words such as TODO or XXXX in the lines are the programs' own, or those of who published
+them. Of all from `zd` on only logs that have up to 8,000 characters are in the file.
 
     python -m tests.diagnose.blind           # the figures
     python -m tests.diagnose.blind --missed  # and what is still told wrongly
