@@ -47,6 +47,19 @@ def here(server, monkeypatch):
     return server
 
 
+def _halt(pid: int) -> None:
+    """Stop a process, all threads of it: each runs on until it sees the signal."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 30
+    while not all(map(_is_stopped, Path(f"/proc/{pid}/task").iterdir())):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _is_stopped(task: Path) -> bool:
+    return "\nState:\tT" in (task / "status").read_text()
+
+
 def document(*args: str, state: Path) -> StatusDocument:
     found = ggufctl("status", *args, "--json", state=state)
     assert found.returncode == 0, found.stderr
@@ -279,7 +292,7 @@ def test_ctrl_c_ends_the_live_screen_and_leaves_the_terminal_as_it_was(server):
 
 def test_a_dead_engine_and_a_dead_supervisor_are_shown_as_such(state):
     with serving.serving("-c", "512", "-np", "1", "--name", "one", state=state) as running:
-        running.process.send_signal(signal.SIGSTOP)
+        _halt(running.process.pid)
         os.kill(running.document["engine_pid"], signal.SIGKILL)
         serving.is_gone(running.document["engine_pid"])
 
@@ -296,7 +309,7 @@ def test_a_dead_engine_and_a_dead_supervisor_are_shown_as_such(state):
 
 def test_an_engine_that_hangs_is_not_waited_for_long(state):
     with serving.serving("-c", "512", "-np", "1", "--name", "one", state=state) as running:
-        os.kill(running.document["engine_pid"], signal.SIGSTOP)
+        _halt(running.document["engine_pid"])
         (one,) = LocalWatch().look("one")
         os.kill(running.document["engine_pid"], signal.SIGCONT)
 
